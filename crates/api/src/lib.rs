@@ -1,0 +1,49 @@
+//! The contract between broker, agent and command line: ids, names, requests and answers, error codes, routes.
+//!
+//! Nothing here does I/O; the feature `client` adds the typed HTTP client that the agent and the command line share.
+
+pub mod agents;
+pub mod deployment_objects;
+pub mod desired_state;
+pub mod error;
+pub mod generators;
+pub mod ids;
+pub mod keys;
+pub mod labels;
+pub mod name;
+pub mod page;
+pub mod readiness;
+pub mod reports;
+pub mod rollouts;
+pub mod routes;
+pub mod selector;
+pub mod stacks;
+pub mod time;
+pub mod trace;
+pub mod wait;
+
+#[cfg(feature = "client")]
+pub mod client;
+
+pub use error::{ErrorCode, Problem};
+pub use ids::{AgentId, DeploymentObjectId, EventId, GeneratorId, KeyId, StackId};
+pub use labels::Labels;
+pub use name::Name;
+pub use page::Page;
+pub use selector::{LabelSelector, TargetSelector};
+pub use time::Timestamp;
+pub use trace::{Relation, WorkTrace};
+
+/// Version of the protocol between broker and agent, sent by both sides in [`PROTOCOL_HEADER`].
+///
+/// A broker serves agents of this version and of the two before it.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// Request header in which an agent names its [`PROTOCOL_VERSION`].
+pub const PROTOCOL_HEADER: &str = "brokkr-protocol";
+
+/// Answer header with the id of the request, also in every problem.
+pub const REQUEST_ID_HEADER: &str = "x-request-id";
+
+/// Largest request body that the broker reads, in bytes (10 MiB).
+pub const MAX_BODY_BYTES: usize = 10 * 1024 * 1024;

@@ -1,0 +1,151 @@
+//! Rollouts: one generation of a stack on its way to all its agents.
+
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::{
+    Name, StackId, Timestamp,
+    desired_state::Action,
+    reports::{Failure, ObjectReport},
+    wait::Wait,
+};
+
+/// Where one deployment stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// The agent has not reported on the desired revision.
+    Pending,
+    /// The agent is at work.
+    Progressing,
+    /// Every object is applied.
+    Applied,
+    /// Every object is applied and healthy.
+    Healthy,
+    /// Applied, and something in it is not healthy.
+    Degraded,
+    /// An object could not be applied or deleted; the agent tries again.
+    Failed,
+    /// Held back by a person.
+    Suspended,
+    /// A tombstone that is not acknowledged.
+    Deleting,
+    /// A tombstone that is acknowledged.
+    Deleted,
+    /// The agent was abandoned.
+    Orphaned,
+}
+
+impl Phase {
+    /// Every phase, in the order in which people read them.
+    pub const ALL: [Self; 10] = [
+        Self::Pending,
+        Self::Progressing,
+        Self::Applied,
+        Self::Healthy,
+        Self::Degraded,
+        Self::Failed,
+        Self::Suspended,
+        Self::Deleting,
+        Self::Deleted,
+        Self::Orphaned,
+    ];
+
+    /// The phase as it is written on the wire and in the database.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Progressing => "progressing",
+            Self::Applied => "applied",
+            Self::Healthy => "healthy",
+            Self::Degraded => "degraded",
+            Self::Failed => "failed",
+            Self::Suspended => "suspended",
+            Self::Deleting => "deleting",
+            Self::Deleted => "deleted",
+            Self::Orphaned => "orphaned",
+        }
+    }
+
+    /// The phase of a text that [`Phase::as_str`] wrote.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|phase| phase.as_str() == text)
+    }
+}
+
+/// Query of `GET /api/v1/stacks/{stack}/rollout`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+pub struct RolloutQuery {
+    /// Wait so long for the rollout to be done or to fail: `30s`; answers at once when absent.
+    #[param(value_type = Option<String>)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wait: Option<Wait>,
+}
+
+/// How far a stack's newest generation, or its deletion, has come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Rollout {
+    /// The stack.
+    pub stack_id: StackId,
+    /// The stack's name.
+    pub stack: Name,
+    /// The newest generation; 0 before the first one.
+    pub generation: u64,
+    /// Whether the stack is being deleted.
+    pub deleting: bool,
+    /// Whether every deployment is applied, deleted or orphaned.
+    pub done: bool,
+    /// How many deployments there are.
+    pub total: u64,
+    /// How many are applied, deleted or orphaned.
+    pub finished: u64,
+    /// How many have failed (the agents keep trying).
+    pub failed: u64,
+    /// When the newest generation was accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepted_at: Option<Timestamp>,
+    /// Id of the trace that the rollout started in, if that was traced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<String>,
+    /// The deployments: failed first, then unfinished, then the slowest; at most 100.
+    pub deployments: Vec<Deployment>,
+}
+
+/// What one agent has to do with one stack, and how far it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Deployment {
+    /// The agent.
+    pub agent: Name,
+    /// Its cluster.
+    pub cluster: Name,
+    /// Where it stands.
+    pub phase: Phase,
+    /// What it has to do.
+    pub action: Action,
+    /// The revision that is wanted.
+    pub revision: u64,
+    /// The newest revision that the agent acknowledged.
+    pub observed_revision: u64,
+    /// The generation that is wanted.
+    pub generation: u64,
+    /// The newest generation that the agent acknowledged; 0 before the first one.
+    pub observed_generation: u64,
+    /// What it waits for, for people; absent when it is finished.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting_for: Option<String>,
+    /// Why the last attempt failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Failure>,
+    /// What happened to each object in the last attempt.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub objects: Vec<ObjectReport>,
+    /// When the revision was written.
+    pub desired_at: Timestamp,
+    /// When the revision was acknowledged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<Timestamp>,
+}
