@@ -1,0 +1,9 @@
+//! HTTP on both sides: a span, the trace context, and the metrics of a request.
+
+#[cfg(feature = "client")]
+mod client;
+mod server;
+
+#[cfg(feature = "client")]
+pub use client::ClientTelemetry;
+pub use server::{Parked, ServerTelemetry, TRACE_ID_HEADER};

@@ -1,0 +1,174 @@
+//! The server's side.
+
+use std::{collections::HashMap, fmt, sync::Arc, time::Duration, time::Instant};
+
+use axum::{
+    Router,
+    extract::{MatchedPath, Request, State},
+    middleware::{Next, from_fn_with_state},
+    response::Response,
+};
+use http::{HeaderName, HeaderValue, Method, header, request::Parts};
+use opentelemetry::{Context, context::FutureExt};
+use tracing::{Instrument, Span};
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+
+use crate::{
+    Telemetry,
+    metrics::{BrokerMetrics, HttpMethod},
+    propagation::{TraceContext, Untrusted},
+    sampler::Class,
+    spans,
+};
+
+/// Every answer inside a trace carries its id here.
+pub const TRACE_ID_HEADER: HeaderName = HeaderName::from_static("x-trace-id");
+
+/// The status in metrics of a caller that left before the answer.
+const LEFT: u16 = 499;
+
+/// Extension of a response: for how long the request was parked, waiting for something to tell. It does not count as the time of the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parked(pub Duration);
+
+/// Gives every request its SERVER span, its place in the caller's trace, and its metrics.
+///
+/// Handlers find a [`TraceContext`] in the extensions of the request: their own span's, or what the caller sent where spans are off.
+/// The span ends with the head of the answer; a body that is still streaming is not part of it.
+#[derive(Clone)]
+pub struct ServerTelemetry {
+    metrics: Option<BrokerMetrics>,
+    classes: HashMap<(Method, &'static str), Class>,
+    trust_inbound: bool,
+    trusted: Arc<dyn Fn(&Parts) -> bool + Send + Sync>,
+}
+
+impl fmt::Debug for ServerTelemetry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerTelemetry")
+            .field("classes", &self.classes)
+            .field("trust_inbound", &self.trust_inbound)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ServerTelemetry {
+    /// With metrics where the daemon has some for its requests. `/healthz`, `/readyz` and `/metrics` are probes; a request that carries credentials is
+    /// taken for an authenticated caller's until [`ServerTelemetry::trusting`] says who is.
+    #[must_use]
+    pub fn new(telemetry: &Telemetry, metrics: Option<BrokerMetrics>) -> Self {
+        let probes = ["/healthz", "/readyz", "/metrics"].map(|route| ((Method::GET, route), Class::Probe));
+        let trusted = Arc::new(|parts: &Parts| parts.headers.contains_key(header::AUTHORIZATION));
+        Self { metrics, classes: HashMap::from(probes), trust_inbound: telemetry.trusts_inbound(), trusted }
+    }
+
+    /// The same, with requests of this method and route template sampled by the rate of `class` where the sampler has to decide.
+    #[must_use]
+    pub fn with_class(mut self, method: Method, route: &'static str, class: Class) -> Self {
+        self.classes.insert((method, route), class);
+        self
+    }
+
+    /// The same, trusting the sampled flag of the callers that `trusted` knows. It is asked before the request is authenticated, and must not block:
+    /// look the credentials up in memory, and say no when in doubt.
+    #[must_use]
+    pub fn trusting(mut self, trusted: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
+        self.trusted = Arc::new(trusted);
+        self
+    }
+
+    /// Puts it around every route of the router, its fallback included. Layers added later are outside of the span.
+    pub fn wrap<S>(self, router: Router<S>) -> Router<S>
+    where
+        S: Clone + Send + Sync + 'static,
+    {
+        router.layer(from_fn_with_state(self, serve))
+    }
+
+    fn begin(&self, parts: &Parts, inbound: Option<&TraceContext>, route: Option<&str>) -> Span {
+        let span = spans::http_server(HttpMethod::from(&parts.method), route);
+        let class = route.and_then(|route| self.class(&parts.method, route)).unwrap_or_default();
+        let mut parent = inbound.map_or_else(Context::new, TraceContext::to_remote_parent);
+        if !(self.trust_inbound && (self.trusted)(parts)) {
+            parent = parent.with_value(Untrusted);
+        }
+        // Refused only when spans are off.
+        drop(span.set_parent(parent.with_value(class)));
+        span
+    }
+
+    fn class(&self, method: &Method, route: &str) -> Option<Class> {
+        self.classes.iter().find(|((of, template), _)| of == method && *template == route).map(|(_, class)| *class)
+    }
+}
+
+async fn serve(State(telemetry): State<ServerTelemetry>, request: Request, next: Next) -> Response {
+    let began = Instant::now();
+    let (mut parts, body) = request.into_parts();
+    let inbound = TraceContext::from_headers(&parts.headers);
+    let route = parts.extensions.get::<MatchedPath>().map(|matched| matched.as_str().to_owned());
+    let span = telemetry.begin(&parts, inbound.as_ref(), route.as_deref());
+    let place = TraceContext::of(&span).or_else(|| inbound.clone());
+    if let Some(place) = &place {
+        parts.extensions.insert(place.clone());
+    }
+    let mut pending = Pending {
+        telemetry: &telemetry,
+        method: HttpMethod::from(&parts.method),
+        route,
+        began,
+        span: span.clone(),
+        answered: false,
+    };
+    let answering = next.run(Request::from_parts(parts, body)).instrument(span.clone());
+    let mut response = match (&inbound, span.is_disabled()) {
+        // Without spans the caller's context is passed on as it came, to the log and to whatever is called.
+        (Some(inbound), true) => answering.with_context(inbound.to_remote_parent()).await,
+        _ => answering.await,
+    };
+    if let Some(value) = place.and_then(|place| HeaderValue::from_str(place.trace_id()).ok()) {
+        response.headers_mut().insert(TRACE_ID_HEADER, value);
+    }
+    pending.answered(&response);
+    response
+}
+
+/// A request without an answer. Dropped like that, its caller has left.
+struct Pending<'a> {
+    telemetry: &'a ServerTelemetry,
+    method: HttpMethod,
+    route: Option<String>,
+    began: Instant,
+    span: Span,
+    answered: bool,
+}
+
+impl Pending<'_> {
+    fn answered(&mut self, response: &Response) {
+        self.answered = true;
+        let status = response.status().as_u16();
+        spans::record_http_status_server(&self.span, status);
+        let parked = response.extensions().get::<Parked>().map(|parked| parked.0);
+        if let (Some(parked), Some(metrics)) = (parked, &self.telemetry.metrics) {
+            self.span.in_scope(|| metrics.poll_waited(parked));
+        }
+        self.measure(status, parked.unwrap_or_default());
+    }
+
+    fn measure(&self, status: u16, parked: Duration) {
+        let Some(metrics) = &self.telemetry.metrics else { return };
+        let endpoint = self.route.as_deref().unwrap_or("unmatched");
+        let elapsed = self.began.elapsed().saturating_sub(parked);
+        // Inside the span, so that it can be an exemplar.
+        self.span.in_scope(|| metrics.http_request(self.method, endpoint, status, elapsed));
+    }
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        if !self.answered {
+            spans::record_client_disconnect(&self.span);
+            self.measure(LEFT, Duration::ZERO);
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! What became of the spans.
+
+use std::{
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
+    time::SystemTime,
+};
+
+use parking_lot::Mutex;
+
+/// What became of the spans so far, for `/readyz` and for people.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PipelineStatus {
+    /// Whether spans are made.
+    pub enabled: bool,
+    /// Spans that the collector took.
+    pub exported: u64,
+    /// Spans that it refused, or that did not reach it.
+    pub failed: u64,
+    /// Spans that found the queue full, or came after the end.
+    pub dropped: u64,
+    /// Spans that wait or are being sent.
+    pub pending: u64,
+    /// When the collector last took something.
+    pub last_success: Option<SystemTime>,
+    /// Why the latest export failed; none when it succeeded. Names no header and no span.
+    pub last_error: Option<String>,
+}
+
+/// The same, as it happens.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    exported: AtomicU64,
+    failed: AtomicU64,
+    dropped: AtomicU64,
+    pending: AtomicUsize,
+    latest: Mutex<Latest>,
+}
+
+#[derive(Debug, Default)]
+struct Latest {
+    success: Option<SystemTime>,
+    error: Option<String>,
+}
+
+impl Counts {
+    pub(crate) fn by_result(&self) -> [(&'static str, u64); 3] {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        [("exported", read(&self.exported)), ("failed", read(&self.failed)), ("dropped", read(&self.dropped))]
+    }
+
+    pub(crate) fn status(&self, enabled: bool) -> PipelineStatus {
+        let [(_, exported), (_, failed), (_, dropped)] = self.by_result();
+        let pending = u64::try_from(self.pending.load(Ordering::Relaxed)).unwrap_or(u64::MAX);
+        let latest = self.latest.lock();
+        PipelineStatus {
+            enabled,
+            exported,
+            failed,
+            dropped,
+            pending,
+            last_success: latest.success,
+            last_error: latest.error.clone(),
+        }
+    }
+
+    /// Takes a place in a queue of `size`; false, and a drop, when there is none.
+    pub(super) fn enter(&self, size: usize) -> bool {
+        let entered = self
+            .pending
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |pending| (pending < size).then_some(pending + 1))
+            .is_ok();
+        if !entered {
+            self.drop_one();
+        }
+        entered
+    }
+
+    pub(super) fn drop_one(&self) {
+        self.dropped.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A batch was taken.
+    pub(super) fn succeeded(&self, spans: usize) {
+        self.leave(&self.exported, spans);
+        let mut latest = self.latest.lock();
+        latest.success = Some(opentelemetry::time::now());
+        if latest.error.take().is_some() {
+            tracing::info!("the trace collector takes spans again");
+        }
+    }
+
+    /// A batch was not taken.
+    pub(super) fn failed(&self, spans: usize, error: String) {
+        self.leave(&self.failed, spans);
+        self.broken(error);
+    }
+
+    /// Something is wrong. Said once in the log, until the next success.
+    pub(crate) fn broken(&self, error: String) {
+        let mut latest = self.latest.lock();
+        if latest.error.is_none() {
+            tracing::warn!(%error, "the trace collector takes no spans; they are dropped and counted until it does");
+        }
+        latest.error = Some(error);
+    }
+
+    fn leave(&self, counter: &AtomicU64, spans: usize) {
+        counter.fetch_add(u64::try_from(spans).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.pending.fetch_sub(spans, Ordering::AcqRel);
+    }
+}

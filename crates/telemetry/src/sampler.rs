@@ -1,0 +1,180 @@
+//! Which spans are kept.
+//!
+//! - A child follows the flag of its parent. A local parent that is recorded without being sampled has children that are recorded, too.
+//! - A remote parent of an untrusted caller gives its trace id only; the rates decide.
+//! - A root that links somewhere follows the flag of the link, so that a rollout is kept whole or not at all.
+//! - Any other root is kept by the rate of its class, from the trace id alone, so that every process of ours decides alike.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use opentelemetry::{
+    Context, KeyValue,
+    trace::{Link, SpanKind, TraceContextExt, TraceId},
+};
+use opentelemetry_sdk::trace::{SamplingDecision, SamplingResult, ShouldSample};
+use parking_lot::RwLock;
+
+use crate::{
+    config::{Rates, TelemetryConfig},
+    propagation::Untrusted,
+};
+
+/// Class of an operation, which chooses the rate of a trace that begins with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Class {
+    /// What delivers something: rollouts and work orders.
+    Rollout,
+    /// A long poll.
+    Poll,
+    /// Health and metrics.
+    Probe,
+    /// Anything else.
+    #[default]
+    Default,
+}
+
+/// Changes the rates while the process runs. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct SamplerHandle {
+    rules: Arc<Rules>,
+}
+
+#[derive(Debug)]
+struct Rules {
+    thresholds: RwLock<Thresholds>,
+    record_rollouts: AtomicBool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Thresholds {
+    rollout: u64,
+    poll: u64,
+    probe: u64,
+    default: u64,
+}
+
+impl SamplerHandle {
+    pub(crate) fn new(config: &TelemetryConfig) -> Self {
+        let thresholds = Thresholds::new(config.sampling_rate, config.rates);
+        Self { rules: Arc::new(Rules { thresholds: RwLock::new(thresholds), record_rollouts: AtomicBool::new(false) }) }
+    }
+
+    /// From now on traces begin by these rates. Values outside of 0 to 1 are clamped; what is not a number counts as 0.
+    pub fn set_rates(&self, sampling_rate: f64, rates: Rates) {
+        *self.rules.thresholds.write() = Thresholds::new(sampling_rate, rates);
+    }
+
+    /// Whether rollouts are recorded even where they are not sampled. The flag on the wire does not change by that, and nothing more is exported.
+    pub fn record_rollouts(&self, record: bool) {
+        self.rules.record_rollouts.store(record, Ordering::Relaxed);
+    }
+
+    pub(crate) fn sampler(&self) -> RuleSampler {
+        RuleSampler { rules: self.rules.clone() }
+    }
+}
+
+impl Thresholds {
+    fn new(rate: f64, rates: Rates) -> Self {
+        Self {
+            rollout: threshold(rates.rollout.unwrap_or(rate)),
+            poll: threshold(rates.poll),
+            probe: threshold(rates.probe),
+            default: threshold(rate),
+        }
+    }
+
+    fn of(&self, class: Class) -> u64 {
+        match class {
+            Class::Rollout => self.rollout,
+            Class::Poll => self.poll,
+            Class::Probe => self.probe,
+            Class::Default => self.default,
+        }
+    }
+}
+
+/// The number of random values, of the 56 bits that the W3C recommendation promises in a trace id.
+const RANDOM_VALUES: u64 = 1 << 56;
+
+/// Random values from here on are kept. The same rule as the collector's, so that the two keep the same traces.
+#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within 0 to 2^56")]
+fn threshold(rate: f64) -> u64 {
+    let rate = clamp(rate);
+    ((1.0 - rate) * RANDOM_VALUES as f64) as u64
+}
+
+/// Within 0 to 1; 0 for what is not a number.
+pub(crate) fn clamp(rate: f64) -> f64 {
+    if rate.is_nan() { 0.0 } else { rate.clamp(0.0, 1.0) }
+}
+
+fn random_value(trace_id: TraceId) -> u64 {
+    let [.., a, b, c, d, e, f, g] = trace_id.to_bytes();
+    u64::from_be_bytes([0, a, b, c, d, e, f, g])
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct RuleSampler {
+    rules: Arc<Rules>,
+}
+
+impl RuleSampler {
+    fn by_rate(&self, class: Class, trace_id: TraceId) -> bool {
+        let threshold = self.rules.thresholds.read().of(class);
+        threshold < RANDOM_VALUES && random_value(trace_id) >= threshold
+    }
+
+    fn keeps(&self, parent: &Context, class: Class, trace_id: TraceId, links: &[Link]) -> bool {
+        let span = parent.span();
+        let place = span.span_context();
+        if place.is_valid() {
+            let trusted = !place.is_remote() || parent.get::<Untrusted>().is_none();
+            return if trusted { place.is_sampled() } else { self.by_rate(class, trace_id) };
+        }
+        let mut links = links.iter().filter(|link| link.span_context.is_valid()).peekable();
+        if links.peek().is_some() { links.any(|link| link.span_context.is_sampled()) } else { self.by_rate(class, trace_id) }
+    }
+
+    fn records(&self, parent: &Context, class: Class) -> bool {
+        let span = parent.span();
+        let place = span.span_context();
+        let child_of_ours = place.is_valid() && !place.is_remote();
+        if child_of_ours {
+            span.is_recording()
+        } else {
+            class == Class::Rollout && self.rules.record_rollouts.load(Ordering::Relaxed)
+        }
+    }
+}
+
+impl ShouldSample for RuleSampler {
+    fn should_sample(
+        &self,
+        parent: Option<&Context>,
+        trace_id: TraceId,
+        _name: &str,
+        _kind: &SpanKind,
+        _attributes: &[KeyValue],
+        links: &[Link],
+    ) -> SamplingResult {
+        let none = Context::new();
+        let parent = parent.unwrap_or(&none);
+        let class = parent.get::<Class>().copied().unwrap_or_default();
+        let decision = if self.keeps(parent, class, trace_id, links) {
+            SamplingDecision::RecordAndSample
+        } else if self.records(parent, class) {
+            SamplingDecision::RecordOnly
+        } else {
+            SamplingDecision::Drop
+        };
+        let trace_state = parent.span().span_context().trace_state().clone();
+        SamplingResult { decision, attributes: Vec::new(), trace_state }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,43 @@
+//! SQL, by <https://opentelemetry.io/docs/specs/semconv/database/database-spans/>.
+
+use tracing::{Span, field::Empty};
+
+use crate::metrics::DbOperation;
+
+/// A statement, without its text and its parameters.
+#[derive(Debug, Clone, Copy)]
+pub struct DbStatement<'a> {
+    /// Its name in the store, `stacks.by_name`; becomes `db.query.summary`.
+    pub name: &'static str,
+    /// What it does.
+    pub operation: DbOperation,
+    /// The table that it is about.
+    pub collection: &'static str,
+    /// `postgresql` or `sqlite`.
+    pub system: &'static str,
+    /// The database, `brokkr|public`; for SQLite the file's name without folder.
+    pub namespace: &'a str,
+    /// Host of the server, where there is one.
+    pub server_address: Option<&'a str>,
+}
+
+/// `{operation} {collection}`, CLIENT: one statement.
+#[must_use]
+#[expect(clippy::disallowed_macros, reason = "the catalogue is where spans are made")]
+pub fn db_statement(statement: DbStatement<'_>) -> Span {
+    let operation = statement.operation.sql();
+    tracing::info_span!(
+        "db.statement",
+        otel.name = %format_args!("{operation} {}", statement.collection),
+        otel.kind = "client",
+        otel.status_code = Empty,
+        db.system.name = statement.system,
+        db.namespace = statement.namespace,
+        db.collection.name = statement.collection,
+        db.operation.name = operation,
+        db.query.summary = statement.name,
+        db.response.status_code = Empty,
+        server.address = statement.server_address,
+        error.type = Empty,
+    )
+}

@@ -1,0 +1,87 @@
+//! HTTP, by <https://opentelemetry.io/docs/specs/semconv/http/http-spans/>.
+
+use tracing::{Span, field::Empty};
+
+use crate::metrics::HttpMethod;
+
+/// `{method} {route}`, SERVER. `route` is the template that matched; without one the name is the method alone.
+#[must_use]
+#[expect(clippy::disallowed_macros, reason = "the catalogue is where spans are made")]
+pub fn http_server(method: HttpMethod, route: Option<&str>) -> Span {
+    tracing::info_span!(
+        "http.server",
+        otel.name = %name(method, route),
+        otel.kind = "server",
+        otel.status_code = Empty,
+        http.request.method = method.as_str(),
+        http.route = route,
+        http.response.status_code = Empty,
+        url.scheme = "http",
+        error.type = Empty,
+    )
+}
+
+/// What an outgoing request is, in words that do not vary with ids.
+#[derive(Debug, Clone, Copy)]
+pub struct HttpClientSpan<'a> {
+    /// The method.
+    pub method: HttpMethod,
+    /// Host of the server.
+    pub server_address: &'a str,
+    /// Its port.
+    pub server_port: u16,
+    /// The path as a template, `/api/v1/stacks/{stack}`. Without one the name is the method alone.
+    pub url_template: Option<&'a str>,
+    /// 0 for the first attempt, 1 for the first repetition.
+    pub resend_count: u32,
+}
+
+/// `{method} {url template}`, CLIENT: one attempt of a request.
+#[must_use]
+#[expect(clippy::disallowed_macros, reason = "the catalogue is where spans are made")]
+pub fn http_client(request: HttpClientSpan<'_>) -> Span {
+    tracing::info_span!(
+        "http.client",
+        otel.name = %name(request.method, request.url_template),
+        otel.kind = "client",
+        otel.status_code = Empty,
+        http.request.method = request.method.as_str(),
+        http.request.resend_count = (request.resend_count > 0).then_some(i64::from(request.resend_count)),
+        http.response.status_code = Empty,
+        server.address = request.server_address,
+        server.port = i64::from(request.server_port),
+        url.template = request.url_template,
+        error.type = Empty,
+    )
+}
+
+/// The answer of a server span. Only 5xx is an error: a 4xx is the caller's.
+pub fn record_http_status_server(span: &Span, status: u16) {
+    record_status(span, status, 500);
+}
+
+/// The answer of a client span. 4xx and 5xx are errors.
+pub fn record_http_status_client(span: &Span, status: u16) {
+    record_status(span, status, 400);
+}
+
+/// The caller went away before it was answered. No error of ours, and there is no status.
+pub fn record_client_disconnect(span: &Span) {
+    span.record("error.type", "client_disconnected");
+}
+
+fn record_status(span: &Span, status: u16, error_from: u16) {
+    span.record("http.response.status_code", i64::from(status));
+    if status >= error_from {
+        super::record_error(span, &status.to_string());
+    }
+}
+
+fn name(method: HttpMethod, route: Option<&str>) -> String {
+    // The conventions: an unknown method is `HTTP` in a name.
+    let method = if method == HttpMethod::Other { "HTTP" } else { method.as_str() };
+    match route {
+        Some(route) => format!("{method} {route}"),
+        None => method.to_owned(),
+    }
+}

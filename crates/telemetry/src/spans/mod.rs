@@ -1,0 +1,44 @@
+//! The catalogue of spans: the only place that names a span or an attribute.
+//!
+//! Names and attributes follow the OpenTelemetry semantic conventions where there are some (HTTP, database, messaging); what is ours is `brokkr.*`.
+//! An attribute holds a name, a number or a word of a closed set, never content: no keys, no manifest, no SQL parameter.
+//!
+//! A span begins when it is first entered, or asked for its context. What places it in a trace ([`crate::propagation::relate`]) comes before.
+
+mod catalogue;
+mod database;
+mod delivery;
+mod http;
+mod kubernetes;
+mod past;
+mod work;
+
+use tracing::Span;
+
+pub use catalogue::{SPANS, SpanInfo};
+pub use database::{DbStatement, db_statement};
+pub use delivery::{
+    ConsumerOutcome, DeploymentSpanExt, ObjectAction, ObjectSpan, ProcessDeployment, SendDeployment, object, process_deployment,
+    record_outcome, send_deployment_object,
+};
+pub use http::{
+    HttpClientSpan, http_client, http_server, record_client_disconnect, record_http_status_client, record_http_status_server,
+};
+pub use kubernetes::{KubernetesCall, kubernetes_call, record_audit_id};
+pub(crate) use past::TracerSlot;
+pub use past::{Past, record_past};
+pub use work::{PollOutcome, WaitReason, job, plan, poll, record_poll, report, validate, wait};
+
+/// Says that what the span stands for has failed. `error_type` is a word of a closed set, or the name of an error type; never a message.
+pub fn record_error(span: &Span, error_type: &str) {
+    span.record("otel.status_code", "ERROR");
+    span.record("error.type", error_type);
+}
+
+/// A root of a trace of its own, whose keeping is decided by the rate of `class`.
+fn begin_trace(span: Span, class: crate::sampler::Class) -> Span {
+    use tracing_opentelemetry::OpenTelemetrySpanExt;
+    // Refused only when spans are off.
+    drop(span.set_parent(opentelemetry::Context::new().with_value(class)));
+    span
+}

@@ -1,0 +1,49 @@
+//! Spans of what is over: a wait that is known only when it has ended.
+
+use std::time::SystemTime;
+
+use opentelemetry::{
+    KeyValue,
+    trace::{Span as _, SpanKind, TraceContextExt, Tracer},
+};
+use opentelemetry_sdk::trace::SdkTracer;
+use tracing::Span;
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+use tracing_subscriber::Layer;
+
+use super::WaitReason;
+
+/// What is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Past {
+    /// A wait.
+    Wait(WaitReason),
+}
+
+/// Records a span under `parent` for what went on from `start` to `end`. An end before the start counts as the start.
+///
+/// Nothing happens when spans are off or the parent is not recorded.
+pub fn record_past(parent: &Span, what: Past, start: SystemTime, end: SystemTime) {
+    let Past::Wait(reason) = what;
+    let context = parent.context();
+    if !context.span().is_recording() {
+        return;
+    }
+    parent.with_subscriber(|(_, subscriber)| {
+        let Some(TracerSlot(tracer)) = subscriber.downcast_ref() else { return };
+        let mut span = tracer
+            .span_builder(reason.span_name())
+            .with_kind(SpanKind::Internal)
+            .with_start_time(start)
+            .with_attributes([KeyValue::new("brokkr.wait.reason", reason.as_str())])
+            .start_with_context(tracer, &context);
+        span.end_with_timestamp(end.max(start));
+    });
+}
+
+/// Lets [`record_past`] find the tracer of the subscriber that a span belongs to. It observes nothing.
+#[derive(Debug)]
+pub(crate) struct TracerSlot(pub(crate) SdkTracer);
+
+impl<S: tracing::Subscriber> Layer<S> for TracerSlot {}
