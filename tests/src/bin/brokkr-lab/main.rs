@@ -1,0 +1,72 @@
+//! `brokkr-lab`: real programs for development and tests, which end when their creator does.
+#![expect(clippy::print_stdout, reason = "stdout is what the person or the test that started it reads")]
+
+mod control_plane;
+mod otlp;
+mod postgres;
+
+use brokkr_tests::{
+    control_plane::Options,
+    lab::{LabError, Orders, Reply},
+    otlp::Where,
+};
+use clap::{Parser, Subcommand};
+use std::{io::IsTerminal, process::ExitCode};
+
+/// Real programs for development and tests. Each subcommand prints one line of JSON when it is ready (on a terminal: how
+/// to use it), and ends with Ctrl-C, SIGTERM, or the end of its standard input.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    lab: Lab,
+}
+
+#[derive(Debug, Subcommand)]
+enum Lab {
+    /// A Kubernetes control plane: etcd, kube-apiserver, controllers, and KWOK in the kubelet's place.
+    ControlPlane(Options),
+    /// A PostgreSQL server with a new, empty cluster.
+    Postgres,
+    /// An OTLP receiver that shows the traces it got at /traces/{id}.
+    Otlp(Where),
+}
+
+// One thread does everything: a lab mostly waits.
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(arguments.lab).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The creator waits for a line on stdout; a person reads stderr.
+            if !person() {
+                let line = serde_json::to_string(&Reply::<()>::Error(error.to_string())).unwrap_or_default();
+                println!("{line}");
+            }
+            eprintln!("brokkr-lab: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(lab: Lab) -> Result<(), LabError> {
+    let mut orders = Orders::listen().map_err(LabError::io("listen for signals"))?;
+    match lab {
+        Lab::ControlPlane(options) => control_plane::run(&options, &mut orders).await,
+        Lab::Postgres => postgres::run(&mut orders).await,
+        Lab::Otlp(at) => otlp::run(at, &mut orders).await,
+    }
+}
+
+/// Whether a person looks at stdout, rather than a program.
+fn person() -> bool {
+    std::io::stdout().is_terminal()
+}
+
+/// Tells a person what is going on; programs read the line of JSON.
+fn tell(text: &str) {
+    if person() {
+        println!("{text}");
+    }
+}

@@ -1,0 +1,38 @@
+//! An HTTP client for tests.
+
+use crate::lab::{LabError, until};
+use std::time::Duration;
+
+/// Makes ring the TLS implementation of this process; further calls do nothing.
+pub fn install_tls() {
+    // The only error is that there is one already.
+    drop(rustls::crypto::ring::default_provider().install_default());
+}
+
+/// A client that gives up after 30 seconds and follows no redirect.
+///
+/// # Errors
+/// When no TLS configuration can be made.
+pub fn client() -> Result<reqwest::Client, LabError> {
+    install_tls();
+    reqwest::Client::builder()
+        .timeout(Duration::from_secs(30))
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .map_err(|error| LabError::Refused(format!("HTTP client: {error}")))
+}
+
+/// Waits until a GET of `url` answers with a 2xx status, and returns its body.
+///
+/// # Errors
+/// [`LabError::Late`] with the last answer.
+pub async fn wait_until_ok(url: &str, limit: Duration) -> Result<String, LabError> {
+    let client = client()?;
+    until(&format!("{url} to answer 2xx"), limit, || async {
+        let response = client.get(url).send().await.map_err(|error| error.to_string())?;
+        let status = response.status();
+        let body = response.text().await.map_err(|error| error.to_string())?;
+        if status.is_success() { Ok(body) } else { Err(format!("{status}: {body}")) }
+    })
+    .await
+}

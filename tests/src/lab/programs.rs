@@ -1,0 +1,65 @@
+use super::LabError;
+use rustix::process::{Pid, Signal, kill_process_group};
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
+use tokio::process::Command;
+
+/// The first executable of that name in `PATH`.
+pub fn on_path(name: &str) -> Option<PathBuf> {
+    env::split_paths(&env::var_os("PATH")?).map(|dir| dir.join(name)).find(|candidate| candidate.is_file())
+}
+
+/// An executable of this workspace, in the profile's folder that the running executable comes from.
+///
+/// # Errors
+/// [`LabError::Missing`], naming the command that builds it.
+pub fn built(name: &str) -> Result<PathBuf, LabError> {
+    let exe = env::current_exe().map_err(LabError::io("the running executable's path"))?;
+    exe.ancestors().skip(1).take(2).map(|dir| dir.join(name)).find(|candidate| candidate.is_file()).ok_or_else(|| {
+        LabError::Missing {
+            name: name.to_owned(),
+            hint: "build the workspace's executables first: cargo build --workspace --bins".to_owned(),
+        }
+    })
+}
+
+/// The folder with the real Kubernetes programs (`bin/`) and KWOK's stages (`stages/`).
+///
+/// Builds what is missing, which takes about ten minutes the first time; the script says so on stderr.
+///
+/// # Errors
+/// When the build fails, for instance because Go is missing: the script has said why.
+pub async fn kubernetes_programs() -> Result<PathBuf, LabError> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("kubernetes/build.sh");
+    let child = Command::new("bash")
+        .arg(&script)
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(LabError::io("run tests/kubernetes/build.sh"))?;
+    let mut group = Group(child.id().and_then(|id| Pid::from_raw(id.cast_signed())));
+    let output = child.wait_with_output().await.map_err(LabError::io("wait for tests/kubernetes/build.sh"))?;
+    // The script and its compilers are gone; their group's number may belong to others from now on.
+    group.0 = None;
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    match stdout.lines().last() {
+        Some(folder) if output.status.success() => Ok(PathBuf::from(folder)),
+        _ => Err(LabError::Refused(format!("tests/kubernetes/build.sh failed ({}); its messages are above", output.status))),
+    }
+}
+
+/// Ends the script's compilers too when the wait for them is given up.
+struct Group(Option<Pid>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            let _ = kill_process_group(group, Signal::TERM);
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! The harness for development and tests: real programs, started for one test run and gone after it.
+//!
+//! - [`control_plane`]: etcd, kube-apiserver, controllers and KWOK, with [`cluster`] to look into it;
+//! - [`postgres`]: a private PostgreSQL server, one database per test;
+//! - [`otlp`]: an OTLP receiver that shows what arrived as a tree and as shares of the time;
+//! - [`process`]: our own executables as child processes, [`http`] to talk to them;
+//! - [`lab`]: how all of these are started so that nothing survives a failed or killed test.
+//!
+//! Programs that outlive one test (the first two) belong to the executable `brokkr-lab`, which ends them when the
+//! pipe to its creator closes: at the end of a test run, after a panic, and after `kill -9`.
+
+pub mod cluster;
+pub mod control_plane;
+pub mod http;
+pub mod lab;
+pub mod otlp;
+pub mod postgres;
+pub mod process;

@@ -1,0 +1,16 @@
+//! An OTLP receiver in the process of the test, or of `brokkr-lab otlp`: real protobuf over gRPC and HTTP.
+
+mod collection;
+mod convert;
+mod paint;
+mod receiver;
+mod service;
+mod shares;
+mod span;
+mod tree;
+
+pub use collection::{Missing, Trace};
+pub use paint::Paint;
+pub use receiver::{Receiver, Where};
+pub use shares::{Share, share_table};
+pub use span::{Event, Kind, Link, Span, Status};
