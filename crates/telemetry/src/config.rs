@@ -116,7 +116,7 @@ pub struct MetricsConfig {
 pub struct LogConfig {
     /// "human" for people, "json" for machines (one object a line).
     pub format: LogFormat,
-    /// What is logged: "info", or by module, "info,brokkr_agent=debug". It never switches spans off.
+    /// What is logged: "info", or by module, as in `info,brokkr_agent=debug`. It never switches spans off.
     pub level: String,
 }
 

@@ -84,7 +84,7 @@ pub struct Telemetry {
 /// When the configuration of log or metrics makes no sense. Trouble with the exporter is told in [`Telemetry::status`] and in the log.
 pub fn init(options: InitOptions) -> Result<Telemetry, InitError> {
     let colours = std::io::stderr().is_terminal();
-    build(options, BoxMakeWriter::new(std::io::stderr), colours, Sink::Configured)
+    build(&options, BoxMakeWriter::new(std::io::stderr), colours, Sink::Configured)
 }
 
 /// Where spans go.
@@ -96,13 +96,13 @@ pub(crate) enum Sink {
     Processor(Box<dyn FnOnce(Resource, crate::sampler::RuleSampler) -> SdkTracerProvider>),
 }
 
-pub(crate) fn build(options: InitOptions, writer: BoxMakeWriter, colours: bool, sink: Sink) -> Result<Telemetry, InitError> {
+pub(crate) fn build(options: &InitOptions, writer: BoxMakeWriter, colours: bool, sink: Sink) -> Result<Telemetry, InitError> {
     let counts = Arc::new(Counts::default());
     let sampler = SamplerHandle::new(&options.telemetry);
     // The meter comes first: what is measured from the beginning must find it.
-    let (endpoint, meter, instruments) = metrics(&options, &counts)?;
+    let (endpoint, meter, instruments) = metrics(options, &counts)?;
     let log = logging::layer(&options.log, options.service.name(&options.telemetry), writer, colours)?;
-    let (tracer, trouble) = if options.telemetry.enabled { tracer(&options, &sampler, &counts, sink) } else { (None, None) };
+    let (tracer, trouble) = if options.telemetry.enabled { tracer(options, &sampler, &counts, sink) } else { (None, None) };
     let spans = tracer.as_ref().map(|provider| {
         // Only the catalogue makes spans: those of the libraries below, the exporter's own among them, are none of ours.
         let ours = || {

@@ -49,6 +49,12 @@ pub const SPANS: &[SpanInfo] = &[
         ],
     },
     SpanInfo {
+        name: "{BEGIN|COMMIT|NOTIFY}",
+        kind: "CLIENT",
+        help: "One step of a transaction, which is no query; BEGIN includes the wait for a connection.",
+        attributes: &["db.system.name", "db.namespace", "db.operation.name", "server.address"],
+    },
+    SpanInfo {
         name: "send deployment",
         kind: "PRODUCER",
         help: "A generation is handed off to its agents; once, however many they are. Its context is what the agents continue.",

@@ -23,7 +23,6 @@ pub struct DbStatement<'a> {
 
 /// `{operation} {collection}`, CLIENT: one statement.
 #[must_use]
-#[expect(clippy::disallowed_macros, reason = "the catalogue is where spans are made")]
 pub fn db_statement(statement: DbStatement<'_>) -> Span {
     let operation = statement.operation.sql();
     tracing::info_span!(
@@ -38,6 +37,36 @@ pub fn db_statement(statement: DbStatement<'_>) -> Span {
         db.query.summary = statement.name,
         db.response.status_code = Empty,
         server.address = statement.server_address,
+        error.type = Empty,
+    )
+}
+
+/// BEGIN, COMMIT or NOTIFY: no query, and time in which a trace must have no gap.
+#[derive(Debug, Clone, Copy)]
+pub struct DbTransaction<'a> {
+    /// `BEGIN`, `COMMIT`, `NOTIFY`.
+    pub verb: &'static str,
+    /// `postgresql` or `sqlite`.
+    pub system: &'static str,
+    /// The database, as in [`DbStatement`].
+    pub namespace: &'a str,
+    /// Host of the server, where there is one.
+    pub server_address: Option<&'a str>,
+}
+
+/// `{verb}`, CLIENT: one step of a transaction. BEGIN includes the wait for a connection.
+#[must_use]
+#[expect(clippy::disallowed_macros, reason = "the catalogue is where spans are made")]
+pub fn db_transaction(transaction: DbTransaction<'_>) -> Span {
+    tracing::info_span!(
+        "db.transaction",
+        otel.name = transaction.verb,
+        otel.kind = "client",
+        otel.status_code = Empty,
+        db.system.name = transaction.system,
+        db.namespace = transaction.namespace,
+        db.operation.name = transaction.verb,
+        server.address = transaction.server_address,
         error.type = Empty,
     )
 }

@@ -20,7 +20,6 @@ pub struct SendDeployment<'a> {
 
 /// `send deployment`, PRODUCER: once for a generation, never once for an agent. Its context is what the deployments carry.
 #[must_use]
-#[expect(clippy::disallowed_macros, reason = "the catalogue is where spans are made")]
 pub fn send_deployment_object(send: SendDeployment<'_>) -> Span {
     tracing::info_span!(
         "deployment.send",
@@ -63,7 +62,6 @@ pub struct ProcessDeployment<'a> {
 ///
 /// A root of its own until it is related: what happens to run around it is not its parent.
 #[must_use]
-#[expect(clippy::disallowed_macros, reason = "the catalogue is where spans are made")]
 pub fn process_deployment(process: ProcessDeployment<'_>) -> Span {
     let span = tracing::info_span!(
         parent: None,
@@ -139,7 +137,6 @@ pub struct ObjectSpan<'a> {
 
 /// `apply object` or `delete object`, INTERNAL: everything done for one object, retries included.
 #[must_use]
-#[expect(clippy::disallowed_macros, reason = "the catalogue is where spans are made")]
 pub fn object(object: ObjectSpan<'_>) -> Span {
     tracing::info_span!(
         "object",

@@ -6,7 +6,6 @@ use crate::metrics::HttpMethod;
 
 /// `{method} {route}`, SERVER. `route` is the template that matched; without one the name is the method alone.
 #[must_use]
-#[expect(clippy::disallowed_macros, reason = "the catalogue is where spans are made")]
 pub fn http_server(method: HttpMethod, route: Option<&str>) -> Span {
     tracing::info_span!(
         "http.server",
@@ -38,7 +37,6 @@ pub struct HttpClientSpan<'a> {
 
 /// `{method} {url template}`, CLIENT: one attempt of a request.
 #[must_use]
-#[expect(clippy::disallowed_macros, reason = "the catalogue is where spans are made")]
 pub fn http_client(request: HttpClientSpan<'_>) -> Span {
     tracing::info_span!(
         "http.client",
@@ -63,6 +61,11 @@ pub fn record_http_status_server(span: &Span, status: u16) {
 /// The answer of a client span. 4xx and 5xx are errors.
 pub fn record_http_status_client(span: &Span, status: u16) {
     record_status(span, status, 400);
+}
+
+/// An answer that is as good as any whatever its status: a 404 to a question whether there is one.
+pub fn record_http_status_expected(span: &Span, status: u16) {
+    record_status(span, status, u16::MAX);
 }
 
 /// The caller went away before it was answered. No error of ours, and there is no status.

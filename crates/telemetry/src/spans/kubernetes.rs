@@ -25,7 +25,6 @@ pub struct KubernetesCall<'a> {
 
 /// `{verb} {resource}`, CLIENT: one request to the API server.
 #[must_use]
-#[expect(clippy::disallowed_macros, reason = "the catalogue is where spans are made")]
 pub fn kubernetes_call(call: KubernetesCall<'_>) -> Span {
     tracing::info_span!(
         "kubernetes.call",

@@ -16,17 +16,18 @@ mod work;
 use tracing::Span;
 
 pub use catalogue::{SPANS, SpanInfo};
-pub use database::{DbStatement, db_statement};
+pub use database::{DbStatement, DbTransaction, db_statement, db_transaction};
 pub use delivery::{
     ConsumerOutcome, DeploymentSpanExt, ObjectAction, ObjectSpan, ProcessDeployment, SendDeployment, object, process_deployment,
     record_outcome, send_deployment_object,
 };
 pub use http::{
-    HttpClientSpan, http_client, http_server, record_client_disconnect, record_http_status_client, record_http_status_server,
+    HttpClientSpan, http_client, http_server, record_client_disconnect, record_http_status_client, record_http_status_expected,
+    record_http_status_server,
 };
 pub use kubernetes::{KubernetesCall, kubernetes_call, record_audit_id};
 pub(crate) use past::TracerSlot;
-pub use past::{Past, record_past};
+pub use past::{Past, record_past, record_past_of};
 pub use work::{PollOutcome, WaitReason, job, plan, poll, record_poll, report, validate, wait};
 
 /// Says that what the span stands for has failed. `error_type` is a word of a closed set, or the name of an error type; never a message.

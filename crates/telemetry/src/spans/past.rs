@@ -12,6 +12,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 use tracing_subscriber::Layer;
 
 use super::WaitReason;
+use crate::{propagation::TraceContext, sampler::Class};
 
 /// What is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,21 +26,41 @@ pub enum Past {
 ///
 /// Nothing happens when spans are off or the parent is not recorded.
 pub fn record_past(parent: &Span, what: Past, start: SystemTime, end: SystemTime) {
-    let Past::Wait(reason) = what;
     let context = parent.context();
     if !context.span().is_recording() {
         return;
     }
     parent.with_subscriber(|(_, subscriber)| {
-        let Some(TracerSlot(tracer)) = subscriber.downcast_ref() else { return };
-        let mut span = tracer
-            .span_builder(reason.span_name())
-            .with_kind(SpanKind::Internal)
-            .with_start_time(start)
-            .with_attributes([KeyValue::new("brokkr.wait.reason", reason.as_str())])
-            .start_with_context(tracer, &context);
-        span.end_with_timestamp(end.max(start));
+        if let Some(TracerSlot(tracer)) = subscriber.downcast_ref() {
+            record(tracer, &context, what, start, end);
+        }
     });
+}
+
+/// The same under a place that work carries, whose span ended long ago.
+///
+/// Nothing happens when spans are off or the place is not sampled.
+pub fn record_past_of(place: &TraceContext, what: Past, start: SystemTime, end: SystemTime) {
+    if !place.is_sampled() {
+        return;
+    }
+    let context = place.to_remote_parent().with_value(Class::Rollout);
+    tracing::dispatcher::get_default(|subscriber| {
+        if let Some(TracerSlot(tracer)) = subscriber.downcast_ref() {
+            record(tracer, &context, what, start, end);
+        }
+    });
+}
+
+fn record(tracer: &SdkTracer, context: &opentelemetry::Context, what: Past, start: SystemTime, end: SystemTime) {
+    let Past::Wait(reason) = what;
+    let mut span = tracer
+        .span_builder(reason.span_name())
+        .with_kind(SpanKind::Internal)
+        .with_start_time(start)
+        .with_attributes([KeyValue::new("brokkr.wait.reason", reason.as_str())])
+        .start_with_context(tracer, context);
+    span.end_with_timestamp(end.max(start));
 }
 
 /// Lets [`record_past`] find the tracer of the subscriber that a span belongs to. It observes nothing.

@@ -19,6 +19,8 @@ pub enum WaitReason {
     Health,
     /// For the next attempt.
     Retry,
+    /// For a deleted object to be gone.
+    Gone,
 }
 
 impl WaitReason {
@@ -32,6 +34,7 @@ impl WaitReason {
             Self::CrdEstablished => "crd established",
             Self::Health => "health",
             Self::Retry => "retry",
+            Self::Gone => "gone",
         }
     }
 
@@ -43,13 +46,13 @@ impl WaitReason {
             Self::CrdEstablished => "wait crd established",
             Self::Health => "wait health",
             Self::Retry => "wait retry",
+            Self::Gone => "wait gone",
         }
     }
 }
 
 /// `wait {reason}`, INTERNAL: a wait that begins now. One that is known only afterwards is a [`super::record_past`].
 #[must_use]
-#[expect(clippy::disallowed_macros, reason = "the catalogue is where spans are made")]
 pub fn wait(reason: WaitReason) -> Span {
     tracing::info_span!(
         "wait",
@@ -63,28 +66,24 @@ pub fn wait(reason: WaitReason) -> Span {
 
 /// `validate`, INTERNAL: the manifests of a request are parsed and checked.
 #[must_use]
-#[expect(clippy::disallowed_macros, reason = "the catalogue is where spans are made")]
 pub fn validate() -> Span {
     tracing::info_span!("validate", otel.name = "validate", otel.kind = "internal", otel.status_code = Empty, brokkr.objects = Empty, error.type = Empty)
 }
 
 /// `plan`, INTERNAL: desired against observed.
 #[must_use]
-#[expect(clippy::disallowed_macros, reason = "the catalogue is where spans are made")]
 pub fn plan() -> Span {
     tracing::info_span!("plan", otel.name = "plan", otel.kind = "internal", otel.status_code = Empty, brokkr.objects = Empty, error.type = Empty)
 }
 
 /// `report`, INTERNAL: the outcome is told to the broker.
 #[must_use]
-#[expect(clippy::disallowed_macros, reason = "the catalogue is where spans are made")]
 pub fn report() -> Span {
     tracing::info_span!("report", otel.name = "report", otel.kind = "internal", otel.status_code = Empty, error.type = Empty)
 }
 
 /// `poll`, CLIENT: one long poll of an agent, the root of a trace of its own, kept by the rate of polls.
 #[must_use]
-#[expect(clippy::disallowed_macros, reason = "the catalogue is where spans are made")]
 pub fn poll() -> Span {
     let span = tracing::info_span!(
         parent: None,
@@ -118,7 +117,6 @@ pub fn record_poll(span: &Span, outcome: PollOutcome) {
 
 /// `job {name}`, INTERNAL: one run of background work, the root of a trace of its own.
 #[must_use]
-#[expect(clippy::disallowed_macros, reason = "the catalogue is where spans are made")]
 pub fn job(name: &'static str) -> Span {
     let span = tracing::info_span!(
         parent: None,
