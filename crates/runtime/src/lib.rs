@@ -1,0 +1,11 @@
+//! What both daemons stand on: configuration, clock, ids, supervised tasks, and the routes that every daemon has.
+
+pub mod clock;
+pub mod config;
+pub mod ids;
+pub mod lifecycle;
+pub mod server;
+
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use ids::{Ids, SeededIds, SystemIds};
+pub use lifecycle::{Ended, Lifecycle};

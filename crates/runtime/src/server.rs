@@ -1,0 +1,85 @@
+//! The HTTP server of a daemon, and the routes that every daemon has: `/healthz`, `/readyz`, `/metrics`.
+
+use std::{collections::BTreeMap, future::Future, sync::Arc};
+
+use axum::{
+    Json, Router,
+    extract::State,
+    response::{IntoResponse, Response},
+    routing::get,
+    serve::ListenerExt,
+};
+use brokkr_api::{
+    readiness::{Check, Readiness},
+    routes,
+};
+use brokkr_telemetry::{MetricsEndpoint, PipelineStatus};
+use http::{HeaderMap, StatusCode, header};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// What `/readyz` asks of a daemon.
+pub trait Probe: Send + Sync + 'static {
+    /// The state of each part. Answers at once: it looks at what the parts last saw and asks nobody.
+    fn checks(&self) -> BTreeMap<String, Check>;
+}
+
+#[derive(Clone)]
+struct Probes {
+    probe: Arc<dyn Probe>,
+    stopping: CancellationToken,
+    metrics: Option<MetricsEndpoint>,
+}
+
+/// `/healthz`, `/readyz` and `/metrics`. Without a metrics endpoint the last one is not found.
+pub fn probes(probe: Arc<dyn Probe>, stopping: CancellationToken, metrics: Option<MetricsEndpoint>) -> Router {
+    let state = Probes { probe, stopping, metrics };
+    Router::new()
+        .route(routes::HEALTHZ, get(|| async { "ok\n" }))
+        .route(routes::READYZ, get(readyz))
+        .route(routes::METRICS, get(metrics_text))
+        .with_state(state)
+}
+
+/// What became of the spans, as a part of `/readyz`.
+#[must_use]
+pub fn telemetry_check(status: &PipelineStatus) -> Check {
+    if !status.enabled {
+        return Check::ok("tracing is off");
+    }
+    let counts = format!("spans exported {}, failed {}, dropped {}", status.exported, status.failed, status.dropped);
+    match &status.last_error {
+        Some(error) => Check::failing(format!("{counts}; last error: {error}")),
+        None => Check::ok(counts),
+    }
+}
+
+async fn readyz(State(state): State<Probes>) -> Response {
+    // Ready is "started and not draining": a part in trouble is no reason to take the replica out of service.
+    let ready = !state.stopping.is_cancelled();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(Readiness { ready, checks: state.probe.checks() })).into_response()
+}
+
+async fn metrics_text(State(state): State<Probes>, headers: HeaderMap) -> Response {
+    let Some(metrics) = state.metrics else {
+        return (StatusCode::NOT_FOUND, "metrics are switched off: set enabled = true in [metrics]\n").into_response();
+    };
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    let rendered = metrics.render(accept);
+    ([(header::CONTENT_TYPE, rendered.content_type)], rendered.body).into_response()
+}
+
+/// Serves until `stopping`, then finishes the requests in flight.
+///
+/// # Errors
+/// When the listener fails for good.
+pub fn serve(listener: TcpListener, router: Router, stopping: CancellationToken) -> impl Future<Output = std::io::Result<()>> {
+    let listener = listener.tap_io(|stream| {
+        // An answer of a few hundred bytes must not wait for the acknowledgement of the one before.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY cannot be set");
+        }
+    });
+    axum::serve(listener, router).with_graceful_shutdown(async move { stopping.cancelled().await }).into_future()
+}
