@@ -1,0 +1,73 @@
+//! The first start: one admin key, shown once. There is no default key.
+
+use std::{
+    io::Write,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
+use brokkr_api::{KeyId, keys::Role};
+use brokkr_runtime::{Clock, Ids};
+
+use crate::{
+    domain::key,
+    store::{Db, Error, NewKey},
+};
+
+/// Why there is no first key.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BootstrapError {
+    #[error("the first admin key cannot be stored")]
+    Store(#[from] Error),
+    #[error("bootstrap.admin_key_file: {} cannot be written", path.display())]
+    File {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// What became of the first key.
+pub(crate) enum Bootstrap {
+    /// There were keys already.
+    Unneeded,
+    /// The key, to be shown once.
+    Show(String),
+    /// The key is in this file.
+    Written(PathBuf),
+}
+
+/// Makes the first admin key when there is no key at all. Brokers that start together make one between them.
+pub(crate) async fn first_admin_key(db: &Db, clock: &dyn Clock, ids: &dyn Ids, file: Option<&Path>) -> Result<Bootstrap, BootstrapError> {
+    let mut tx = db.begin().await?;
+    // Taking a change number locks its row: of two brokers that start together the second one sees the first one's key.
+    let change = tx.next_change().await?;
+    if tx.count_keys().await? > 0 {
+        return Ok(Bootstrap::Unneeded);
+    }
+    let now = clock.now();
+    let (secret, digest) = key::generate(Role::Admin, ids);
+    let name = brokkr_api::Name::try_from("first-admin".to_owned()).map_err(|source| Error::Corrupt { column: "name", source: source.into() })?;
+    let new = NewKey { id: KeyId(ids.uuid(now)), name, role: Role::Admin, generator: None, agent: None, digest, created_at: now };
+    tx.insert_key(&new, change).await?;
+    // Written before the commit, so that there is never a key that nobody has.
+    if let Some(path) = file {
+        write(path, &secret).map_err(|source| BootstrapError::File { path: path.to_owned(), source })?;
+    }
+    tx.commit().await?;
+    Ok(file.map_or(Bootstrap::Show(secret), |path| Bootstrap::Written(path.to_owned())))
+}
+
+/// Writes the key into a new file with mode 0600 and moves it into place, so that nobody reads half a key or a readable file.
+fn write(path: &Path, secret: &str) -> std::io::Result<()> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".new");
+    match std::fs::remove_file(&temporary) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+    writeln!(file, "{secret}")?;
+    file.sync_all()?;
+    std::fs::rename(&temporary, path)
+}

@@ -1,0 +1,101 @@
+//! The broker's configuration: one struct per section, and `Default` is the one place of defaults.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use brokkr_telemetry::config::{LogConfig, MetricsConfig, TelemetryConfig};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::handoff::Handoff;
+
+/// All sections.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Config {
+    /// The HTTP server.
+    pub(crate) server: ServerConfig,
+    /// Where the broker keeps its state.
+    pub(crate) database: DatabaseConfig,
+    /// What happens at the first start.
+    pub(crate) bootstrap: BootstrapConfig,
+    /// The fleet.
+    pub(crate) agents: AgentsConfig,
+    /// Delivery of work.
+    pub(crate) delivery: DeliveryConfig,
+    /// Traces.
+    pub(crate) telemetry: TelemetryConfig,
+    /// Metrics.
+    pub(crate) metrics: MetricsConfig,
+    /// Logs.
+    pub(crate) log: LogConfig,
+}
+
+/// The HTTP server.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ServerConfig {
+    /// Address and port to listen on.
+    #[schemars(with = "String")]
+    pub(crate) listen: SocketAddr,
+    /// Seconds that requests in flight get to finish after SIGTERM.
+    pub(crate) drain_seconds: u64,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([0, 0, 0, 0], 3000)), drain_seconds: 20 }
+    }
+}
+
+/// Where the broker keeps its state.
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct DatabaseConfig {
+    /// `sqlite:FILE` for one broker, `postgres://USER:PASSWORD@HOST/DATABASE` for several side by side.
+    pub(crate) url: String,
+    /// Most connections; on SQLite most readers, beside the one writer.
+    pub(crate) max_connections: u32,
+}
+
+impl Default for DatabaseConfig {
+    fn default() -> Self {
+        Self { url: "sqlite:brokkr.db".to_owned(), max_connections: 8 }
+    }
+}
+
+impl std::fmt::Debug for DatabaseConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The URL may hold a password.
+        f.debug_struct("DatabaseConfig").field("max_connections", &self.max_connections).finish_non_exhaustive()
+    }
+}
+
+/// What happens at the first start.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct BootstrapConfig {
+    /// The first admin key goes into this file (mode 0600) instead of onto the standard output.
+    pub(crate) admin_key_file: Option<PathBuf>,
+}
+
+/// The fleet.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct AgentsConfig {
+    /// An agent that was seen within so many seconds counts as active.
+    pub(crate) active_seconds: u64,
+}
+
+impl Default for AgentsConfig {
+    fn default() -> Self {
+        Self { active_seconds: 75 }
+    }
+}
+
+/// Delivery of work.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct DeliveryConfig {
+    /// How an agent's spans relate to the trace of the change: `auto`, `parent` or `link`.
+    pub(crate) handoff: Handoff,
+}

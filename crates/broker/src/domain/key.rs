@@ -1,0 +1,87 @@
+//! API keys: `brokkr_<role>_<43 characters><6 characters>`, 256 bits of randomness and a checksum.
+//!
+//! The prefix lets secret scanners find a leaked key; the checksum lets the broker refuse a mistyped or made-up one without a query.
+
+use brokkr_api::keys::Role;
+use brokkr_runtime::Ids;
+use sha2::{Digest, Sha256};
+
+const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+const RANDOM_CHARS: usize = 43;
+const CHECK_CHARS: usize = 6;
+
+/// A new key and its digest; only the digest is kept.
+pub(crate) fn generate(role: Role, ids: &dyn Ids) -> (String, String) {
+    let mut key = format!("brokkr_{}_", role.as_str());
+    // 43 characters of 62 carry 256 bits. Bytes above the largest multiple of 62 are thrown away, or the first characters would be likelier.
+    let mut random = 0;
+    while random < RANDOM_CHARS {
+        let mut bytes = [0; 64];
+        ids.fill(&mut bytes);
+        for byte in bytes.into_iter().filter(|byte| *byte < 248).take(RANDOM_CHARS - random) {
+            key.push(char::from(ALPHABET[usize::from(byte % 62)]));
+            random += 1;
+        }
+    }
+    let check = checksum(&key);
+    key.push_str(&check);
+    let digest = digest(&key);
+    (key, digest)
+}
+
+/// Whether a text can be a key at all.
+pub(crate) fn is_well_formed(key: &str) -> bool {
+    let roles = [Role::Admin, Role::Generator, Role::Agent];
+    let prefix = |role: Role| format!("brokkr_{}_", role.as_str());
+    let Some(role) = roles.into_iter().find(|role| key.starts_with(&prefix(*role))) else { return false };
+    if !key.is_ascii() || key.len() != prefix(role).len() + RANDOM_CHARS + CHECK_CHARS {
+        return false;
+    }
+    let (payload, check) = key.split_at(key.len() - CHECK_CHARS);
+    checksum(payload) == check
+}
+
+/// SHA-256 of a key in hexadecimal: what the database keeps and what is compared.
+///
+/// The key has 256 bits of randomness, so that a fast hash is as good as a slow one, and equality of digests reveals nothing by its time.
+pub(crate) fn digest(key: &str) -> String {
+    Sha256::digest(key.as_bytes()).iter().fold(String::with_capacity(64), |hex, byte| hex + &format!("{byte:02x}"))
+}
+
+fn checksum(payload: &str) -> String {
+    let mut rest = crc32fast::hash(payload.as_bytes()) as usize;
+    let mut chars = Vec::with_capacity(CHECK_CHARS);
+    for _ in 0..CHECK_CHARS {
+        chars.push(char::from(ALPHABET[rest % 62]));
+        rest /= 62;
+    }
+    chars.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use brokkr_runtime::SeededIds;
+
+    use super::*;
+
+    #[test]
+    fn a_generated_key_is_well_formed_and_every_mistyped_one_is_not() {
+        let (key, digest_of_key) = generate(Role::Admin, &SeededIds::new(7));
+        assert!(key.starts_with("brokkr_admin_"));
+        assert!(is_well_formed(&key));
+        assert_eq!(digest(&key), digest_of_key);
+        for at in "brokkr_admin_".len()..key.len() {
+            let mut wrong = key.clone().into_bytes();
+            wrong[at] = if wrong[at] == b'x' { b'y' } else { b'x' };
+            assert!(!is_well_formed(std::str::from_utf8(&wrong).unwrap()), "position {at}");
+        }
+        assert!(!is_well_formed(""));
+        assert!(!is_well_formed("brokkr_admin_"));
+    }
+
+    #[test]
+    fn two_keys_differ() {
+        let ids = SeededIds::new(7);
+        assert_ne!(generate(Role::Agent, &ids).0, generate(Role::Agent, &ids).0);
+    }
+}

@@ -1,0 +1,7 @@
+//! Pure rules of the broker: no database, no clock, no network.
+
+pub(crate) mod handoff;
+pub(crate) mod key;
+pub(crate) mod manifests;
+pub(crate) mod rollout;
+pub(crate) mod targeting;

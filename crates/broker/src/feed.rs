@@ -1,0 +1,177 @@
+//! The change feed in memory: every agent's highest change and every valid key, so that an unchanged poll runs no SQL.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use brokkr_api::{AgentId, KeyId, StackId, Timestamp};
+use parking_lot::RwLock;
+use tokio::sync::{Notify, broadcast, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::store::{ChangeListener, Db, Error, KeyRow};
+
+/// How often the feed is read again when nobody hints that it has grown.
+const REREAD: Duration = Duration::from_secs(1);
+
+/// What the broker knows without asking the database.
+pub(crate) struct Feed {
+    db: Db,
+    agents: RwLock<HashMap<AgentId, watch::Sender<u64>>>,
+    keys: RwLock<HashMap<String, Arc<KeyRow>>>,
+    last: AtomicU64,
+    nudge: Notify,
+    reports: broadcast::Sender<StackId>,
+    trouble: RwLock<Option<&'static str>>,
+}
+
+impl Feed {
+    /// Reads everything once.
+    pub(crate) async fn load(db: Db) -> Result<Arc<Self>, Error> {
+        let feed = Self {
+            db,
+            agents: RwLock::default(),
+            keys: RwLock::default(),
+            last: AtomicU64::new(0),
+            nudge: Notify::new(),
+            reports: broadcast::channel(1_024).0,
+            trouble: RwLock::new(None),
+        };
+        feed.catch_up().await?;
+        Ok(Arc::new(feed))
+    }
+
+    /// The agent's highest change, and how to wait for a higher one.
+    pub(crate) fn subscribe(&self, agent: AgentId) -> watch::Receiver<u64> {
+        if let Some(sender) = self.agents.read().get(&agent) {
+            return sender.subscribe();
+        }
+        self.agents.write().entry(agent).or_insert_with(|| watch::channel(0).0).subscribe()
+    }
+
+    /// The valid key of this digest.
+    pub(crate) fn key(&self, digest: &str, now: Timestamp) -> Option<Arc<KeyRow>> {
+        let key = self.keys.read().get(digest).cloned()?;
+        key.expires_at.is_none_or(|at| now < at).then_some(key)
+    }
+
+    /// Looks a key up that memory does not have yet: another broker may have made it a moment ago.
+    pub(crate) async fn find_key(&self, digest: &str, now: Timestamp) -> Result<Option<Arc<KeyRow>>, Error> {
+        if let Some(key) = self.key(digest, now) {
+            return Ok(Some(key));
+        }
+        if let Some(key) = self.db.find_key(digest).await? {
+            self.remember_key(key);
+        }
+        Ok(self.key(digest, now))
+    }
+
+    /// Whether a key that a parked request came with still opens something.
+    pub(crate) fn is_valid(&self, digest: &str, id: KeyId, now: Timestamp) -> bool {
+        self.key(digest, now).is_some_and(|key| key.id == id)
+    }
+
+    /// Reads the feed soon: called after a commit that changed desired state or keys.
+    pub(crate) fn nudge(&self) {
+        self.nudge.notify_one();
+    }
+
+    /// Tells those who wait for a rollout that a report came in.
+    pub(crate) fn reported(&self, stack: StackId) {
+        // Nobody may be waiting.
+        drop(self.reports.send(stack));
+    }
+
+    /// Reports as they come in on this broker.
+    pub(crate) fn reports(&self) -> broadcast::Receiver<StackId> {
+        self.reports.subscribe()
+    }
+
+    /// Why the feed cannot be read, if it cannot.
+    pub(crate) fn trouble(&self) -> Option<&'static str> {
+        *self.trouble.read()
+    }
+
+    /// Follows the feed until `stopping`: at a nudge, at a hint of another broker, and every second whatever happens.
+    pub(crate) async fn follow(self: Arc<Self>, stopping: CancellationToken) {
+        let mut listener = None;
+        loop {
+            if listener.is_none() {
+                listener = self.db.listen().await.unwrap_or(None);
+            }
+            tokio::select! {
+                () = stopping.cancelled() => return,
+                () = self.nudge.notified() => {}
+                hint = next_hint(&mut listener) => if hint.is_err() { listener = None },
+                () = tokio::time::sleep(REREAD) => {}
+            }
+            self.tell(self.catch_up().await.err());
+        }
+    }
+
+    fn tell(&self, error: Option<Error>) {
+        let mut trouble = self.trouble.write();
+        match (&error, *trouble) {
+            (Some(error), None) => warn!(error = error as &dyn std::error::Error, "the change feed cannot be read"),
+            (None, Some(_)) => tracing::info!("the change feed can be read again"),
+            _ => {}
+        }
+        *trouble = error.map(|error| error.kind());
+    }
+
+    async fn catch_up(&self) -> Result<(), Error> {
+        let last = self.last.load(Ordering::Acquire);
+        let newest = self.db.last_change().await?;
+        if newest == last {
+            return Ok(());
+        }
+        for key in self.db.keys_since(last).await? {
+            self.remember_key(key);
+        }
+        for (agent, seq) in self.db.changes_since(last).await? {
+            self.publish(agent, seq);
+        }
+        // Numbers are visible in their order, so that everything up to `newest` was there when it was read.
+        self.last.store(newest, Ordering::Release);
+        Ok(())
+    }
+
+    fn publish(&self, agent: AgentId, seq: u64) {
+        let raise = |highest: &mut u64| {
+            let higher = seq > *highest;
+            *highest = seq.max(*highest);
+            higher
+        };
+        if let Some(sender) = self.agents.read().get(&agent) {
+            sender.send_if_modified(raise);
+            return;
+        }
+        self.agents.write().entry(agent).or_insert_with(|| watch::channel(0).0).send_if_modified(raise);
+    }
+
+    fn remember_key(&self, key: KeyRow) {
+        let mut keys = self.keys.write();
+        if key.revoked_at.is_some() {
+            keys.remove(&key.digest);
+            // A parked poll of this agent looks at its key when it wakes.
+            if let Some(sender) = key.agent.and_then(|agent| self.agents.read().get(&agent).cloned()) {
+                sender.send_modify(|_| ());
+            }
+        } else {
+            keys.insert(key.digest.clone(), Arc::new(key));
+        }
+    }
+}
+
+async fn next_hint(listener: &mut Option<ChangeListener>) -> Result<(), Error> {
+    match listener {
+        Some(listener) => listener.next().await,
+        None => std::future::pending().await,
+    }
+}

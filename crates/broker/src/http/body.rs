@@ -1,0 +1,152 @@
+//! Extractors whose refusals are problems that name the place.
+
+use axum::{
+    extract::{FromRequest, FromRequestParts, Request, rejection::PathRejection},
+    response::{IntoResponse, Response},
+};
+use brokkr_api::{ErrorCode, MAX_BODY_BYTES, Problem};
+use bytes::{Bytes, BytesMut};
+use http::{header, request::Parts};
+use http_body_util::BodyExt;
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::error::Failure;
+
+/// Beyond the limit so much is still read and thrown away, because a client that is cut off while it sends never reads the answer.
+const MAX_DISCARDED: usize = 6 * MAX_BODY_BYTES;
+
+/// A JSON body, and a JSON answer.
+pub(crate) struct Json<T>(pub(crate) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
+        let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let is_json = content_type.is_some_and(|text| text.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json"));
+        if !is_json {
+            return Err(Failure::new(ErrorCode::UnsupportedMediaType, "send application/json").at("header Content-Type"));
+        }
+        parse(&read(request).await?).map(Json).map_err(Failure::from)
+    }
+}
+
+impl<T: Serialize> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        axum::Json(self.0).into_response()
+    }
+}
+
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let path = error.path().to_string();
+        let error = error.into_inner();
+        let place = format!("line {}, column {}", error.line(), error.column());
+        if error.is_data() {
+            let place = if path == "." { place } else { path };
+            Problem::new(ErrorCode::InvalidField, format!("{place}: {}", without_position(&error))).at(place)
+        } else {
+            Problem::new(ErrorCode::MalformedBody, format!("the body is not JSON: {place}")).at(place)
+        }
+    })?;
+    deserializer.end().map_err(|error| {
+        let place = format!("line {}, column {}", error.line(), error.column());
+        Problem::new(ErrorCode::MalformedBody, format!("after the JSON document there is more: {place}")).at(place)
+    })?;
+    Ok(value)
+}
+
+fn without_position(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let cut = text.rfind(" at line ").unwrap_or(text.len());
+    text[..cut].chars().take(300).collect()
+}
+
+/// The raw body, up to the limit.
+pub(crate) struct Raw(pub(crate) Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for Raw {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
+        read(request).await.map(Raw)
+    }
+}
+
+async fn read(request: Request) -> Result<Bytes, Failure> {
+    let mut body = request.into_body();
+    let mut kept = BytesMut::new();
+    let mut total = 0;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Failure::new(ErrorCode::MalformedBody, "the body ended before its announced length"))?;
+        let Ok(data) = frame.into_data() else { continue };
+        total += data.len();
+        if total <= MAX_BODY_BYTES {
+            kept.extend_from_slice(&data);
+        } else if total > MAX_DISCARDED {
+            break;
+        } else {
+            kept = BytesMut::new();
+        }
+    }
+    if total > MAX_BODY_BYTES {
+        let detail = format!("the body is larger than {} MiB: split it into several stacks", MAX_BODY_BYTES / (1024 * 1024));
+        return Err(Failure::new(ErrorCode::BodyTooLarge, detail));
+    }
+    Ok(kept.freeze())
+}
+
+/// The query string.
+pub(crate) struct Query<T>(pub(crate) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        let query = axum::extract::Query::<T>::from_request_parts(parts, state).await;
+        query.map(|axum::extract::Query(query)| Self(query)).map_err(|rejection| {
+            let detail: String = rejection.body_text().chars().take(300).collect();
+            Failure::new(ErrorCode::InvalidQuery, detail).at("query")
+        })
+    }
+}
+
+/// Segments of the path. A malformed one names nothing, so that the answer is "not found".
+pub(crate) struct Path<T>(pub(crate) T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        let path = axum::extract::Path::<T>::from_request_parts(parts, state).await;
+        path.map(|axum::extract::Path(path)| Self(path)).map_err(|rejection: PathRejection| {
+            let detail: String = rejection.body_text().chars().take(300).collect();
+            Failure::new(ErrorCode::NotFound, format!("there is no such thing: {detail}")).at("path")
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use brokkr_api::stacks::PutStack;
+
+    use super::*;
+
+    #[test]
+    fn an_unknown_key_and_a_wrong_type_are_named_with_their_path() {
+        let problem = parse::<PutStack>(br#"{"targets": {"lables": {}}}"#).unwrap_err();
+        assert_eq!((problem.code, problem.place.as_deref()), (ErrorCode::InvalidField, Some("targets.lables")));
+        let problem = parse::<PutStack>(br#"{"targets": {"names": [7]}}"#).unwrap_err();
+        assert_eq!((problem.code, problem.place.as_deref()), (ErrorCode::InvalidField, Some("targets.names[0]")));
+    }
+
+    #[test]
+    fn malformed_json_is_named_with_line_and_column() {
+        for body in [&b"{\"labels\": "[..], b"", b"{} {}", b"\xff"] {
+            let problem = parse::<PutStack>(body).unwrap_err();
+            assert_eq!(problem.code, ErrorCode::MalformedBody);
+            assert!(problem.place.unwrap().starts_with("line "));
+        }
+    }
+}

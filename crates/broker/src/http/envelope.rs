@@ -1,0 +1,82 @@
+//! Around every request: its id, its time limit, and the one place where a failure is logged and a problem gets its body.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    extract::{Request, State},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use brokkr_api::{ErrorCode, MAX_BODY_BYTES, Problem, REQUEST_ID_HEADER, error::PROBLEM_CONTENT_TYPE, wait::MAX_WAIT_SECONDS};
+use brokkr_runtime::{Clock, Ids};
+use brokkr_telemetry::TraceContext;
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use tracing::{error, warn};
+
+use super::error::{Failure, Outgoing};
+
+/// Time that a request may take beyond the longest wait.
+const LIMIT: Duration = Duration::from_secs(30 + MAX_WAIT_SECONDS);
+
+/// What the envelope needs.
+#[derive(Clone)]
+pub(super) struct Envelope {
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) ids: Arc<dyn Ids>,
+}
+
+pub(super) async fn envelope(State(envelope): State<Envelope>, request: Request, next: Next) -> Response {
+    let request_id = envelope.ids.uuid(envelope.clock.now()).hyphenated().to_string();
+    let mut response = match tokio::time::timeout(LIMIT, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Failure::new(ErrorCode::Timeout, "the request took longer than the broker allows").into_response(),
+    };
+    if let Some(problem) = problem_of(&mut response) {
+        response = finish(problem, response, &request_id);
+    }
+    if let Ok(value) = HeaderValue::from_str(&request_id) {
+        response.headers_mut().insert(HeaderName::from_static(REQUEST_ID_HEADER), value);
+    }
+    response
+}
+
+/// The problem that a handler left, or one for what axum answers by itself.
+fn problem_of(response: &mut Response) -> Option<Outgoing> {
+    if let Some(outgoing) = response.extensions_mut().remove::<Outgoing>() {
+        return Some(outgoing);
+    }
+    let plain = |code, detail: &str| Some(Outgoing { problem: Problem::new(code, detail), cause: None });
+    match response.status() {
+        StatusCode::METHOD_NOT_ALLOWED => plain(ErrorCode::MethodNotAllowed, "this path exists, and not for this method; see the header Allow"),
+        StatusCode::PAYLOAD_TOO_LARGE => plain(ErrorCode::BodyTooLarge, &format!("a body has at most {MAX_BODY_BYTES} bytes")),
+        _ => None,
+    }
+}
+
+fn finish(outgoing: Outgoing, response: Response, request_id: &str) -> Response {
+    let Outgoing { mut problem, cause } = outgoing;
+    problem.request_id = Some(request_id.to_owned());
+    problem.trace_id = TraceContext::current().map(|trace| trace.trace_id().to_string());
+    let code = problem.code.as_str();
+    if let Some(cause) = cause {
+        let cause: &(dyn std::error::Error + 'static) = &*cause;
+        if problem.code == ErrorCode::Internal {
+            error!(request_id, code, error = cause, "a request failed");
+        } else {
+            warn!(request_id, code, error = cause, "a request failed");
+        }
+    }
+    let (parts, _) = response.into_parts();
+    let mut out = (parts.status, serde_json::to_vec(&problem).unwrap_or_default()).into_response();
+    *out.headers_mut() = parts.headers;
+    *out.extensions_mut() = parts.extensions;
+    out.headers_mut().remove(header::CONTENT_LENGTH);
+    out.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_CONTENT_TYPE));
+    match problem.status {
+        401 => drop(out.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
+        // Short enough that a recovered broker is used soon, long enough that a sick one is left alone.
+        503 => drop(out.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"))),
+        _ => {}
+    }
+    out
+}

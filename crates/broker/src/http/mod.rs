@@ -1,0 +1,12 @@
+//! The HTTP API: one file per resource, principals in the handlers' signatures, problems of RFC 9457 for every error.
+
+mod auth;
+mod body;
+mod envelope;
+mod error;
+mod router;
+mod state;
+mod v1;
+
+pub(crate) use router::{openapi, router};
+pub(crate) use state::{AppState, Settings};

@@ -1,0 +1,88 @@
+//! Every route: the router is the OpenAPI document.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use axum::{Router, middleware};
+use brokkr_api::{ErrorCode, readiness::Check, routes};
+use brokkr_runtime::server::{Probe, probes, telemetry_check};
+use brokkr_telemetry::{MetricsEndpoint, StatusHandle, http::ServerTelemetry, sampler::Class};
+use http::Method;
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa::OpenApi;
+use utoipa_axum::{router::OpenApiRouter, routes as documented};
+
+use super::{
+    AppState,
+    envelope::{Envelope, envelope},
+    auth::is_known,
+    error::Failure,
+    v1,
+};
+
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "Brokkr",
+    description = "Delivers Kubernetes objects to many clusters, and says where the time went.",
+    license(name = "Apache-2.0")
+))]
+struct Document;
+
+fn api() -> OpenApiRouter<AppState> {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .routes(documented!(v1::keys::create, v1::keys::list))
+        .routes(documented!(v1::keys::revoke))
+        .routes(documented!(v1::generators::create, v1::generators::list))
+        .routes(documented!(v1::agents::create, v1::agents::list))
+        .routes(documented!(v1::agents::read, v1::agents::update))
+        .routes(documented!(v1::stacks::list))
+        .routes(documented!(v1::stacks::put, v1::stacks::read, v1::stacks::delete))
+        .routes(documented!(v1::deployment_objects::put, v1::deployment_objects::list))
+        .routes(documented!(v1::deployment_objects::read))
+        .routes(documented!(v1::rollout::read))
+        .routes(documented!(v1::agent::hello))
+        .routes(documented!(v1::agent::desired_state))
+        .routes(documented!(v1::agent::content))
+        .routes(documented!(v1::reports::post))
+}
+
+/// The OpenAPI 3.1 document, as it is committed.
+pub(crate) fn openapi() -> String {
+    let document = api().into_openapi();
+    // A document of our own types can always be written.
+    document.to_pretty_json().unwrap_or_default() + "\n"
+}
+
+/// The broker's router.
+pub(crate) fn router(state: &AppState, telemetry: ServerTelemetry, spans: StatusHandle, metrics: Option<MetricsEndpoint>) -> Router {
+    let (api, _) = api().split_for_parts();
+    let probe = Arc::new(BrokerProbe { state: state.clone(), spans });
+    let envelope_state = Envelope { clock: Arc::clone(&state.clock), ids: Arc::clone(&state.ids) };
+    let no_route = || async { Failure::new(ErrorCode::NotFound, "there is no such path; the API is below /api/v1") };
+    let router = Router::new()
+        .merge(api.with_state(state.clone()))
+        .merge(probes(probe, state.stopping.clone(), metrics))
+        .fallback(no_route)
+        .layer(CatchPanicLayer::custom(|_| {
+            use axum::response::IntoResponse;
+            Failure::new(ErrorCode::Internal, "a defect of the broker; its log has the cause under the ids given here").into_response()
+        }))
+        .layer(middleware::from_fn_with_state(envelope_state, envelope));
+    let keys = state.clone();
+    let telemetry = telemetry.with_class(Method::GET, routes::DESIRED_STATE, Class::Poll).trusting(move |parts| is_known(&keys, parts));
+    telemetry.wrap(router)
+}
+
+struct BrokerProbe {
+    state: AppState,
+    spans: StatusHandle,
+}
+
+impl Probe for BrokerProbe {
+    fn checks(&self) -> BTreeMap<String, Check> {
+        let database = match self.state.feed.trouble() {
+            None => Check::ok(""),
+            Some(kind) => Check::failing(format!("{kind}: polls without changes are answered, everything else waits for it")),
+        };
+        BTreeMap::from([("database".to_owned(), database), ("telemetry".to_owned(), telemetry_check(&self.spans.status()))])
+    }
+}

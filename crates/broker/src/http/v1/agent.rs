@@ -1,0 +1,193 @@
+//! What an agent asks for: saying hello, its desired state, content.
+
+use std::time::Duration;
+
+use axum::{
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use brokkr_api::{
+    ErrorCode, PROTOCOL_VERSION, StackId,
+    agents::{Hello, Welcome},
+    desired_state::{Content, DesiredDeployment, DesiredState, DesiredStateQuery, MAX_INLINE_BYTES},
+    trace::WorkTrace,
+};
+use brokkr_telemetry::{
+    http::Parked,
+    spans::{self, Past, WaitReason},
+};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use tokio::time::Instant;
+
+use crate::{
+    domain::handoff,
+    http::{
+        AppState,
+        auth::AgentCaller,
+        body::{Json, Path, Query},
+        error::Failure,
+    },
+    store::DesiredRow,
+};
+
+/// Most bytes of content in one answer; what is beyond is fetched by digest.
+const MAX_INLINE_TOTAL: usize = 1024 * 1024;
+
+/// An agent says what it is; the first time binds its key to its cluster.
+#[utoipa::path(put, path = brokkr_api::routes::AGENT_CLUSTER, operation_id = "putAgentCluster", tag = "agent", request_body = Hello,
+    responses((status = 200, body = Welcome), (status = "4XX", body = brokkr_api::Problem)))]
+pub(crate) async fn hello(caller: AgentCaller, State(state): State<AppState>, Json(hello): Json<Hello>) -> Result<Json<Welcome>, Failure> {
+    for (field, value) in [("cluster_uid", &hello.cluster_uid), ("version", &hello.version), ("kubernetes_version", &hello.kubernetes_version)] {
+        if !(1..=64).contains(&value.chars().count()) || value.chars().any(char::is_control) {
+            return Err(Failure::new(ErrorCode::InvalidField, format!("{field} has 1 to 64 printable characters")).at(field));
+        }
+    }
+    let now = state.clock.now();
+    let mut tx = state.db.begin().await?;
+    let bound = tx.bind_cluster(caller.agent, &hello, caller.protocol, now).await?;
+    tx.commit().await?;
+    let (agent, cluster) = bound.ok_or_else(|| {
+        Failure::new(ErrorCode::ClusterMismatch, "this key was first used in another cluster: make an agent and a key for this one")
+    })?;
+    state.presence.agent_seen(caller.agent, now);
+    Ok(Json(Welcome {
+        agent_id: caller.agent,
+        agent,
+        cluster,
+        installation: state.installation.id.clone(),
+        epoch: state.installation.epoch.clone(),
+    }))
+}
+
+/// The desired state, when it differs from `If-None-Match`; else waits for it to differ.
+///
+/// A poll that finds nothing new runs no SQL, and is answered even while the database is down.
+#[utoipa::path(get, path = brokkr_api::routes::DESIRED_STATE, operation_id = "getDesiredState", tag = "agent", params(DesiredStateQuery),
+    responses((status = 200, body = DesiredState), (status = 304), (status = "4XX", body = brokkr_api::Problem)))]
+pub(crate) async fn desired_state(
+    caller: AgentCaller,
+    State(state): State<AppState>,
+    Query(query): Query<DesiredStateQuery>,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    let known = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok()).and_then(|tag| known_seq(tag, &state.installation.epoch));
+    let mut parked = Duration::ZERO;
+    if let Some(known) = known {
+        let started = Instant::now();
+        let changed = wait_for_change(&state, &caller, known, query.wait.unwrap_or_default().duration()).await;
+        parked = started.elapsed();
+        if !state.feed.is_valid(&caller.digest, caller.key, state.clock.now()) {
+            return Err(Failure::new(ErrorCode::Unauthenticated, "the key was revoked").at("header Authorization"));
+        }
+        state.presence.agent_seen(caller.agent, state.clock.now());
+        if !changed {
+            let mut response = StatusCode::NOT_MODIFIED.into_response();
+            response.extensions_mut().insert(Parked(parked));
+            return Ok(response);
+        }
+    }
+    let (seq, rows) = state.db.read_desired(caller.agent, MAX_INLINE_BYTES).await?;
+    state.presence.agent_seen(caller.agent, state.clock.now());
+    let deployments = hand_off(&state, rows, known.unwrap_or(0));
+    let desired = DesiredState {
+        protocol: PROTOCOL_VERSION,
+        installation: state.installation.id.clone(),
+        epoch: state.installation.epoch.clone(),
+        deployments,
+    };
+    let mut response = Json(desired).into_response();
+    if let Ok(tag) = HeaderValue::from_str(&format!("\"{}.{seq}\"", state.installation.epoch)) {
+        response.headers_mut().insert(header::ETAG, tag);
+    }
+    response.extensions_mut().insert(Parked(parked));
+    Ok(response)
+}
+
+/// The change number of an `ETag` of this epoch; nothing for any other, which is then answered in full.
+fn known_seq(tag: &str, epoch: &str) -> Option<u64> {
+    let (tag_epoch, seq) = tag.trim().trim_start_matches("W/").trim_matches('"').split_once('.')?;
+    (tag_epoch == epoch).then(|| seq.parse().ok())?
+}
+
+/// Waits until the agent's highest change is above `known`, the key is revoked or the broker stops.
+async fn wait_for_change(state: &AppState, caller: &AgentCaller, known: u64, wait: Duration) -> bool {
+    let mut highest = state.feed.subscribe(caller.agent);
+    let mut newer = *highest.borrow_and_update() > known;
+    if newer || wait.is_zero() {
+        return newer;
+    }
+    let deadline = Instant::now() + wait;
+    loop {
+        tokio::select! {
+            () = state.stopping.cancelled() => return newer,
+            () = tokio::time::sleep_until(deadline) => return newer,
+            changed = highest.changed() => {
+                newer = *highest.borrow_and_update() > known;
+                if newer || changed.is_err() || !state.feed.is_valid(&caller.digest, caller.key, state.clock.now()) {
+                    return newer;
+                }
+            }
+        }
+    }
+}
+
+/// Gives each deployment its trace relation, and its content as long as there is room. What is new to the agent since
+/// `known` has waited until now: that is a span of the change's trace.
+fn hand_off(state: &AppState, rows: Vec<DesiredRow>, known: u64) -> Vec<DesiredDeployment> {
+    let now = state.clock.now();
+    let mut room = MAX_INLINE_TOTAL;
+    let mut deployments = Vec::with_capacity(rows.len());
+    for row in rows {
+        let first = row.observed_revision < row.revision && row.attempts == 0;
+        let relation = handoff::relation(state.settings.handoff, first, row.fan_out, now.since(row.desired_at));
+        if let Some(trace) = row.trace.as_ref().filter(|_| row.change_seq > known && first && relation == brokkr_api::Relation::Parent) {
+            spans::record_past_of(trace, Past::Wait(WaitReason::Queued), row.desired_at.to_system_time(), now.to_system_time());
+        }
+        let content = row.body.filter(|body| body.len() <= room).and_then(|body| {
+            room -= body.len();
+            serde_json::from_slice::<Content>(&body).ok()
+        });
+        let trace = row.trace.map(|trace| WorkTrace { traceparent: trace.traceparent, tracestate: trace.tracestate, relation });
+        deployments.push(DesiredDeployment {
+            stack_id: row.stack_id,
+            stack: row.stack,
+            revision: row.revision,
+            action: row.action,
+            generation: row.generation,
+            digest: row.digest,
+            trace,
+            scope: row.scope,
+            content,
+        });
+    }
+    deployments
+}
+
+/// Content that a deployment of this agent wants. Immutable, so that it may be cached by its digest.
+#[utoipa::path(get, path = brokkr_api::routes::CONTENT, operation_id = "getContent", tag = "agent",
+    params(("stack" = StackId, Path), ("digest" = String, Path)),
+    responses((status = 200, body = Content), (status = "4XX", body = brokkr_api::Problem)))]
+pub(crate) async fn content(
+    caller: AgentCaller,
+    State(state): State<AppState>,
+    Path((stack, digest)): Path<(StackId, String)>,
+) -> Result<Response, Failure> {
+    let body = state.db.read_agent_content(caller.agent, stack, &digest).await?;
+    let body = body.ok_or_else(|| Failure::new(ErrorCode::NotFound, "no deployment of this agent has that content"))?;
+    let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "private, immutable, max-age=86400")];
+    Ok((headers, body).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_tag_of_this_epoch_is_known() {
+        assert_eq!(known_seq("\"abc.7\"", "abc"), Some(7));
+        assert_eq!(known_seq("W/\"abc.7\"", "abc"), Some(7));
+        for tag in ["\"old.7\"", "\"abc.x\"", "abc", "", "\"abc.\"", "*"] {
+            assert_eq!(known_seq(tag, "abc"), None, "{tag}");
+        }
+    }
+}

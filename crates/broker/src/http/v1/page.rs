@@ -1,0 +1,34 @@
+//! Pages by keyset: a cursor names the last item of the page before, so that a page costs the same wherever it is.
+
+use brokkr_api::{
+    ErrorCode, Page,
+    page::{DEFAULT_LIMIT, MAX_LIMIT, PageQuery},
+};
+
+use crate::http::error::Failure;
+
+/// The page's limit.
+pub(super) fn limit(query: &PageQuery) -> Result<u32, Failure> {
+    let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
+    if (1..=MAX_LIMIT).contains(&limit) {
+        Ok(limit)
+    } else {
+        Err(Failure::new(ErrorCode::InvalidQuery, format!("limit is 1 to {MAX_LIMIT}")).at("query limit"))
+    }
+}
+
+/// The cursor; what it looks like is the broker's business, so that only its length is checked.
+pub(super) fn cursor(query: &PageQuery) -> Result<&str, Failure> {
+    let cursor = query.cursor.as_deref().unwrap_or_default();
+    let sane = cursor.len() <= 200 && cursor.bytes().all(|b| b.is_ascii_graphic());
+    sane.then_some(cursor).ok_or_else(|| Failure::new(ErrorCode::InvalidQuery, "this is no cursor of this list").at("query cursor"))
+}
+
+/// Makes a page of one item more than the limit, which tells that there is another page.
+pub(super) fn page<T>(mut items: Vec<T>, limit: u32, cursor: impl Fn(&T) -> String) -> Page<T> {
+    let limit = limit as usize;
+    let more = items.len() > limit;
+    items.truncate(limit);
+    let next_cursor = if more { items.last().map(cursor) } else { None };
+    Page { items, next_cursor }
+}

@@ -1,0 +1,3 @@
+//! Background work, under leases where only one broker may do it.
+
+pub(crate) mod sequencer;

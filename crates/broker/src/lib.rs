@@ -1,0 +1,13 @@
+//! The control plane: REST, desired state, metrics.
+
+mod bootstrap;
+mod config;
+mod domain;
+mod feed;
+mod http;
+mod jobs;
+mod presence;
+mod serve;
+mod store;
+
+pub mod cli;

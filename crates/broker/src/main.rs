@@ -1,0 +1,5 @@
+//! `brokkr-broker`: the control plane.
+
+fn main() -> std::process::ExitCode {
+    brokkr_broker::cli::main()
+}

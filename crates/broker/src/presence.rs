@@ -1,0 +1,114 @@
+//! Presence: who was seen when, gathered in memory and written as a set.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use brokkr_api::{AgentId, KeyId, Timestamp};
+use brokkr_runtime::Clock;
+use brokkr_telemetry::{BrokerMetrics, spans};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, warn};
+
+use crate::store::{Db, Error};
+
+/// How often presence is written.
+pub(crate) const FLUSH: Duration = Duration::from_secs(15);
+/// How soon it is written when an agent appears that was not there before.
+const FLUSH_SOON: Duration = Duration::from_millis(200);
+
+/// Who was seen since the last flush.
+#[derive(Default)]
+pub(crate) struct Presence {
+    seen: Mutex<Seen>,
+    appeared: Notify,
+}
+
+#[derive(Default)]
+struct Seen {
+    agents: HashMap<AgentId, Timestamp>,
+    keys: HashMap<KeyId, Timestamp>,
+    flushed: HashMap<AgentId, Timestamp>,
+}
+
+impl Presence {
+    /// An agent's poll was answered, or it reported.
+    pub(crate) fn agent_seen(&self, agent: AgentId, now: Timestamp) {
+        let mut seen = self.seen.lock();
+        seen.agents.insert(agent, now);
+        let fresh = seen.flushed.get(&agent).is_some_and(|at| now.since(*at) < FLUSH * 2);
+        if !fresh {
+            self.appeared.notify_one();
+        }
+    }
+
+    /// A key was used.
+    pub(crate) fn key_used(&self, key: KeyId, now: Timestamp) {
+        self.seen.lock().keys.insert(key, now);
+    }
+
+    /// Writes what was seen. When the database does not answer, it is kept for the next time.
+    pub(crate) async fn flush(&self, db: &Db) -> Result<(), Error> {
+        let (agents, keys) = {
+            let mut seen = self.seen.lock();
+            (std::mem::take(&mut seen.agents), std::mem::take(&mut seen.keys))
+        };
+        if agents.is_empty() && keys.is_empty() {
+            return Ok(());
+        }
+        let agents: Vec<_> = agents.into_iter().collect();
+        let keys: Vec<_> = keys.into_iter().collect();
+        let result = db.flush_presence(&agents, &keys).await;
+        let mut seen = self.seen.lock();
+        for (agent, at) in agents {
+            if result.is_ok() {
+                seen.flushed.insert(agent, at);
+            } else {
+                seen.agents.entry(agent).or_insert(at);
+            }
+        }
+        if result.is_err() {
+            for (key, at) in keys {
+                seen.keys.entry(key).or_insert(at);
+            }
+        }
+        result
+    }
+}
+
+/// Flushes presence and sets the gauges that are counted in the database, until `stopping`.
+pub(crate) async fn keep(
+    presence: Arc<Presence>,
+    db: Db,
+    clock: Arc<dyn Clock>,
+    metrics: BrokerMetrics,
+    active: Duration,
+    changed: Arc<Notify>,
+    stopping: CancellationToken,
+) {
+    loop {
+        let round = async {
+            presence.flush(&db).await?;
+            let active_micros = i64::try_from(active.as_micros()).unwrap_or(i64::MAX);
+            let totals = db.totals(Timestamp::from_micros(clock.now().as_micros().saturating_sub(active_micros))).await?;
+            metrics.active_agents.set(totals.active_agents);
+            metrics.stacks_total.set(totals.stacks);
+            metrics.deployment_objects_total.set(totals.deployment_objects);
+            Ok::<_, Error>(())
+        };
+        if let Err(error) = round.instrument(spans::job("presence")).await {
+            warn!(error = &error as &dyn std::error::Error, "presence cannot be written; it is kept and tried again");
+        }
+        tokio::select! {
+            () = stopping.cancelled() => break,
+            () = tokio::time::sleep(FLUSH) => {}
+            () = async { tokio::select! { () = presence.appeared.notified() => {}, () = changed.notified() => {} } } => {
+                // Many appear together: one flush serves them all.
+                tokio::time::sleep(FLUSH_SOON).await;
+            }
+        }
+    }
+    if let Err(error) = presence.flush(&db).await {
+        warn!(error = &error as &dyn std::error::Error, "the last presence cannot be written");
+    }
+}

@@ -1,0 +1,122 @@
+//! `brokkr-broker serve`, from configuration to exit code.
+
+use std::{process::ExitCode, sync::Arc, time::Duration};
+
+use anyhow::Context;
+use brokkr_runtime::{Clock, Ended, Ids, Lifecycle, SystemClock, SystemIds, server};
+use brokkr_telemetry::{InitOptions, Service, Telemetry, http::ServerTelemetry};
+use tokio::{net::TcpListener, sync::Notify};
+use tracing::{error, info};
+
+use crate::{
+    bootstrap::{Bootstrap, first_admin_key},
+    config::Config,
+    feed::Feed,
+    http::{self, AppState},
+    jobs,
+    presence::{self, Presence},
+    store,
+};
+
+/// Time for the last spans.
+const FLUSH: Duration = Duration::from_secs(5);
+
+/// Runs the broker until it is asked to end.
+pub(crate) fn main(config: Config) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: the runtime cannot be started: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    runtime.block_on(run(config))
+}
+
+async fn run(config: Config) -> ExitCode {
+    let instance = SystemIds.uuid(SystemClock.now()).simple().to_string();
+    let options = InitOptions {
+        service: Service::Broker,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        instance_id: instance.clone(),
+        telemetry: config.telemetry.clone(),
+        metrics: config.metrics.clone(),
+        log: config.log.clone(),
+    };
+    let telemetry = match brokkr_telemetry::init(options) {
+        Ok(telemetry) => telemetry,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::from(64);
+        }
+    };
+    if let Err(error) = telemetry.install_global() {
+        eprintln!("error: {error}");
+        return ExitCode::FAILURE;
+    }
+    let ended = serve(config, &telemetry, instance).await;
+    let code = match ended {
+        Ok(ended) => {
+            info!(?ended, "ended");
+            ended.exit_code()
+        }
+        Err(error) => {
+            error!(error = &*error as &dyn std::error::Error, "the broker cannot start");
+            ExitCode::FAILURE
+        }
+    };
+    telemetry.shutdown(FLUSH).await;
+    code
+}
+
+async fn serve(config: Config, telemetry: &Telemetry, instance: String) -> anyhow::Result<Ended> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let ids: Arc<dyn Ids> = Arc::new(SystemIds);
+    let metrics = telemetry.broker_metrics();
+    // The port first: a second broker that was started by mistake must not touch the database.
+    let listener = TcpListener::bind(config.server.listen).await.with_context(|| format!("server.listen: {}", config.server.listen))?;
+    let (db, installation) = store::open(&config.database, metrics.clone(), &*clock, &*ids).await?;
+    let first = first_admin_key(&db, &*clock, &*ids, config.bootstrap.admin_key_file.as_deref()).await?;
+    announce(first);
+    let feed = Feed::load(db.clone()).await.context("the change feed cannot be read")?;
+    let (lifecycle, crashes) = Lifecycle::new();
+    let state = AppState {
+        db: db.clone(),
+        feed: Arc::clone(&feed),
+        presence: Arc::new(Presence::default()),
+        clock: Arc::clone(&clock),
+        ids,
+        installation: Arc::new(installation),
+        settings: http::Settings {
+            handoff: config.delivery.handoff,
+            active: Duration::from_secs(config.agents.active_seconds),
+        },
+        totals_changed: Arc::new(Notify::new()),
+        stopping: lifecycle.stopping().clone(),
+    };
+    let stopping = || lifecycle.stopping().clone();
+    lifecycle.spawn("change-feed", feed.follow(stopping()));
+    lifecycle.spawn("event-sequencer", jobs::sequencer::run(db.clone(), Arc::clone(&clock), instance, stopping()));
+    let (keeper, changed) = (Arc::clone(&state.presence), Arc::clone(&state.totals_changed));
+    lifecycle.spawn("presence", presence::keep(keeper, db, clock, metrics.clone(), state.settings.active, changed, stopping()));
+    let router = http::router(&state, ServerTelemetry::new(telemetry, Some(metrics.clone())), telemetry.status_handle(), telemetry.metrics_endpoint());
+    let address = listener.local_addr().unwrap_or(config.server.listen);
+    info!(%address, version = env!("CARGO_PKG_VERSION"), installation = state.installation.id, "the broker serves");
+    let server = server::serve(listener, router, stopping());
+    lifecycle.spawn("http-server", async move {
+        if let Err(error) = server.await {
+            error!(%error, "the HTTP server failed");
+        }
+    });
+    Ok(lifecycle.run(crashes, Duration::from_secs(config.server.drain_seconds)).await?)
+}
+
+/// The one time that the first key is shown: on the standard output, never in the log.
+#[expect(clippy::print_stdout, reason = "a person must see the first key once, and a log would keep it")]
+fn announce(first: Bootstrap) {
+    match first {
+        Bootstrap::Unneeded => {}
+        Bootstrap::Show(key) => println!("first admin key (shown once, keep it): {key}"),
+        Bootstrap::Written(path) => println!("the first admin key is in {}", path.display()),
+    }
+}

@@ -1,0 +1,108 @@
+//! Events: written with the change that they tell of, given their stream position after commit.
+
+use brokkr_api::{AgentId, EventId, StackId, Timestamp};
+use brokkr_telemetry::TraceContext;
+use serde::Serialize;
+
+use super::{
+    Db, Error, Tx,
+    sql::{set, statements, values},
+};
+
+statements! {
+    INSERT_EVENT = Insert events
+        "INSERT INTO events (id, type, stack_id, agent_id, generation, data, traceparent, tracestate, created_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+    TAKE_LEASE = Update leases
+        "INSERT INTO leases (name, holder, token, expires_at) VALUES ($1, $2, 1, $3)
+         ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, expires_at = excluded.expires_at,
+             token = CASE WHEN leases.holder = excluded.holder THEN leases.token ELSE leases.token + 1 END
+         WHERE leases.holder = excluded.holder OR leases.expires_at < $4
+         RETURNING token";
+    UNSEQUENCED = Select events "SELECT id FROM events WHERE position IS NULL ORDER BY created_at, id LIMIT 500";
+    NEXT_POSITIONS = Update counters "UPDATE counters SET value = value + $1 WHERE name = 'event_position' RETURNING value";
+    GIVE_POSITIONS = Update events
+        "UPDATE events SET position = (SELECT CAST(item.value->>'position' AS BIGINT) FROM each($1) WHERE item.value->>'id' = events.id)
+         WHERE id IN (SELECT item.value->>'id' FROM each($1)) AND position IS NULL";
+    ANY_UNSEQUENCED = Select events "SELECT count(*) AS n FROM (SELECT 1 AS one FROM events WHERE position IS NULL LIMIT 1) waiting";
+}
+
+/// Something that happened, in the past tense.
+pub(crate) struct NewEvent<'a> {
+    pub(crate) id: EventId,
+    /// `stack.created`, `deployment.applied`, …
+    pub(crate) kind: &'static str,
+    pub(crate) stack: Option<StackId>,
+    pub(crate) agent: Option<AgentId>,
+    pub(crate) generation: Option<u64>,
+    pub(crate) data: serde_json::Value,
+    pub(crate) trace: Option<&'a TraceContext>,
+    pub(crate) now: Timestamp,
+}
+
+#[derive(Serialize)]
+struct Positioned<'a> {
+    id: &'a str,
+    position: i64,
+}
+
+impl Tx {
+    pub(crate) async fn insert_event(&mut self, event: &NewEvent<'_>) -> Result<(), Error> {
+        let values = values![
+            event.id,
+            event.kind,
+            event.stack,
+            event.agent,
+            event.generation.map(|generation| i64::try_from(generation).unwrap_or(i64::MAX)),
+            event.data.to_string(),
+            event.trace.map(|trace| trace.traceparent.as_str()),
+            event.trace.and_then(|trace| trace.tracestate.as_deref()),
+            event.now
+        ];
+        self.execute(&INSERT_EVENT, values).await.map(drop)
+    }
+
+    /// Gives committed events their positions, in the order in which they happened. At most 500 at once; tells how many.
+    async fn give_positions(&mut self) -> Result<usize, Error> {
+        let rows = self.all(&UNSEQUENCED, vec![]).await?;
+        let ids = rows.iter().map(|row| row.text("id")).collect::<Result<Vec<_>, _>>()?;
+        if ids.is_empty() {
+            return Ok(0);
+        }
+        let count = i64::try_from(ids.len()).unwrap_or(i64::MAX);
+        let row = self.optional(&NEXT_POSITIONS, values![count]).await?.ok_or_else(|| Error::absent("value"))?;
+        let first = row.int("value")? - count + 1;
+        let positioned: Vec<_> = ids.iter().zip(first..).map(|(id, position)| Positioned { id, position }).collect();
+        self.execute(&GIVE_POSITIONS, values![set(&positioned)?]).await?;
+        Ok(ids.len())
+    }
+}
+
+impl Db {
+    /// Takes or renews a lease on background work; false while another broker holds it.
+    pub(crate) async fn take_lease(&self, name: &'static str, holder: &str, now: Timestamp, until: Timestamp) -> Result<bool, Error> {
+        let mut tx = self.begin().await?;
+        let taken = tx.optional(&TAKE_LEASE, values![name, holder, until, now]).await?.is_some();
+        tx.commit().await?;
+        Ok(taken)
+    }
+
+    /// Whether an event waits for its position: the one question that an idle broker asks.
+    pub(crate) async fn has_unsequenced_events(&self) -> Result<bool, Error> {
+        Ok(self.optional(&ANY_UNSEQUENCED, vec![]).await?.map_or(Ok(0), |row| row.int("n"))? > 0)
+    }
+
+    /// Gives waiting events their positions; the caller holds the lease. Correct without it too: a position is given once.
+    pub(crate) async fn sequence_events(&self) -> Result<usize, Error> {
+        let mut tx = self.begin().await?;
+        let given = tx.give_positions().await?;
+        tx.commit().await?;
+        Ok(given)
+    }
+
+}
+
+#[cfg(test)]
+pub(super) fn all_statements() -> &'static [&'static super::sql::Statement] {
+    ALL
+}

@@ -1,0 +1,49 @@
+//! When agents and keys were last seen: written as a set, never row by row.
+
+use brokkr_api::{AgentId, KeyId, Timestamp};
+use serde::Serialize;
+
+use super::{
+    Db, Error,
+    sql::{set, statements, values},
+};
+
+statements! {
+    FLUSH_PRESENCE = Insert presence
+        "INSERT INTO presence (agent_id, last_seen_at)
+         SELECT a.id, CAST(item.value->>'at' AS BIGINT) FROM each($1) JOIN agents a ON a.id = item.value->>'id' WHERE TRUE
+         ON CONFLICT (agent_id) DO UPDATE SET last_seen_at = CASE WHEN excluded.last_seen_at > presence.last_seen_at
+             THEN excluded.last_seen_at ELSE presence.last_seen_at END";
+    FLUSH_KEY_USE = Insert key_use
+        "INSERT INTO key_use (key_id, last_used_at)
+         SELECT k.id, CAST(item.value->>'at' AS BIGINT) FROM each($1) JOIN api_keys k ON k.id = item.value->>'id' WHERE TRUE
+         ON CONFLICT (key_id) DO UPDATE SET last_used_at = CASE WHEN excluded.last_used_at > key_use.last_used_at
+             THEN excluded.last_used_at ELSE key_use.last_used_at END";
+}
+
+#[derive(Serialize)]
+struct Seen<I> {
+    id: I,
+    at: i64,
+}
+
+impl Db {
+    /// Stores when agents and keys were last seen; an older time never replaces a newer one.
+    pub(crate) async fn flush_presence(&self, agents: &[(AgentId, Timestamp)], keys: &[(KeyId, Timestamp)]) -> Result<(), Error> {
+        let mut tx = self.begin().await?;
+        if !agents.is_empty() {
+            let seen: Vec<_> = agents.iter().map(|(id, at)| Seen { id, at: at.as_micros() }).collect();
+            tx.execute(&FLUSH_PRESENCE, values![set(&seen)?]).await?;
+        }
+        if !keys.is_empty() {
+            let seen: Vec<_> = keys.iter().map(|(id, at)| Seen { id, at: at.as_micros() }).collect();
+            tx.execute(&FLUSH_KEY_USE, values![set(&seen)?]).await?;
+        }
+        tx.commit().await
+    }
+}
+
+#[cfg(test)]
+pub(super) fn all_statements() -> &'static [&'static super::sql::Statement] {
+    ALL
+}
