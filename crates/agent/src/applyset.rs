@@ -1,0 +1,119 @@
+//! Membership by the ApplySet specification (KEP-3659): one ConfigMap parent per stack id, and a label on every member.
+
+use std::collections::BTreeSet;
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use brokkr_api::{StackId, desired_state::Scope};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::object::{GroupKind, Manifest, ObjectId};
+
+/// Label of members; its value is the set's id.
+pub(crate) const PART_OF: &str = "applyset.kubernetes.io/part-of";
+const ID: &str = "applyset.kubernetes.io/id";
+const TOOLING: &str = "applyset.kubernetes.io/tooling";
+const GROUP_KINDS: &str = "applyset.kubernetes.io/contains-group-kinds";
+const NAMESPACES: &str = "applyset.kubernetes.io/additional-namespaces";
+const STACK: &str = "brokkr.io/stack";
+const INSTALLATION: &str = "brokkr.io/installation";
+const EPOCH: &str = "brokkr.io/epoch";
+
+/// The set of one stack in one cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ApplySet {
+    /// Namespace of the parent: the agent's own.
+    pub(crate) namespace: String,
+    /// Name of the parent.
+    pub(crate) name: String,
+    /// Value of the members' label.
+    pub(crate) id: String,
+}
+
+impl ApplySet {
+    pub(crate) fn of(stack: StackId, namespace: &str) -> Self {
+        let name = format!("brokkr-stack-{stack}");
+        // The specification's id: name, namespace, kind and group of the parent; a ConfigMap's group is empty.
+        let hash = Sha256::digest(format!("{name}.{namespace}.ConfigMap.").as_bytes());
+        let id = format!("applyset-{}-v1", URL_SAFE_NO_PAD.encode(hash));
+        Self { namespace: namespace.to_owned(), name, id }
+    }
+
+    pub(crate) fn parent_id(&self) -> ObjectId {
+        ObjectId { kind: GroupKind::new("", "ConfigMap"), namespace: Some(self.namespace.clone()), name: self.name.clone() }
+    }
+
+    /// The parent with this scope. It names group-kinds and namespaces only, never objects.
+    pub(crate) fn parent(&self, stack: &str, scope: &Scope, installation: &str, epoch: &str) -> Value {
+        let others: Vec<_> =
+            scope.namespaces.iter().filter(|namespace| **namespace != self.namespace).map(String::as_str).collect();
+        json!({
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {
+                "name": self.name,
+                "namespace": self.namespace,
+                "labels": {ID: self.id},
+                "annotations": {
+                    TOOLING: concat!("brokkr-agent/v", env!("CARGO_PKG_VERSION")),
+                    GROUP_KINDS: scope.group_kinds.join(","),
+                    NAMESPACES: others.join(","),
+                    STACK: stack,
+                    INSTALLATION: installation,
+                    EPOCH: epoch,
+                }
+            }
+        })
+    }
+}
+
+/// What a parent in the cluster says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Parent {
+    pub(crate) scope: Scope,
+    pub(crate) epoch: Option<String>,
+}
+
+impl Parent {
+    pub(crate) fn read(object: &Value) -> Self {
+        let annotation = |key: &str| object.pointer("/metadata/annotations").and_then(|map| map.get(key)).and_then(Value::as_str);
+        let list = |key: &str| -> Vec<String> {
+            let text = annotation(key).unwrap_or_default();
+            text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
+        };
+        let mut namespaces = list(NAMESPACES);
+        namespaces.extend(object.pointer("/metadata/namespace").and_then(Value::as_str).map(str::to_owned));
+        namespaces.sort();
+        Self { scope: Scope { group_kinds: list(GROUP_KINDS), namespaces }, epoch: annotation(EPOCH).map(str::to_owned) }
+    }
+}
+
+/// The scope of these manifests.
+pub(crate) fn scope_of(manifests: &[Manifest]) -> Scope {
+    let kinds: BTreeSet<_> = manifests.iter().map(|manifest| manifest.id.kind.to_string()).collect();
+    let namespaces: BTreeSet<_> = manifests.iter().filter_map(|manifest| manifest.id.namespace.clone()).collect();
+    Scope { group_kinds: kinds.into_iter().collect(), namespaces: namespaces.into_iter().collect() }
+}
+
+/// Everything that is in either scope.
+pub(crate) fn union(one: &Scope, other: &Scope) -> Scope {
+    let join = |a: &[String], b: &[String]| a.iter().chain(b).cloned().collect::<BTreeSet<_>>().into_iter().collect();
+    Scope { group_kinds: join(&one.group_kinds, &other.group_kinds), namespaces: join(&one.namespaces, &other.namespaces) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parent_says_what_it_was_given_and_its_id_follows_the_specification() {
+        let set = ApplySet::of(StackId(Default::default()), "brokkr-system");
+        assert!(set.id.starts_with("applyset-") && set.id.ends_with("-v1"));
+        assert_eq!(set.id.len(), "applyset-".len() + 43 + "-v1".len());
+        let scope = Scope { group_kinds: vec!["ConfigMap".into(), "Deployment.apps".into()], namespaces: vec!["shop".into()] };
+        let parent = Parent::read(&set.parent("shop", &scope, "i", "e"));
+        assert_eq!(parent.scope.group_kinds, scope.group_kinds);
+        assert_eq!(parent.scope.namespaces, ["brokkr-system", "shop"]);
+        assert_eq!(parent.epoch.as_deref(), Some("e"));
+    }
+}

@@ -1,0 +1,232 @@
+//! One attempt at one revision of one deployment: content, observation, plan, action.
+
+use brokkr_api::{
+    client::{Client, ClientError},
+    desired_state::{Action, DesiredDeployment, Scope},
+    reports::{Failure, MAX_MESSAGE, Report},
+    rollouts::Phase,
+};
+use brokkr_telemetry::spans;
+
+use crate::{
+    act::{Actor, Done},
+    applyset::{self, ApplySet, Parent},
+    cluster::{Cluster, KubeFailure, Resource, Resources},
+    desired::Contents,
+    object::{Manifest, ObjectId, reference},
+    observe,
+    plan::{Goal, Observed, Policy, plan},
+    schedule::Due,
+};
+
+/// What attempts share.
+pub(crate) struct Workshop {
+    pub(crate) client: Client,
+    pub(crate) cluster: Cluster,
+    pub(crate) resources: Resources,
+    pub(crate) contents: Contents,
+    pub(crate) namespace: String,
+    pub(crate) default_namespace: String,
+    pub(crate) concurrency: usize,
+}
+
+/// Whose desired state it is.
+pub(crate) struct Origin<'a> {
+    pub(crate) installation: &'a str,
+    pub(crate) epoch: &'a str,
+}
+
+/// Why an attempt came to no result.
+#[derive(Debug, thiserror::Error)]
+enum Obstacle {
+    #[error("{0}")]
+    Kube(#[from] KubeFailure),
+    #[error("the content cannot be fetched from the broker")]
+    Content(#[source] ClientError),
+    #[error("the broker sent a deployment without content")]
+    NoContent,
+}
+
+impl Obstacle {
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Kube(failure) => failure.class.as_str(),
+            Self::Content(_) => "broker_unreachable",
+            Self::NoContent => "invalid",
+        }
+    }
+}
+
+impl Workshop {
+    /// Carries a revision out, and tells what came of it. Never fails: a failure is a result.
+    pub(crate) async fn attempt(&self, deployment: &DesiredDeployment, due: Due, origin: &Origin<'_>) -> Report {
+        let set = ApplySet::of(deployment.stack_id, &self.namespace);
+        let result = match deployment.action {
+            Action::Apply => self.apply(deployment, &set, origin).await,
+            Action::Delete | Action::Withdraw => self.remove(deployment, &set, origin).await,
+        };
+        let empty = Report {
+            stack_id: deployment.stack_id,
+            revision: due.revision,
+            phase: Phase::Failed,
+            attempt: due.attempt,
+            objects: Vec::new(),
+            error: None,
+            scope: None,
+        };
+        match result {
+            Ok((done, scope)) => Report { scope: Some(scope), ..finished(empty, deployment.action, done) },
+            Err(obstacle) => {
+                let message = obstacle.to_string().chars().take(MAX_MESSAGE).collect();
+                Report { error: Some(Failure { reason: obstacle.reason().to_owned(), message, object: None }), ..empty }
+            }
+        }
+    }
+
+    async fn apply(
+        &self,
+        deployment: &DesiredDeployment,
+        set: &ApplySet,
+        origin: &Origin<'_>,
+    ) -> Result<(Done, Scope), Obstacle> {
+        let digest = deployment.digest.as_deref().ok_or(Obstacle::NoContent)?;
+        let content = self.contents.get(&self.client, deployment, digest).await.map_err(Obstacle::Content)?;
+        let manifests = self.prepare(content.objects.iter().cloned().filter_map(Manifest::new).collect(), set).await?;
+        let wanted = applyset::scope_of(&manifests);
+        let parent = observe::parent(&self.cluster, set).await?;
+        let before = observe::scope(parent.as_ref(), deployment.scope.as_ref());
+        // Without parent and without memory of the broker nothing was ever applied: there is nothing to look for.
+        let observed = match parent.is_none() && deployment.scope.is_none() {
+            true => Observed { complete: true, members: Vec::new() },
+            false => observe::members(&self.cluster, &self.resources, set, &before, self.concurrency).await?,
+        };
+        let widened = applyset::union(&before, &wanted);
+        let epoch_changed = epoch_changed(parent.as_ref(), origin);
+        let kept_epoch = if epoch_changed { parent.as_ref().and_then(|parent| parent.epoch.as_deref()) } else { None };
+        let said = parent.as_ref().map(|parent| &parent.scope.group_kinds);
+        if said != Some(&widened.group_kinds) || parent.is_none() {
+            self.write_parent(set, deployment, &widened, origin, kept_epoch).await?;
+        }
+        let policy = Policy { deletion_approved: false, epoch_changed };
+        let plan = spans::plan().in_scope(|| plan(Goal::Apply(manifests), &observed, &policy));
+        let done = self.actor().carry_out(&plan, &observed).await;
+        // Narrowed only when nothing that should go is left: the parent must never name less than there is.
+        let clean = done.failure.is_none() && done.still_there.is_empty() && plan.held.is_empty();
+        if clean && (widened != wanted || epoch_changed) {
+            self.write_parent(set, deployment, &wanted, origin, None).await?;
+        }
+        Ok((done, if clean { wanted } else { widened }))
+    }
+
+    async fn remove(
+        &self,
+        deployment: &DesiredDeployment,
+        set: &ApplySet,
+        origin: &Origin<'_>,
+    ) -> Result<(Done, Scope), Obstacle> {
+        let parent = observe::parent(&self.cluster, set).await?;
+        let scope = observe::scope(parent.as_ref(), deployment.scope.as_ref());
+        let observed = observe::members(&self.cluster, &self.resources, set, &scope, self.concurrency).await?;
+        let policy = Policy {
+            deletion_approved: deployment.action == Action::Delete,
+            epoch_changed: epoch_changed(parent.as_ref(), origin),
+        };
+        let plan = spans::plan().in_scope(|| plan(Goal::Remove, &observed, &policy));
+        let mut done = self.actor().carry_out(&plan, &observed).await;
+        if done.failure.is_none() && done.still_there.is_empty() && plan.held.is_empty() {
+            if let Err(failure) = self.delete_parent(set).await {
+                done.failure = Some((set.parent_id(), failure));
+            }
+            return Ok((done, Scope::default()));
+        }
+        Ok((done, scope))
+    }
+
+    fn actor(&self) -> Actor<'_> {
+        Actor { cluster: &self.cluster, resources: &self.resources, concurrency: self.concurrency }
+    }
+
+    /// Gives every manifest its namespace and the set's label. Kinds that a CRD of the same content defines are known by that.
+    async fn prepare(&self, mut manifests: Vec<Manifest>, set: &ApplySet) -> Result<Vec<Manifest>, Obstacle> {
+        for manifest in &manifests {
+            if manifest.id.kind.is("apiextensions.k8s.io", "CustomResourceDefinition") {
+                self.resources.learn_definition(&manifest.body);
+            }
+        }
+        for manifest in &mut manifests {
+            if let Some(resource) = self.resources.of_manifest(&self.cluster, manifest).await? {
+                let namespace = match resource.namespaced {
+                    true => Some(manifest.id.namespace.clone().unwrap_or_else(|| self.default_namespace.clone())),
+                    false => None,
+                };
+                manifest.set_namespace(namespace);
+            }
+            manifest.set_label(applyset::PART_OF, &set.id);
+        }
+        Ok(manifests)
+    }
+
+    async fn write_parent(
+        &self,
+        set: &ApplySet,
+        deployment: &DesiredDeployment,
+        scope: &Scope,
+        origin: &Origin<'_>,
+        kept_epoch: Option<&str>,
+    ) -> Result<(), KubeFailure> {
+        let body = set.parent(deployment.stack.as_str(), scope, origin.installation, kept_epoch.unwrap_or(origin.epoch));
+        let config_maps = Resource::core("ConfigMap", "configmaps", true);
+        match self.cluster.apply(&config_maps, Some(&set.namespace), &set.name, &body).await {
+            // The agent's own namespace is missing: the first stack of a new cluster makes it.
+            Err(failure) if failure.class == crate::cluster::Class::NotFound => {
+                let namespace = serde_json::json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": set.namespace}});
+                self.cluster.apply(&Resource::core("Namespace", "namespaces", false), None, &set.namespace, &namespace).await?;
+                self.cluster.apply(&config_maps, Some(&set.namespace), &set.name, &body).await.map(drop)
+            }
+            other => other.map(drop),
+        }
+    }
+
+    async fn delete_parent(&self, set: &ApplySet) -> Result<(), KubeFailure> {
+        let config_maps = Resource::core("ConfigMap", "configmaps", true);
+        let Some(object) = self.cluster.get(&config_maps, Some(&set.namespace), &set.name).await? else { return Ok(()) };
+        let text = |pointer: &str| object.pointer(pointer).and_then(serde_json::Value::as_str).unwrap_or_default();
+        self.cluster
+            .delete(&config_maps, Some(&set.namespace), &set.name, text("/metadata/uid"), text("/metadata/resourceVersion"))
+            .await
+    }
+}
+
+fn epoch_changed(parent: Option<&Parent>, origin: &Origin<'_>) -> bool {
+    parent.and_then(|parent| parent.epoch.as_deref()).is_some_and(|epoch| epoch != origin.epoch)
+}
+
+/// The report of what was done.
+fn finished(report: Report, action: Action, done: Done) -> Report {
+    let held = done.objects.iter().filter(|object| object.outcome == brokkr_api::reports::ObjectOutcome::Held).count();
+    let failure = done.failure.as_ref().map(|(id, failure)| Failure {
+        reason: failure.class.as_str().to_owned(),
+        message: failure.message.clone(),
+        object: Some(reference(id, "")),
+    });
+    let (phase, error) = match (action, failure) {
+        (_, Some(failure)) => (Phase::Failed, Some(failure)),
+        (_, None) if !done.still_there.is_empty() => (unfinished(action), Some(terminating(&done.still_there))),
+        (Action::Apply, None) => (Phase::Applied, None),
+        (_, None) if held > 0 => {
+            let message = format!("{held} objects wait for an approval of their deletion");
+            (Phase::Deleting, Some(Failure { reason: "approval_required".to_owned(), message, object: None }))
+        }
+        (_, None) => (Phase::Deleted, None),
+    };
+    Report { phase, error, objects: done.objects, ..report }
+}
+
+fn unfinished(action: Action) -> Phase {
+    if action == Action::Apply { Phase::Progressing } else { Phase::Deleting }
+}
+
+fn terminating(objects: &[ObjectId]) -> Failure {
+    let message = format!("waiting for {} objects to be gone; a finalizer may hold them", objects.len());
+    Failure { reason: "terminating".to_owned(), message, object: objects.first().map(|id| reference(id, "")) }
+}

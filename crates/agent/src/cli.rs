@@ -1,0 +1,54 @@
+//! The command line of `brokkr-agent`.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::{config::Config, serve};
+
+/// The daemon of Brokkr in each cluster.
+#[derive(Debug, Parser)]
+#[command(name = "brokkr-agent", version, about)]
+struct Args {
+    /// Configuration file [default: ./config.toml, else /etc/brokkr/config.toml, else none]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Work for the broker until SIGTERM
+    Run,
+    /// Write a reference file that is generated from the code
+    #[command(hide = true)]
+    Generate { what: Generated },
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Generated {
+    Config,
+}
+
+/// Parses the arguments and runs. Exit codes: 0 asked to end, 1 failed, 2 wrong arguments, 64 wrong configuration.
+pub fn main() -> ExitCode {
+    let args = Args::parse();
+    match args.command {
+        Command::Generate { what: Generated::Config } => generate(),
+        Command::Run => match brokkr_runtime::config::load::<Config>(args.config.as_deref()) {
+            Ok(config) => serve::main(config),
+            Err(error) => {
+                eprintln!("error: {error}");
+                ExitCode::from(64)
+            }
+        },
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the generated text is the output of this command")]
+fn generate() -> ExitCode {
+    let head = "config.toml of brokkr-agent: every key with its default. Generated from the code by `make generate`.\nBROKKR__SECTION__KEY in the environment wins over this file.";
+    print!("{}", brokkr_runtime::config::reference::<Config>(head));
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,177 @@
+//! How a call fails. The class is a closed set: it is the reason in reports and the `error.type` of spans.
+
+use std::{fmt, time::Duration};
+
+use http::StatusCode;
+use kube::core::Status;
+
+/// What kind of failure, and with it what to do next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Class {
+    /// The API server does not answer.
+    Unreachable,
+    /// It did not answer in time.
+    Timeout,
+    /// It is overloaded or in trouble.
+    Transient,
+    /// Another manager owns a field, or the object changed in between.
+    Conflict,
+    /// The agent has no right to do this.
+    Forbidden,
+    /// The object is wrong.
+    Invalid,
+    /// The cluster has no such kind.
+    MissingKind,
+    /// There is no such object, or its namespace is missing.
+    NotFound,
+    /// The object is larger than the API server takes.
+    TooLarge,
+}
+
+impl Class {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Unreachable => "unreachable",
+            Self::Timeout => "timeout",
+            Self::Transient => "transient",
+            Self::Conflict => "conflict",
+            Self::Forbidden => "forbidden",
+            Self::Invalid => "invalid",
+            Self::MissingKind => "missing_kind",
+            Self::NotFound => "not_found",
+            Self::TooLarge => "too_large",
+        }
+    }
+}
+
+/// A failed call: class and a message that contains no value of the object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct KubeFailure {
+    pub(crate) class: Class,
+    pub(crate) message: String,
+}
+
+impl fmt::Display for KubeFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for KubeFailure {}
+
+impl KubeFailure {
+    pub(crate) fn new(class: Class, message: impl Into<String>) -> Self {
+        let message: String = message.into();
+        Self { class, message: message.chars().take(brokkr_api::reports::MAX_MESSAGE).collect() }
+    }
+
+    pub(super) fn timeout(limit: Duration) -> Self {
+        Self::new(Class::Timeout, format!("the API server did not answer within {} s", limit.as_secs()))
+    }
+
+    pub(super) fn of(error: kube::Error, is_secret: bool) -> Self {
+        match error {
+            kube::Error::Api(status) => Self::of_status(&status, is_secret),
+            kube::Error::Auth(_) => Self::new(Class::Forbidden, "the agent's credentials for the API server cannot be used"),
+            kube::Error::BuildRequest(source) => Self::new(Class::Invalid, source.to_string()),
+            other => Self::new(Class::Unreachable, format!("the API server does not answer: {}", root_cause(&other))),
+        }
+    }
+
+    /// The failure of an answer that is no success.
+    pub(super) fn of_answer(status: StatusCode, body: &[u8], is_secret: bool) -> Self {
+        match serde_json::from_slice::<Status>(body) {
+            Ok(mut answer) => {
+                answer.code = status.as_u16();
+                Self::of_status(&answer, is_secret)
+            }
+            // Not the API server's own words: for example "404 page not found" for a group that it does not serve.
+            Err(_) if status == StatusCode::NOT_FOUND => Self::new(Class::MissingKind, "the cluster does not serve this kind"),
+            Err(_) => Self::new(class_of(status.as_u16()), format!("the API server answered with status {}", status.as_u16())),
+        }
+    }
+
+    fn of_status(status: &Status, is_secret: bool) -> Self {
+        let class = class_of(status.code);
+        let causes = status.details.as_ref().map(|details| details.causes.as_slice()).unwrap_or_default();
+        let message = match class {
+            // The words of a validation repeat the value; field and rule say enough.
+            Class::Invalid if !causes.is_empty() => {
+                causes.iter().map(|cause| format!("{}: {}", cause.field, cause.reason)).collect::<Vec<_>>().join("; ")
+            }
+            Class::Conflict if !causes.is_empty() => {
+                causes.iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect::<Vec<_>>().join("; ")
+            }
+            _ if is_secret => format!("{} ({})", reason_of(status), status.code),
+            _ => status.message.clone(),
+        };
+        Self::new(class, message)
+    }
+}
+
+fn reason_of(status: &Status) -> &str {
+    if status.reason.is_empty() { "the API server refused" } else { &status.reason }
+}
+
+fn class_of(status: u16) -> Class {
+    match status {
+        401 | 403 => Class::Forbidden,
+        404 => Class::NotFound,
+        405 => Class::MissingKind,
+        409 | 412 => Class::Conflict,
+        413 => Class::TooLarge,
+        429 | 500..=599 => Class::Transient,
+        _ => Class::Invalid,
+    }
+}
+
+/// The innermost cause: the outer ones repeat that a request failed.
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn failure(status: u16, body: serde_json::Value, is_secret: bool) -> KubeFailure {
+        KubeFailure::of_answer(StatusCode::from_u16(status).unwrap(), body.to_string().as_bytes(), is_secret)
+    }
+
+    #[test]
+    fn a_refused_value_is_named_by_field_and_rule_and_never_shown() {
+        let body = json!({"kind": "Status", "status": "Failure", "code": 422, "reason": "Invalid",
+            "message": "Secret \"s\" is invalid: data[token]: Invalid value: \"hunter2\": bad",
+            "details": {"causes": [{"reason": "FieldValueInvalid", "message": "Invalid value: \"hunter2\": bad", "field": "data[token]"}]}});
+        let failure = failure(422, body, true);
+        assert_eq!(failure, KubeFailure::new(Class::Invalid, "data[token]: FieldValueInvalid"));
+    }
+
+    #[test]
+    fn what_the_server_says_about_a_secret_is_left_out() {
+        let body = json!({"kind": "Status", "status": "Failure", "code": 400, "reason": "BadRequest", "message": "cannot decode hunter2"});
+        assert!(!failure(400, body.clone(), true).message.contains("hunter2"));
+        assert!(failure(400, body, false).message.contains("hunter2"));
+    }
+
+    #[test]
+    fn a_conflict_names_manager_and_field() {
+        let body = json!({"kind": "Status", "status": "Failure", "code": 409, "reason": "Conflict", "message": "Apply failed with 1 conflict",
+            "details": {"causes": [{"reason": "FieldManagerConflict", "message": "conflict with \"kubectl\" using apps/v1", "field": ".spec.replicas"}]}});
+        let failure = failure(409, body, false);
+        assert_eq!(failure.class, Class::Conflict);
+        assert_eq!(failure.message, ".spec.replicas: conflict with \"kubectl\" using apps/v1");
+    }
+
+    #[test]
+    fn a_group_that_is_not_served_is_a_missing_kind() {
+        let failure = KubeFailure::of_answer(StatusCode::NOT_FOUND, b"404 page not found\n", false);
+        assert_eq!(failure.class, Class::MissingKind);
+    }
+}

@@ -1,0 +1,164 @@
+//! Around every HTTP request to the API server: a CLIENT span, `traceparent`, `Audit-ID`, metrics.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use brokkr_telemetry::{
+    AgentMetrics, TraceContext,
+    metrics::{HttpMethod, KubeOperation, OpResult},
+    spans::{self, KubernetesCall},
+};
+use http::{HeaderValue, Request, Response, Uri};
+use tower::{Layer, Service};
+use tracing::Instrument;
+
+use super::Resource;
+
+/// What a request does, as an extension of the request.
+#[derive(Debug, Clone)]
+pub(crate) struct KubeCall {
+    verb: &'static str,
+    operation: KubeOperation,
+    /// Plural name of the resource, with its group when it has one; for other paths the path.
+    resource: String,
+    namespace: Option<String>,
+    name: Option<String>,
+}
+
+impl KubeCall {
+    pub(crate) fn new(
+        verb: &'static str,
+        operation: KubeOperation,
+        resource: &Resource,
+        namespace: Option<&str>,
+        name: Option<&str>,
+    ) -> Self {
+        Self {
+            verb,
+            operation,
+            resource: resource.qualified_name(),
+            namespace: namespace.map(str::to_owned),
+            name: name.map(str::to_owned),
+        }
+    }
+
+    pub(crate) fn of_path(verb: &'static str, path: &str) -> Self {
+        Self { verb, operation: KubeOperation::Other, resource: path.to_owned(), namespace: None, name: None }
+    }
+
+    pub(crate) fn is_secret(&self) -> bool {
+        self.resource == "secrets"
+    }
+}
+
+/// Host and port of the API server.
+#[derive(Debug, Clone)]
+pub(crate) struct Server {
+    host: String,
+    port: u16,
+}
+
+impl Server {
+    pub(crate) fn of(url: &Uri) -> Self {
+        let default_port = if url.scheme_str() == Some("http") { 80 } else { 443 };
+        Self { host: url.host().unwrap_or_default().to_owned(), port: url.port_u16().unwrap_or(default_port) }
+    }
+}
+
+/// Makes [`CallService`]s.
+#[derive(Clone)]
+pub(crate) struct CallLayer {
+    server: Server,
+    metrics: AgentMetrics,
+}
+
+impl CallLayer {
+    pub(crate) fn new(server: Server, metrics: AgentMetrics) -> Self {
+        Self { server, metrics }
+    }
+}
+
+impl<S> Layer<S> for CallLayer {
+    type Service = CallService<S>;
+
+    fn layer(&self, inner: S) -> CallService<S> {
+        CallService { inner, shared: self.clone() }
+    }
+}
+
+/// Observes calls.
+#[derive(Clone)]
+pub(crate) struct CallService<S> {
+    inner: S,
+    shared: CallLayer,
+}
+
+impl<S, B, A> Service<Request<B>> for CallService<S>
+where
+    S: Service<Request<B>, Response = Response<A>>,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+    A: Send + 'static,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let call =
+            request.extensions_mut().remove::<KubeCall>().unwrap_or_else(|| KubeCall::of_path("other", request.uri().path()));
+        let span = spans::kubernetes_call(KubernetesCall {
+            verb: call.verb,
+            resource: &call.resource,
+            namespace: call.namespace.as_deref(),
+            name: call.name.as_deref(),
+            method: HttpMethod::from(request.method()),
+            server_address: &self.shared.server.host,
+            server_port: self.shared.server.port,
+        });
+        if let Some(trace) = TraceContext::of(&span).or_else(TraceContext::current) {
+            // API servers up to 1.35 refuse any flag but "sampled".
+            trace.with_flags_masked().inject(request.headers_mut());
+            // The API server takes this id into its audit log and its own spans, whether or not it joins the trace.
+            let audit_id = format!("{}-{}", trace.trace_id(), trace.span_id());
+            spans::record_audit_id(&span, &audit_id);
+            if let Ok(value) = HeaderValue::from_str(&audit_id) {
+                request.headers_mut().insert("audit-id", value);
+            }
+        }
+        let (metrics, operation, started) = (self.shared.metrics.clone(), call.operation, Instant::now());
+        let answer = span.in_scope(|| self.inner.call(request));
+        let observed = span.clone();
+        let work = async move {
+            let result = answer.await;
+            let succeeded = match &result {
+                Ok(response) => {
+                    let status = response.status().as_u16();
+                    // "There is none" is an answer to a read.
+                    if status == 404 && matches!(operation, KubeOperation::Get) {
+                        spans::record_http_status_expected(&observed, status);
+                        true
+                    } else {
+                        spans::record_http_status_client(&observed, status);
+                        status < 400
+                    }
+                }
+                Err(_) => {
+                    spans::record_error(&observed, "unreachable");
+                    false
+                }
+            };
+            let outcome = if succeeded { OpResult::Success } else { OpResult::Error };
+            observed.in_scope(|| metrics.kubernetes_operation(operation, outcome, started.elapsed()));
+            result
+        };
+        Box::pin(work.instrument(span))
+    }
+}

@@ -1,0 +1,178 @@
+//! Calls to the Kubernetes API. Each one is a span with `traceparent` and `Audit-ID` on the wire, and has a time limit.
+
+mod error;
+mod layer;
+mod resources;
+
+use std::{path::Path, time::Duration};
+
+use brokkr_telemetry::{AgentMetrics, metrics::KubeOperation};
+use http::{Request, StatusCode};
+use kube::{
+    Client, Config,
+    api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions, PropagationPolicy},
+    client::{Body, ClientBuilder},
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use serde_json::Value;
+use tower::BoxError;
+
+pub(crate) use error::{Class, KubeFailure};
+pub(crate) use layer::{CallLayer, KubeCall};
+pub(crate) use resources::{Resource, Resources};
+
+/// The one field manager.
+pub(crate) const FIELD_MANAGER: &str = "brokkr-agent";
+
+/// A cluster.
+#[derive(Clone)]
+pub(crate) struct Cluster {
+    client: Client,
+    timeout: Duration,
+}
+
+/// Why there is no client.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SetupError {
+    #[error("no cluster: set kubernetes.kubeconfig, or KUBECONFIG, or run in a pod")]
+    Infer(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("the client for the Kubernetes API cannot be set up")]
+    Client(#[source] kube::Error),
+}
+
+/// What an apply did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Applied {
+    pub(crate) created: bool,
+    pub(crate) resource_version: String,
+}
+
+impl Cluster {
+    /// Connects to nothing yet.
+    pub(crate) async fn new(
+        kubeconfig: Option<&Path>,
+        context: Option<&str>,
+        timeout: Duration,
+        metrics: AgentMetrics,
+    ) -> Result<Self, SetupError> {
+        let infer = |source: BoxError| SetupError::Infer(source);
+        let options = KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
+        let mut config = match kubeconfig {
+            Some(path) => {
+                let file = Kubeconfig::read_from(path).map_err(|source| infer(source.into()))?;
+                Config::from_custom_kubeconfig(file, &options).await.map_err(|source| infer(source.into()))?
+            }
+            None if context.is_some() => Config::from_kubeconfig(&options).await.map_err(|source| infer(source.into()))?,
+            None => Config::infer().await.map_err(|source| infer(source.into()))?,
+        };
+        config.connect_timeout = Some(Duration::from_secs(5));
+        let user_agent = http::HeaderValue::from_static(concat!("brokkr-agent/", env!("CARGO_PKG_VERSION")));
+        config.headers.push((http::header::USER_AGENT, user_agent));
+        let server = layer::Server::of(&config.cluster_url);
+        let builder = ClientBuilder::try_from(config).map_err(SetupError::Client)?;
+        Ok(Self { client: builder.with_layer(&CallLayer::new(server, metrics)).build(), timeout })
+    }
+
+    /// Server-side apply with our field manager; conflicts are errors, never forced.
+    pub(crate) async fn apply(
+        &self,
+        resource: &Resource,
+        namespace: Option<&str>,
+        name: &str,
+        body: &Value,
+    ) -> Result<Applied, KubeFailure> {
+        let path = resource.path(namespace);
+        let request = kube::core::Request::new(path).patch(name, &PatchParams::apply(FIELD_MANAGER), &Patch::Apply(body));
+        let call = KubeCall::new("apply", KubeOperation::Apply, resource, namespace, Some(name));
+        let (status, answer) = self.send(call, request).await?;
+        let resource_version = answer.pointer("/metadata/resourceVersion").and_then(Value::as_str).unwrap_or_default().to_owned();
+        Ok(Applied { created: status == StatusCode::CREATED, resource_version })
+    }
+
+    /// An object; `None` when there is none.
+    pub(crate) async fn get(
+        &self,
+        resource: &Resource,
+        namespace: Option<&str>,
+        name: &str,
+    ) -> Result<Option<Value>, KubeFailure> {
+        let request = kube::core::Request::new(resource.path(namespace)).get(name, &kube::api::GetParams::default());
+        let call = KubeCall::new("get", KubeOperation::Get, resource, namespace, Some(name));
+        match self.send(call, request).await {
+            Ok((_, object)) => Ok(Some(object)),
+            Err(error) if error.class == Class::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Metadata of the objects with this label, in all namespaces.
+    pub(crate) async fn list_metadata(&self, resource: &Resource, selector: &str) -> Result<Vec<Value>, KubeFailure> {
+        let mut items = Vec::new();
+        let mut params = ListParams::default().labels(selector).limit(500);
+        loop {
+            let request = kube::core::Request::new(resource.path(None)).list_metadata(&params);
+            let call = KubeCall::new("list", KubeOperation::List, resource, None, None);
+            let (_, mut page) = self.send(call, request).await?;
+            if let Some(Value::Array(found)) = page.get_mut("items").map(Value::take) {
+                items.extend(found);
+            }
+            match page.pointer("/metadata/continue").and_then(Value::as_str).filter(|token| !token.is_empty()) {
+                Some(token) => params = params.continue_token(token),
+                None => return Ok(items),
+            }
+        }
+    }
+
+    /// Deletes this very object: another one of the same name, or a changed one, is a conflict. Gone already is fine.
+    pub(crate) async fn delete(
+        &self,
+        resource: &Resource,
+        namespace: Option<&str>,
+        name: &str,
+        uid: &str,
+        resource_version: &str,
+    ) -> Result<(), KubeFailure> {
+        let preconditions = Preconditions { uid: Some(uid.to_owned()), resource_version: Some(resource_version.to_owned()) };
+        let params = DeleteParams {
+            preconditions: Some(preconditions),
+            propagation_policy: Some(PropagationPolicy::Background),
+            ..DeleteParams::default()
+        };
+        let request = kube::core::Request::new(resource.path(namespace)).delete(name, &params);
+        let call = KubeCall::new("delete", KubeOperation::Delete, resource, namespace, Some(name));
+        match self.send(call, request).await {
+            Err(error) if error.class == Class::NotFound => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    /// Reads a path that is no object: `/version`, discovery.
+    pub(crate) async fn read(&self, verb: &'static str, path: &str) -> Result<Value, KubeFailure> {
+        let request = Request::get(path).header(http::header::ACCEPT, "application/json").body(Vec::new());
+        let call = KubeCall::of_path(verb, path);
+        self.send(call, request.map_err(kube::core::request::Error::BuildRequest)).await.map(|(_, answer)| answer)
+    }
+
+    async fn send(
+        &self,
+        call: KubeCall,
+        request: Result<Request<Vec<u8>>, kube::core::request::Error>,
+    ) -> Result<(StatusCode, Value), KubeFailure> {
+        let is_secret = call.is_secret();
+        let mut request =
+            request.map_err(|source| KubeFailure::of(kube::Error::BuildRequest(source), is_secret))?.map(Body::from);
+        request.extensions_mut().insert(call);
+        let exchange = async {
+            let response = self.client.send(request).await.map_err(|source| KubeFailure::of(source, is_secret))?;
+            let status = response.status();
+            let bytes = response.into_body().collect_bytes().await.map_err(|source| KubeFailure::of(source, is_secret))?;
+            if status.is_success() {
+                let answer = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+                Ok((status, answer))
+            } else {
+                Err(KubeFailure::of_answer(status, &bytes, is_secret))
+            }
+        };
+        tokio::time::timeout(self.timeout, exchange).await.unwrap_or_else(|_| Err(KubeFailure::timeout(self.timeout)))
+    }
+}

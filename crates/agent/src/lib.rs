@@ -1,0 +1,18 @@
+//! The daemon in each cluster: polls, plans, applies and deletes, reports.
+
+mod act;
+mod applyset;
+mod attempt;
+mod cluster;
+mod config;
+mod desired;
+mod object;
+mod observe;
+mod plan;
+mod poll;
+mod reconcile;
+mod schedule;
+mod serve;
+mod status;
+
+pub mod cli;

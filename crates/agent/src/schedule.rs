@@ -1,0 +1,185 @@
+//! When which stack is worked on. Pure: time and jitter are parameters.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+use brokkr_api::{StackId, desired_state::DesiredState};
+
+/// First wait after a failure, before jitter.
+const FIRST_RETRY: Duration = Duration::from_millis(500);
+/// Longest wait after failures, before jitter.
+const LAST_RETRY: Duration = Duration::from_secs(60);
+
+/// What the agent knows of its work on each stack since it started.
+#[derive(Debug, Default)]
+pub(crate) struct Schedule {
+    epoch: String,
+    stacks: HashMap<StackId, Entry>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    revision: u64,
+    attempts: u32,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Running,
+    RetryAt(Instant),
+    Done,
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// The revision is carried out and the broker knows it.
+    Done,
+    /// It is to be tried again.
+    Again,
+}
+
+/// A stack that is to be worked on now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Due {
+    pub(crate) stack: StackId,
+    pub(crate) revision: u64,
+    /// 1 for the first attempt at this revision.
+    pub(crate) attempt: u32,
+}
+
+impl Schedule {
+    /// Stacks to work on now; they count as running from here on. One stack is never worked on twice at once, and a stack that
+    /// the desired state does not name is left alone.
+    pub(crate) fn take_due(&mut self, desired: &DesiredState, now: Instant) -> Vec<Due> {
+        if self.epoch != desired.epoch {
+            // Revisions of another epoch say nothing about this one's.
+            self.epoch.clone_from(&desired.epoch);
+            self.stacks.retain(|_, entry| entry.state == State::Running);
+            for entry in self.stacks.values_mut() {
+                entry.revision = 0;
+            }
+        }
+        let is_desired = |stack: &StackId| desired.deployments.iter().any(|deployment| deployment.stack_id == *stack);
+        self.stacks.retain(|stack, entry| entry.state == State::Running || is_desired(stack));
+        let mut due = Vec::new();
+        for deployment in &desired.deployments {
+            let (stack, revision) = (deployment.stack_id, deployment.revision);
+            let attempt = match self.stacks.get(&stack) {
+                Some(Entry { state: State::Running, .. }) => continue,
+                Some(entry) if entry.revision != revision => 1,
+                Some(Entry { state: State::Done, .. }) => continue,
+                Some(Entry { state: State::RetryAt(at), .. }) if now < *at => continue,
+                Some(entry) => entry.attempts + 1,
+                None => 1,
+            };
+            self.stacks.insert(stack, Entry { revision, attempts: attempt, state: State::Running });
+            due.push(Due { stack, revision, attempt });
+        }
+        due
+    }
+
+    /// An attempt ended. `jitter` is in `0.0..1.0`.
+    pub(crate) fn ended(&mut self, due: Due, ended: Ended, now: Instant, jitter: f64) {
+        if let Some(entry) = self.stacks.get_mut(&due.stack) {
+            entry.state = match ended {
+                Ended::Done => State::Done,
+                Ended::Again => State::RetryAt(now + backoff(due.attempt, jitter)),
+            };
+        }
+    }
+
+    /// When the next retry is due.
+    pub(crate) fn next_retry(&self) -> Option<Instant> {
+        let retry = |entry: &Entry| if let State::RetryAt(at) = entry.state { Some(at) } else { None };
+        self.stacks.values().filter_map(retry).min()
+    }
+
+    /// How many stacks are not done.
+    pub(crate) fn unfinished(&self) -> usize {
+        self.stacks.values().filter(|entry| entry.state != State::Done).count()
+    }
+}
+
+/// Doubles from [`FIRST_RETRY`] to [`LAST_RETRY`], between half and all of it by jitter.
+pub(crate) fn backoff(attempt: u32, jitter: f64) -> Duration {
+    let doubled = FIRST_RETRY.saturating_mul(2_u32.saturating_pow(attempt.saturating_sub(1).min(16)));
+    doubled.min(LAST_RETRY).mul_f64(0.5 + jitter / 2.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use brokkr_api::desired_state::{Action, DesiredDeployment};
+
+    use super::*;
+
+    fn desired(epoch: &str, revisions: &[u64]) -> DesiredState {
+        let deployment = |(index, revision): (usize, &u64)| DesiredDeployment {
+            stack_id: format!("00000000-0000-7000-8000-00000000000{index}").parse().unwrap(),
+            stack: "s".parse().unwrap(),
+            revision: *revision,
+            action: Action::Apply,
+            generation: 1,
+            digest: None,
+            trace: None,
+            scope: None,
+            content: None,
+        };
+        DesiredState {
+            protocol: 1,
+            installation: "i".to_owned(),
+            epoch: epoch.to_owned(),
+            deployments: revisions.iter().enumerate().map(deployment).collect(),
+        }
+    }
+
+    #[test]
+    fn a_revision_is_carried_out_once_and_a_newer_one_at_once() {
+        let (mut schedule, now) = (Schedule::default(), Instant::now());
+        let due = schedule.take_due(&desired("e", &[1]), now);
+        assert_eq!(due.len(), 1);
+        assert!(schedule.take_due(&desired("e", &[2]), now).is_empty(), "while it runs it is not begun again");
+        schedule.ended(due[0], Ended::Done, now, 0.0);
+        assert!(schedule.take_due(&desired("e", &[1]), now).is_empty());
+        assert_eq!(schedule.take_due(&desired("e", &[2]), now)[0].attempt, 1);
+    }
+
+    #[test]
+    fn a_failure_is_tried_again_after_its_wait_and_not_before() {
+        let (mut schedule, now) = (Schedule::default(), Instant::now());
+        let due = schedule.take_due(&desired("e", &[1]), now)[0];
+        schedule.ended(due, Ended::Again, now, 0.5);
+        let at = schedule.next_retry().unwrap();
+        assert!(schedule.take_due(&desired("e", &[1]), now).is_empty());
+        assert_eq!(schedule.take_due(&desired("e", &[1]), at)[0].attempt, 2);
+    }
+
+    #[test]
+    fn a_stack_that_is_absent_is_left_alone_and_forgotten() {
+        let (mut schedule, now) = (Schedule::default(), Instant::now());
+        let due = schedule.take_due(&desired("e", &[1, 1]), now);
+        schedule.ended(due[0], Ended::Done, now, 0.0);
+        schedule.ended(due[1], Ended::Again, now, 0.0);
+        assert!(schedule.take_due(&desired("e", &[]), now).is_empty());
+        assert_eq!((schedule.unfinished(), schedule.next_retry()), (0, None));
+    }
+
+    #[test]
+    fn another_epoch_makes_everything_due_again() {
+        let (mut schedule, now) = (Schedule::default(), Instant::now());
+        let due = schedule.take_due(&desired("e", &[1]), now)[0];
+        schedule.ended(due, Ended::Done, now, 0.0);
+        assert_eq!(schedule.take_due(&desired("f", &[1]), now).len(), 1);
+    }
+
+    #[test]
+    fn waits_double_up_to_a_minute_and_jitter_never_lengthens_them() {
+        assert_eq!(backoff(1, 0.0), Duration::from_millis(250));
+        assert!(backoff(1, 0.999) <= Duration::from_millis(500));
+        assert_eq!(backoff(100, 0.0), Duration::from_secs(30));
+        assert!((1..100).all(|attempt| backoff(attempt, 0.5) <= LAST_RETRY));
+    }
+}

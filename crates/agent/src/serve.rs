@@ -1,0 +1,138 @@
+//! `brokkr-agent run`, from configuration to exit code.
+
+use std::{process::ExitCode, sync::Arc, time::Duration};
+
+use anyhow::{Context, bail};
+use brokkr_api::client::{ClientBuilder, KeySource};
+use brokkr_runtime::{Clock, Ended, Ids, Lifecycle, SystemClock, SystemIds, server};
+use brokkr_telemetry::{
+    InitOptions, Service, Telemetry,
+    http::{ClientTelemetry, ServerTelemetry},
+};
+use tokio::{net::TcpListener, sync::watch};
+use tracing::{error, info};
+
+use crate::{
+    attempt::Workshop,
+    cluster::{Cluster, Resources},
+    config::{BrokerConfig, Config},
+    desired::Contents,
+    poll::Poller,
+    reconcile::Reconciler,
+    status::{AgentProbe, Status},
+};
+
+/// Time for the last spans.
+const FLUSH: Duration = Duration::from_secs(5);
+
+/// Runs the agent until it is asked to end.
+pub(crate) fn main(config: Config) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: the runtime cannot be started: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    runtime.block_on(run(config))
+}
+
+async fn run(config: Config) -> ExitCode {
+    let options = InitOptions {
+        service: Service::Agent,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        instance_id: SystemIds.uuid(SystemClock.now()).simple().to_string(),
+        telemetry: config.telemetry.clone(),
+        metrics: config.metrics.clone(),
+        log: config.log.clone(),
+    };
+    let telemetry = match brokkr_telemetry::init(options) {
+        Ok(telemetry) => telemetry,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::from(64);
+        }
+    };
+    if let Err(error) = telemetry.install_global() {
+        eprintln!("error: {error}");
+        return ExitCode::FAILURE;
+    }
+    let code = match serve(config, &telemetry).await {
+        Ok(ended) => {
+            info!(?ended, "ended");
+            ended.exit_code()
+        }
+        Err(error) => {
+            error!(error = &*error as &dyn std::error::Error, "the agent cannot start");
+            ExitCode::FAILURE
+        }
+    };
+    telemetry.shutdown(FLUSH).await;
+    code
+}
+
+fn key(config: &BrokerConfig) -> anyhow::Result<KeySource> {
+    match (&config.key_file, &config.key) {
+        (Some(_), Some(_)) => bail!("set broker.key_file or broker.key, not both"),
+        (Some(path), None) => Ok(KeySource::File(path.clone())),
+        (None, Some(key)) => Ok(KeySource::Text(Arc::from(key.trim()))),
+        (None, None) => bail!("the agent needs a key: set broker.key_file (make one with `POST /api/v1/agents`)"),
+    }
+}
+
+async fn serve(config: Config, telemetry: &Telemetry) -> anyhow::Result<Ended> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let ids: Arc<dyn Ids> = Arc::new(SystemIds);
+    let metrics = telemetry.agent_metrics();
+    let client = ClientBuilder::new(&config.broker.url, key(&config.broker)?)
+        .context("broker.url")?
+        .user_agent(concat!("brokkr-agent/", env!("CARGO_PKG_VERSION")))
+        .middleware(Arc::new(ClientTelemetry))
+        .build()?;
+    let kubernetes = &config.kubernetes;
+    let timeout = Duration::from_secs(kubernetes.call_timeout_seconds);
+    let cluster = Cluster::new(kubernetes.kubeconfig.as_deref(), kubernetes.context.as_deref(), timeout, metrics.clone()).await?;
+    let listener =
+        TcpListener::bind(config.server.listen).await.with_context(|| format!("server.listen: {}", config.server.listen))?;
+    let (lifecycle, crashes) = Lifecycle::new();
+    let stopping = || lifecycle.stopping().clone();
+    let status = Arc::new(Status::default());
+    let workshop = Arc::new(Workshop {
+        client: client.clone(),
+        cluster: cluster.clone(),
+        resources: Resources::default(),
+        contents: Contents::default(),
+        namespace: kubernetes.namespace.clone(),
+        default_namespace: kubernetes.default_namespace.clone(),
+        concurrency: kubernetes.concurrency.max(1),
+    });
+    let (sender, receiver) = watch::channel(None);
+    let poller = Poller {
+        client,
+        cluster,
+        status: Arc::clone(&status),
+        metrics,
+        clock,
+        ids: Arc::clone(&ids),
+        wait: Duration::from_secs(config.broker.wait_seconds.clamp(1, brokkr_api::wait::MAX_WAIT_SECONDS)),
+    };
+    lifecycle.spawn("poll", poller.run(Arc::clone(&workshop), sender, stopping()));
+    let reconciler =
+        Reconciler { workshop, ids, status: Arc::clone(&status), lifecycle: lifecycle.clone(), stacks: kubernetes.stacks.max(1) };
+    lifecycle.spawn("reconcile", reconciler.run(receiver));
+    let router = server::probes(
+        Arc::new(AgentProbe { status, spans: telemetry.status_handle() }),
+        stopping(),
+        telemetry.metrics_endpoint(),
+    );
+    let router = ServerTelemetry::new(telemetry, None).wrap(router);
+    let address = listener.local_addr().unwrap_or(config.server.listen);
+    info!(%address, version = env!("CARGO_PKG_VERSION"), broker = config.broker.url, "the agent runs");
+    let server = server::serve(listener, router, stopping());
+    lifecycle.spawn("http-server", async move {
+        if let Err(error) = server.await {
+            error!(%error, "the HTTP server failed");
+        }
+    });
+    Ok(lifecycle.run(crashes, Duration::from_secs(config.server.drain_seconds)).await?)
+}
