@@ -1,0 +1,94 @@
+//! `brokkr`: what a person types.
+
+mod commands;
+mod connection;
+mod dev;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::{commands::Outcome, connection::ConnectionArgs, output::Format};
+
+/// Delivers Kubernetes objects to many clusters, and says where the time went.
+#[derive(Debug, Parser)]
+#[command(
+    name = "brokkr",
+    version,
+    about,
+    propagate_version = true,
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong arguments, 3 not done in time, 4 the rollout failed."
+)]
+struct Args {
+    #[command(flatten)]
+    connection: ConnectionArgs,
+    /// How results are written
+    #[arg(short, long, global = true, value_enum, default_value_t = Format::Table)]
+    output: Format,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Send manifests to a stack
+    Apply(commands::apply::ApplyArgs),
+    /// List stacks or agents
+    #[command(subcommand)]
+    Get(commands::get::Get),
+    /// Delete a stack and everything that it delivered
+    #[command(subcommand)]
+    Delete(commands::delete::Delete),
+    /// Follow rollouts
+    #[command(subcommand)]
+    Rollout(commands::rollout::Rollouts),
+    /// Run a broker and an agent on the cluster of the current kubeconfig
+    Dev(dev::DevArgs),
+    /// Print a completion script for your shell
+    Completion {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let result = match runtime {
+        Ok(runtime) => runtime.block_on(run(args)),
+        Err(error) => Err(error.into()),
+    };
+    match result {
+        Ok(outcome) => outcome.exit_code(),
+        Err(error) => {
+            output::error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(args: Args) -> anyhow::Result<Outcome> {
+    let (connection, format) = (args.connection, args.output);
+    match args.command {
+        Command::Apply(apply) => commands::apply::run(&connection, format, apply).await,
+        Command::Get(get) => commands::get::run(&connection, format, get).await,
+        Command::Delete(delete) => commands::delete::run(&connection, format, delete).await,
+        Command::Rollout(rollout) => commands::rollout::run(&connection, format, rollout).await,
+        Command::Dev(dev) => dev::run(dev).await,
+        Command::Completion { shell } => {
+            clap_complete::generate(shell, &mut Args::command(), "brokkr", &mut std::io::stdout());
+            Ok(Outcome::Done)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+}
