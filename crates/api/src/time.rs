@@ -27,6 +27,12 @@ impl Timestamp {
         self.0
     }
 
+    /// The same time as the standard library has it.
+    #[must_use]
+    pub fn to_system_time(self) -> std::time::SystemTime {
+        std::time::UNIX_EPOCH + std::time::Duration::from_micros(u64::try_from(self.0).unwrap_or(0))
+    }
+
     /// Time since `earlier`; zero when `earlier` is later, as clocks of two machines disagree.
     #[must_use]
     pub fn since(self, earlier: Self) -> std::time::Duration {
