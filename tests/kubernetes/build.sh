@@ -29,11 +29,13 @@ say() { printf '%s\n' "$*" >&2; }
 
 have() { [ -x "$target/bin/$1" ]; }
 
-link_assets() { # what the person brought stands in for what we would build
-  local program
+link_assets() { # what the person brought stands in for what we would build; what we built before completes it
+  local program folder
   [ -n "${KUBEBUILDER_ASSETS:-}" ] || return 0
   for program in etcd kube-apiserver kubectl kube-controller-manager kube-scheduler kwok; do
-    if [ -x "$KUBEBUILDER_ASSETS/$program" ]; then ln -sfn "$KUBEBUILDER_ASSETS/$program" "$1/$program"; fi
+    for folder in "$cache/$pins/bin" "$KUBEBUILDER_ASSETS"; do
+      if [ -x "$folder/$program" ]; then ln -sfn "$folder/$program" "$1/$program"; fi
+    done
   done
 }
 
@@ -65,7 +67,7 @@ todo=$(missing)
 if [ -n "$todo" ]; then
   command -v go >/dev/null || { say "error: Go 1.26 or later is needed to build the Kubernetes programs (https://go.dev/doc/install)"; exit 1; }
   minutes=$(awk '{ sum += $4 } END { print sum }' <<<"$todo")
-  say "building the Kubernetes programs into $target (once; up to $minutes minutes on two cores)"
+  say "preparing the Kubernetes programs in $target (once; up to $minutes minutes on two cores)"
 fi
 while read -r name module package minutes; do
   [ -n "$name" ] || continue

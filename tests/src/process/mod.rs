@@ -230,6 +230,15 @@ impl Process {
         self.wait(limit).await
     }
 
+    /// Ends it by SIGTERM and starts it again.
+    ///
+    /// # Errors
+    /// When it does not end within `limit`, or cannot be started.
+    pub async fn restart(&mut self, limit: Duration) -> Result<(), LabError> {
+        self.terminate(limit).await?;
+        self.start()
+    }
+
     /// Sends SIGKILL; returns when the process is gone.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {

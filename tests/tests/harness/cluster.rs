@@ -60,8 +60,11 @@ async fn a_pod_fails_to_pull_its_image_where_its_annotation_says_so() {
     cluster.api(&namespace).create(&PostParams::default(), &broken).await.unwrap();
 
     let deployments: Api<Deployment> = cluster.api(&namespace);
-    let unavailable = |found: Option<&Deployment>| found.and_then(|found| found.status.as_ref()?.unavailable_replicas) == Some(2);
-    Cluster::wait_until(&deployments, "web", "two unavailable replicas", LIMIT, unavailable).await.unwrap();
+    let stuck = |found: Option<&Deployment>| {
+        let status = found.and_then(|found| found.status.as_ref());
+        status.is_some_and(|status| status.replicas == Some(2) && status.unavailable_replicas == Some(2))
+    };
+    Cluster::wait_until(&deployments, "web", "two replicas, both unavailable", LIMIT, stuck).await.unwrap();
 
     let pods: Api<Pod> = cluster.api(&namespace);
     let name = pods.list(&ListParams::default()).await.unwrap().items[0].metadata.name.clone().unwrap();
