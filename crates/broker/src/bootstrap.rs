@@ -38,7 +38,12 @@ pub(crate) enum Bootstrap {
 }
 
 /// Makes the first admin key when there is no key at all. Brokers that start together make one between them.
-pub(crate) async fn first_admin_key(db: &Db, clock: &dyn Clock, ids: &dyn Ids, file: Option<&Path>) -> Result<Bootstrap, BootstrapError> {
+pub(crate) async fn first_admin_key(
+    db: &Db,
+    clock: &dyn Clock,
+    ids: &dyn Ids,
+    file: Option<&Path>,
+) -> Result<Bootstrap, BootstrapError> {
     let mut tx = db.begin().await?;
     // Taking a change number locks its row: of two brokers that start together the second one sees the first one's key.
     let change = tx.next_change().await?;
@@ -47,7 +52,8 @@ pub(crate) async fn first_admin_key(db: &Db, clock: &dyn Clock, ids: &dyn Ids, f
     }
     let now = clock.now();
     let (secret, digest) = key::generate(Role::Admin, ids);
-    let name = brokkr_api::Name::try_from("first-admin".to_owned()).map_err(|source| Error::Corrupt { column: "name", source: source.into() })?;
+    let name = brokkr_api::Name::try_from("first-admin".to_owned())
+        .map_err(|source| Error::Corrupt { column: "name", source: source.into() })?;
     let new = NewKey { id: KeyId(ids.uuid(now)), name, role: Role::Admin, generator: None, agent: None, digest, created_at: now };
     tx.insert_key(&new, change).await?;
     // Written before the commit, so that there is never a key that nobody has.

@@ -4,6 +4,7 @@ mod bootstrap;
 mod config;
 mod domain;
 mod feed;
+mod generate;
 mod http;
 mod jobs;
 mod presence;

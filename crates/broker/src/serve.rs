@@ -74,7 +74,8 @@ async fn serve(config: Config, telemetry: &Telemetry, instance: String) -> anyho
     let ids: Arc<dyn Ids> = Arc::new(SystemIds);
     let metrics = telemetry.broker_metrics();
     // The port first: a second broker that was started by mistake must not touch the database.
-    let listener = TcpListener::bind(config.server.listen).await.with_context(|| format!("server.listen: {}", config.server.listen))?;
+    let listener =
+        TcpListener::bind(config.server.listen).await.with_context(|| format!("server.listen: {}", config.server.listen))?;
     let (db, installation) = store::open(&config.database, metrics.clone(), &*clock, &*ids).await?;
     let first = first_admin_key(&db, &*clock, &*ids, config.bootstrap.admin_key_file.as_deref()).await?;
     announce(first);
@@ -87,10 +88,7 @@ async fn serve(config: Config, telemetry: &Telemetry, instance: String) -> anyho
         clock: Arc::clone(&clock),
         ids,
         installation: Arc::new(installation),
-        settings: http::Settings {
-            handoff: config.delivery.handoff,
-            active: Duration::from_secs(config.agents.active_seconds),
-        },
+        settings: http::Settings { handoff: config.delivery.handoff, active: Duration::from_secs(config.agents.active_seconds) },
         totals_changed: Arc::new(Notify::new()),
         stopping: lifecycle.stopping().clone(),
     };
@@ -99,7 +97,12 @@ async fn serve(config: Config, telemetry: &Telemetry, instance: String) -> anyho
     lifecycle.spawn("event-sequencer", jobs::sequencer::run(db.clone(), Arc::clone(&clock), instance, stopping()));
     let (keeper, changed) = (Arc::clone(&state.presence), Arc::clone(&state.totals_changed));
     lifecycle.spawn("presence", presence::keep(keeper, db, clock, metrics.clone(), state.settings.active, changed, stopping()));
-    let router = http::router(&state, ServerTelemetry::new(telemetry, Some(metrics.clone())), telemetry.status_handle(), telemetry.metrics_endpoint());
+    let router = http::router(
+        &state,
+        ServerTelemetry::new(telemetry, Some(metrics.clone())),
+        telemetry.status_handle(),
+        telemetry.metrics_endpoint(),
+    );
     let address = listener.local_addr().unwrap_or(config.server.listen);
     info!(%address, version = env!("CARGO_PKG_VERSION"), installation = state.installation.id, "the broker serves");
     let server = server::serve(listener, router, stopping());

@@ -5,10 +5,7 @@ mod parse;
 
 use std::collections::HashMap;
 
-use brokkr_api::{
-    ErrorCode, Problem,
-    deployment_objects::MAX_OBJECTS,
-};
+use brokkr_api::{ErrorCode, Problem, deployment_objects::MAX_OBJECTS};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
@@ -32,7 +29,10 @@ pub(crate) struct Canonical {
 pub(crate) fn canonicalize(documents: Vec<Value>) -> Result<Canonical, Problem> {
     let objects = expand_lists(documents)?;
     if objects.is_empty() {
-        return Err(Problem::new(ErrorCode::NoObjects, "send at least one Kubernetes object; to remove everything, delete the stack"));
+        return Err(Problem::new(
+            ErrorCode::NoObjects,
+            "send at least one Kubernetes object; to remove everything, delete the stack",
+        ));
     }
     if objects.len() > MAX_OBJECTS {
         let detail = format!("{} objects are more than {MAX_OBJECTS}: split them into several stacks", objects.len());
@@ -57,7 +57,8 @@ pub(crate) fn canonicalize(documents: Vec<Value>) -> Result<Canonical, Problem> 
 fn expand_lists(documents: Vec<Value>) -> Result<Vec<Value>, Problem> {
     let mut objects = Vec::with_capacity(documents.len());
     for (index, document) in documents.into_iter().enumerate() {
-        let is_list = document.get("kind").is_some_and(|kind| kind == "List") && document.get("apiVersion").is_some_and(|v| v == "v1");
+        let is_list =
+            document.get("kind").is_some_and(|kind| kind == "List") && document.get("apiVersion").is_some_and(|v| v == "v1");
         match document {
             // An empty document, as between two separators.
             Value::Null => {}
@@ -100,7 +101,8 @@ mod tests {
     #[test]
     fn the_digest_does_not_depend_on_the_order_of_keys() {
         let one = canonicalize(vec![config_map("a")]).unwrap();
-        let text = r#"{"metadata":{"namespace":"shop","name":"a"},"data":{"a":"1","b":"2"},"kind":"ConfigMap","apiVersion":"v1"}"#;
+        let text =
+            r#"{"metadata":{"namespace":"shop","name":"a"},"data":{"a":"1","b":"2"},"kind":"ConfigMap","apiVersion":"v1"}"#;
         let other = canonicalize(vec![serde_json::from_str(text).unwrap()]).unwrap();
         assert_eq!(one, other);
         assert!(one.digest.starts_with("sha256:") && one.digest.len() == 71);
@@ -136,7 +138,10 @@ mod tests {
             (json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"generateName": "a-"}}), "[0].metadata.name"),
             (json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": 7}}), "[0].metadata.name"),
             (json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a/b"}}), "[0].metadata.name"),
-            (json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "namespace": "-"}}), "[0].metadata.namespace"),
+            (
+                json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "namespace": "-"}}),
+                "[0].metadata.namespace",
+            ),
             (json!({"apiVersion": "a/b/c", "kind": "ConfigMap", "metadata": {"name": "a"}}), "[0].apiVersion"),
             (json!("just text"), "[0]"),
         ] {

@@ -30,14 +30,23 @@ pub(crate) fn is_reportable(action: Action, phase: Phase) -> bool {
 }
 
 /// What a deployment waits for, in words; nothing when it is finished.
-pub(crate) fn waiting_for(deployment: &Deployment, last_seen_at: Option<Timestamp>, online: bool, attempts: u64) -> Option<String> {
+pub(crate) fn waiting_for(
+    deployment: &Deployment,
+    last_seen_at: Option<Timestamp>,
+    online: bool,
+    attempts: u64,
+) -> Option<String> {
     let work = if deployment.action == Action::Apply { "apply" } else { "delete" };
     match deployment.phase {
         phase if is_finished(phase) => None,
         Phase::Failed => Some(format!("the agent to try again (attempt {attempts} failed)")),
         Phase::Suspended => Some("somebody to resume it".to_owned()),
         _ if last_seen_at.is_none() => Some(format!("agent {} to connect for the first time", deployment.agent)),
-        _ if !online => Some(format!("agent {} to come back (last seen {})", deployment.agent, last_seen_at.map_or_else(String::new, |at| at.to_string()))),
+        _ if !online => Some(format!(
+            "agent {} to come back (last seen {})",
+            deployment.agent,
+            last_seen_at.map_or_else(String::new, |at| at.to_string())
+        )),
         Phase::Progressing => Some(format!("the agent to {work} the remaining objects")),
         _ => Some(format!("the agent to pick up revision {} and {work} it", deployment.revision)),
     }

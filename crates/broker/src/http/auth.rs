@@ -91,12 +91,14 @@ impl FromRequestParts<AppState> for AgentCaller {
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Failure> {
         let caller = authenticate(parts, state).await?;
         let (Role::Agent, Some(agent)) = (caller.role, caller.agent) else { return Err(forbidden(caller.role)) };
-        let protocol = parts.headers.get(PROTOCOL_HEADER).and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok());
+        let protocol =
+            parts.headers.get(PROTOCOL_HEADER).and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok());
         let protocol = protocol.ok_or_else(|| {
             Failure::new(ErrorCode::InvalidHeader, "say which protocol version you speak").at(format!("header {PROTOCOL_HEADER}"))
         })?;
         if !(OLDEST_PROTOCOL..=PROTOCOL_VERSION).contains(&protocol) {
-            let detail = format!("this broker serves protocol versions {OLDEST_PROTOCOL} to {PROTOCOL_VERSION}: upgrade the older side");
+            let detail =
+                format!("this broker serves protocol versions {OLDEST_PROTOCOL} to {PROTOCOL_VERSION}: upgrade the older side");
             return Err(Failure::new(ErrorCode::ProtocolUnsupported, detail).at(format!("header {PROTOCOL_HEADER}")));
         }
         Ok(Self { key: caller.key, digest: caller.digest, agent, protocol })

@@ -47,7 +47,9 @@ fn problem_of(response: &mut Response) -> Option<Outgoing> {
     }
     let plain = |code, detail: &str| Some(Outgoing { problem: Problem::new(code, detail), cause: None });
     match response.status() {
-        StatusCode::METHOD_NOT_ALLOWED => plain(ErrorCode::MethodNotAllowed, "this path exists, and not for this method; see the header Allow"),
+        StatusCode::METHOD_NOT_ALLOWED => {
+            plain(ErrorCode::MethodNotAllowed, "this path exists, and not for this method; see the header Allow")
+        }
         StatusCode::PAYLOAD_TOO_LARGE => plain(ErrorCode::BodyTooLarge, &format!("a body has at most {MAX_BODY_BYTES} bytes")),
         _ => None,
     }

@@ -13,8 +13,8 @@ use utoipa_axum::{router::OpenApiRouter, routes as documented};
 
 use super::{
     AppState,
-    envelope::{Envelope, envelope},
     auth::is_known,
+    envelope::{Envelope, envelope},
     error::Failure,
     v1,
 };
@@ -53,7 +53,12 @@ pub(crate) fn openapi() -> String {
 }
 
 /// The broker's router.
-pub(crate) fn router(state: &AppState, telemetry: ServerTelemetry, spans: StatusHandle, metrics: Option<MetricsEndpoint>) -> Router {
+pub(crate) fn router(
+    state: &AppState,
+    telemetry: ServerTelemetry,
+    spans: StatusHandle,
+    metrics: Option<MetricsEndpoint>,
+) -> Router {
     let (api, _) = api().split_for_parts();
     let probe = Arc::new(BrokerProbe { state: state.clone(), spans });
     let envelope_state = Envelope { clock: Arc::clone(&state.clock), ids: Arc::clone(&state.ids) };
@@ -64,11 +69,13 @@ pub(crate) fn router(state: &AppState, telemetry: ServerTelemetry, spans: Status
         .fallback(no_route)
         .layer(CatchPanicLayer::custom(|_| {
             use axum::response::IntoResponse;
-            Failure::new(ErrorCode::Internal, "a defect of the broker; its log has the cause under the ids given here").into_response()
+            Failure::new(ErrorCode::Internal, "a defect of the broker; its log has the cause under the ids given here")
+                .into_response()
         }))
         .layer(middleware::from_fn_with_state(envelope_state, envelope));
     let keys = state.clone();
-    let telemetry = telemetry.with_class(Method::GET, routes::DESIRED_STATE, Class::Poll).trusting(move |parts| is_known(&keys, parts));
+    let telemetry =
+        telemetry.with_class(Method::GET, routes::DESIRED_STATE, Class::Poll).trusting(move |parts| is_known(&keys, parts));
     telemetry.wrap(router)
 }
 

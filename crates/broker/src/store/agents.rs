@@ -103,14 +103,8 @@ impl Tx {
         protocol: u32,
         now: Timestamp,
     ) -> Result<Option<(Name, Name)>, Error> {
-        let values = values![
-            id,
-            hello.cluster_uid.as_str(),
-            hello.version.as_str(),
-            hello.kubernetes_version.as_str(),
-            protocol,
-            now
-        ];
+        let values =
+            values![id, hello.cluster_uid.as_str(), hello.version.as_str(), hello.kubernetes_version.as_str(), protocol, now];
         let row = self.optional(&BIND_CLUSTER, values).await?;
         row.map(|row| Ok((row.parse("name")?, row.parse("cluster_name")?))).transpose()
     }

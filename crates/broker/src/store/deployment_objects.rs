@@ -74,14 +74,23 @@ impl Tx {
         self.execute(&INSERT_OBJECT, values).await.map(drop)
     }
 
-    pub(crate) async fn find_deployment_object(&mut self, stack: StackId, generation: u64) -> Result<Option<DeploymentObject>, Error> {
+    pub(crate) async fn find_deployment_object(
+        &mut self,
+        stack: StackId,
+        generation: u64,
+    ) -> Result<Option<DeploymentObject>, Error> {
         self.optional(&FIND_OBJECT, values![stack, generation]).await?.as_ref().map(deployment_object).transpose()
     }
 }
 
 impl Db {
     /// A page of generations below `before`, the newest first.
-    pub(crate) async fn list_deployment_objects(&self, stack: StackId, before: u64, limit: u32) -> Result<Vec<DeploymentObject>, Error> {
+    pub(crate) async fn list_deployment_objects(
+        &self,
+        stack: StackId,
+        before: u64,
+        limit: u32,
+    ) -> Result<Vec<DeploymentObject>, Error> {
         self.all(&LIST_OBJECTS, values![stack, before, limit]).await?.iter().map(deployment_object).collect()
     }
 
@@ -91,7 +100,12 @@ impl Db {
     }
 
     /// Content that a deployment of this agent wants now; nothing else is given to it.
-    pub(crate) async fn read_agent_content(&self, agent: AgentId, stack: StackId, digest: &str) -> Result<Option<Vec<u8>>, Error> {
+    pub(crate) async fn read_agent_content(
+        &self,
+        agent: AgentId,
+        stack: StackId,
+        digest: &str,
+    ) -> Result<Option<Vec<u8>>, Error> {
         let row = self.optional(&READ_AGENT_CONTENT, values![agent, stack, digest]).await?;
         row.map_or(Ok(None), |row| row.opt_bytes("body"))
     }

@@ -131,7 +131,10 @@ pub(crate) struct RolloutRow {
 fn action(row: &Row) -> Result<Action, Error> {
     let text = row.text("action")?;
     let actions = [Action::Apply, Action::Delete, Action::Withdraw];
-    actions.into_iter().find(|action| action.as_str() == text).ok_or_else(|| Error::Corrupt { column: "action", source: text.into() })
+    actions
+        .into_iter()
+        .find(|action| action.as_str() == text)
+        .ok_or_else(|| Error::Corrupt { column: "action", source: text.into() })
 }
 
 fn phase(row: &Row) -> Result<Phase, Error> {

@@ -80,7 +80,13 @@ impl Tx {
 
 impl Db {
     /// Takes or renews a lease on background work; false while another broker holds it.
-    pub(crate) async fn take_lease(&self, name: &'static str, holder: &str, now: Timestamp, until: Timestamp) -> Result<bool, Error> {
+    pub(crate) async fn take_lease(
+        &self,
+        name: &'static str,
+        holder: &str,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<bool, Error> {
         let mut tx = self.begin().await?;
         let taken = tx.optional(&TAKE_LEASE, values![name, holder, until, now]).await?.is_some();
         tx.commit().await?;
@@ -99,7 +105,6 @@ impl Db {
         tx.commit().await?;
         Ok(given)
     }
-
 }
 
 #[cfg(test)]

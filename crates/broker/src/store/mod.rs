@@ -11,9 +11,9 @@ mod open;
 mod presence;
 pub(crate) mod sql;
 mod stacks;
-mod totals;
 #[cfg(test)]
 mod tests;
+mod totals;
 
 pub(crate) use agents::{AgentRow, NewAgent};
 pub(crate) use changes::ChangeListener;

@@ -283,11 +283,7 @@ pub(super) struct Instruments {
 
 impl Instruments {
     /// Runs one statement inside its span, and counts it.
-    async fn observe<T>(
-        &self,
-        statement: &Statement,
-        run: impl Future<Output = Result<T, sqlx::Error>>,
-    ) -> Result<T, Error> {
+    async fn observe<T>(&self, statement: &Statement, run: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Error> {
         let span = spans::db_statement(DbStatement {
             name: statement.name,
             operation: statement.operation,
@@ -352,12 +348,20 @@ fn sqlite_arguments(values: Vec<Value>) -> Result<SqliteArguments, sqlx::Error> 
     Ok(arguments)
 }
 
-async fn pg_all<'e>(on: impl Executor<'e, Database = sqlx::Postgres>, statement: &Statement, values: Vec<Value>) -> Result<Vec<Row>, sqlx::Error> {
+async fn pg_all<'e>(
+    on: impl Executor<'e, Database = sqlx::Postgres>,
+    statement: &Statement,
+    values: Vec<Value>,
+) -> Result<Vec<Row>, sqlx::Error> {
     let rows = sqlx::query_with(statement.rendered().postgres, pg_arguments(values)?).fetch_all(on).await?;
     Ok(rows.into_iter().map(Row::Postgres).collect())
 }
 
-async fn sqlite_all<'e>(on: impl Executor<'e, Database = sqlx::Sqlite>, statement: &Statement, values: Vec<Value>) -> Result<Vec<Row>, sqlx::Error> {
+async fn sqlite_all<'e>(
+    on: impl Executor<'e, Database = sqlx::Sqlite>,
+    statement: &Statement,
+    values: Vec<Value>,
+) -> Result<Vec<Row>, sqlx::Error> {
     let rows = sqlx::query_with(statement.rendered().sqlite, sqlite_arguments(values)?).fetch_all(on).await?;
     Ok(rows.into_iter().map(Row::Sqlite).collect())
 }
@@ -448,7 +452,8 @@ impl Tx {
     /// Tells the other brokers, when this transaction commits, that there is something to read. A hint, never relied upon.
     pub(crate) async fn notify(&mut self, change_seq: u64) -> Result<(), Error> {
         let TxEngine::Postgres(tx) = &mut self.engine else { return Ok(()) };
-        let run = async { sqlx::query("SELECT pg_notify($1, $2)").bind(CHANNEL).bind(change_seq.to_string()).execute(&mut **tx).await };
+        let run =
+            async { sqlx::query("SELECT pg_notify($1, $2)").bind(CHANNEL).bind(change_seq.to_string()).execute(&mut **tx).await };
         self.instruments.observe_transaction("NOTIFY", run).await.map(drop)
     }
 

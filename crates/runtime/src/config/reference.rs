@@ -15,7 +15,7 @@ pub fn reference<T: JsonSchema + Serialize + Default>(head: &str) -> String {
     for (section, value) in defaults.as_object().into_iter().flatten() {
         let node = property(&schema, &schema, section);
         out.push('\n');
-        push_doc(&mut out, node);
+        push_doc(&mut out, schema.pointer(&format!("/properties/{section}")).unwrap_or(node));
         out.push_str(&format!("[{section}]\n"));
         push_keys(&mut out, &schema, node, value, "");
     }

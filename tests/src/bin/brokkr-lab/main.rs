@@ -1,6 +1,7 @@
 //! `brokkr-lab`: real programs for development and tests, which end when their creator does.
 #![expect(clippy::print_stdout, reason = "stdout is what the person or the test that started it reads")]
 
+mod bench_loop;
 mod control_plane;
 mod otlp;
 mod postgres;
@@ -28,6 +29,8 @@ enum Lab {
     ControlPlane(Options),
     /// A PostgreSQL server with a new, empty cluster.
     Postgres,
+    /// From accept to applied, one change after the other: p50 and p99 on both database engines.
+    BenchLoop(bench_loop::Rounds),
     /// An OTLP receiver that shows the traces it got at /traces/{id}.
     Otlp(Where),
 }
@@ -55,6 +58,7 @@ async fn run(lab: Lab) -> Result<(), LabError> {
     match lab {
         Lab::ControlPlane(options) => control_plane::run(&options, &mut orders).await,
         Lab::Postgres => postgres::run(&mut orders).await,
+        Lab::BenchLoop(rounds) => bench_loop::run(rounds).await,
         Lab::Otlp(at) => otlp::run(at, &mut orders).await,
     }
 }

@@ -111,5 +111,9 @@ fn is_namespace(text: &str) -> bool {
 
 /// Kubernetes' least rule for names: what can stand in a path.
 fn is_path_segment(text: &str) -> bool {
-    (1..=253).contains(&text.len()) && text != "." && text != ".." && !text.contains(['/', '%']) && !text.chars().any(char::is_control)
+    (1..=253).contains(&text.len())
+        && text != "."
+        && text != ".."
+        && !text.contains(['/', '%'])
+        && !text.chars().any(char::is_control)
 }

@@ -21,7 +21,8 @@ impl Format {
             Some("application/json") => Ok(Self::Json),
             None | Some("application/yaml" | "application/x-yaml" | "text/yaml" | "text/x-yaml") => Ok(Self::Yaml),
             Some(_) => {
-                let problem = Problem::new(ErrorCode::UnsupportedMediaType, "send manifests as application/yaml or application/json");
+                let problem =
+                    Problem::new(ErrorCode::UnsupportedMediaType, "send manifests as application/yaml or application/json");
                 Err(problem.at("header Content-Type"))
             }
         }

@@ -36,8 +36,14 @@ const MAX_INLINE_TOTAL: usize = 1024 * 1024;
 /// An agent says what it is; the first time binds its key to its cluster.
 #[utoipa::path(put, path = brokkr_api::routes::AGENT_CLUSTER, operation_id = "putAgentCluster", tag = "agent", request_body = Hello,
     responses((status = 200, body = Welcome), (status = "4XX", body = brokkr_api::Problem)))]
-pub(crate) async fn hello(caller: AgentCaller, State(state): State<AppState>, Json(hello): Json<Hello>) -> Result<Json<Welcome>, Failure> {
-    for (field, value) in [("cluster_uid", &hello.cluster_uid), ("version", &hello.version), ("kubernetes_version", &hello.kubernetes_version)] {
+pub(crate) async fn hello(
+    caller: AgentCaller,
+    State(state): State<AppState>,
+    Json(hello): Json<Hello>,
+) -> Result<Json<Welcome>, Failure> {
+    for (field, value) in
+        [("cluster_uid", &hello.cluster_uid), ("version", &hello.version), ("kubernetes_version", &hello.kubernetes_version)]
+    {
         if !(1..=64).contains(&value.chars().count()) || value.chars().any(char::is_control) {
             return Err(Failure::new(ErrorCode::InvalidField, format!("{field} has 1 to 64 printable characters")).at(field));
         }
@@ -47,7 +53,10 @@ pub(crate) async fn hello(caller: AgentCaller, State(state): State<AppState>, Js
     let bound = tx.bind_cluster(caller.agent, &hello, caller.protocol, now).await?;
     tx.commit().await?;
     let (agent, cluster) = bound.ok_or_else(|| {
-        Failure::new(ErrorCode::ClusterMismatch, "this key was first used in another cluster: make an agent and a key for this one")
+        Failure::new(
+            ErrorCode::ClusterMismatch,
+            "this key was first used in another cluster: make an agent and a key for this one",
+        )
     })?;
     state.presence.agent_seen(caller.agent, now);
     Ok(Json(Welcome {
@@ -70,7 +79,10 @@ pub(crate) async fn desired_state(
     Query(query): Query<DesiredStateQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    let known = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok()).and_then(|tag| known_seq(tag, &state.installation.epoch));
+    let known = headers
+        .get(header::IF_NONE_MATCH)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|tag| known_seq(tag, &state.installation.epoch));
     let mut parked = Duration::ZERO;
     if let Some(known) = known {
         let started = Instant::now();
@@ -140,7 +152,9 @@ fn hand_off(state: &AppState, rows: Vec<DesiredRow>, known: u64) -> Vec<DesiredD
     for row in rows {
         let first = row.observed_revision < row.revision && row.attempts == 0;
         let relation = handoff::relation(state.settings.handoff, first, row.fan_out, now.since(row.desired_at));
-        if let Some(trace) = row.trace.as_ref().filter(|_| row.change_seq > known && first && relation == brokkr_api::Relation::Parent) {
+        if let Some(trace) =
+            row.trace.as_ref().filter(|_| row.change_seq > known && first && relation == brokkr_api::Relation::Parent)
+        {
             spans::record_past_of(trace, Past::Wait(WaitReason::Queued), row.desired_at.to_system_time(), now.to_system_time());
         }
         let content = row.body.filter(|body| body.len() <= room).and_then(|body| {

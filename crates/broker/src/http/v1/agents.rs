@@ -75,7 +75,11 @@ pub(crate) async fn create(
 /// A page of agents, by name.
 #[utoipa::path(get, path = brokkr_api::routes::AGENTS, operation_id = "listAgents", tag = "agents", params(PageQuery),
     responses((status = 200, body = Page<Agent>), (status = "4XX", body = brokkr_api::Problem)))]
-pub(crate) async fn list(_: Admin, State(state): State<AppState>, Query(query): Query<PageQuery>) -> Result<Json<Page<Agent>>, Failure> {
+pub(crate) async fn list(
+    _: Admin,
+    State(state): State<AppState>,
+    Query(query): Query<PageQuery>,
+) -> Result<Json<Page<Agent>>, Failure> {
     let limit = page::limit(&query)?;
     let rows = state.db.list_agents(page::cursor(&query)?, limit + 1).await?;
     let agents = rows.into_iter().map(|row| state.agent_to_api(row)).collect();
@@ -116,12 +120,24 @@ pub(crate) async fn update(
 }
 
 /// Begins and ends the agent's deployments as its labels say.
-async fn retarget(tx: &mut Tx, state: &AppState, id: AgentId, name: &Name, labels: &Labels, change_seq: u64) -> Result<(), Failure> {
+async fn retarget(
+    tx: &mut Tx,
+    state: &AppState,
+    id: AgentId,
+    name: &Name,
+    labels: &Labels,
+    change_seq: u64,
+) -> Result<(), Failure> {
     let stacks = tx.all_targets().await?;
     let current: HashSet<_> = tx.stacks_of_agent(id).await?.into_iter().collect();
     let targets: Vec<_> = stacks
         .iter()
-        .map(|stack| Target { id: stack.id, selector: &stack.targets, generation: stack.generation, digest: stack.digest.as_deref() })
+        .map(|stack| Target {
+            id: stack.id,
+            selector: &stack.targets,
+            generation: stack.generation,
+            digest: stack.digest.as_deref(),
+        })
         .collect();
     let changes = changes_of_agent(&Candidate { id, name, labels }, &targets, &current);
     let trace = TraceContext::current();
@@ -129,7 +145,13 @@ async fn retarget(tx: &mut Tx, state: &AppState, id: AgentId, name: &Name, label
     Ok(tx.change_targets(&changes, &source).await?)
 }
 
-async fn record(tx: &mut Tx, state: &AppState, kind: &'static str, agent: AgentId, data: serde_json::Value) -> Result<(), Failure> {
+async fn record(
+    tx: &mut Tx,
+    state: &AppState,
+    kind: &'static str,
+    agent: AgentId,
+    data: serde_json::Value,
+) -> Result<(), Failure> {
     let now = state.clock.now();
     let trace = TraceContext::current();
     let event = NewEvent {

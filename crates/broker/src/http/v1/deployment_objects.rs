@@ -133,7 +133,8 @@ pub(crate) async fn list(
     let limit = page::limit(&query)?;
     let cursor = page::cursor(&query)?;
     let before = if cursor.is_empty() { Ok(i64::MAX.unsigned_abs()) } else { cursor.parse() };
-    let before = before.map_err(|_| Failure::new(brokkr_api::ErrorCode::InvalidQuery, "this is no cursor of this list").at("query cursor"))?;
+    let before = before
+        .map_err(|_| Failure::new(brokkr_api::ErrorCode::InvalidQuery, "this is no cursor of this list").at("query cursor"))?;
     let stack = state.db.find_stack(owner.scope, &name).await?.ok_or_else(|| Failure::not_found("stack", &name))?;
     let objects = state.db.list_deployment_objects(stack.id, before, limit + 1).await?;
     Ok(Json(page::page(objects, limit, |object| object.generation.to_string())))
@@ -143,7 +144,11 @@ pub(crate) async fn list(
 #[utoipa::path(get, path = brokkr_api::routes::DEPLOYMENT_OBJECT, operation_id = "getDeploymentObject", tag = "deployment objects",
     params(("stack" = Name, Path), ("generation" = u64, Path)),
     responses((status = 200, body = Content), (status = "4XX", body = brokkr_api::Problem)))]
-pub(crate) async fn read(owner: Owner, State(state): State<AppState>, Path((name, generation)): Path<(Name, u64)>) -> Result<Response, Failure> {
+pub(crate) async fn read(
+    owner: Owner,
+    State(state): State<AppState>,
+    Path((name, generation)): Path<(Name, u64)>,
+) -> Result<Response, Failure> {
     let stack = state.db.find_stack(owner.scope, &name).await?.ok_or_else(|| Failure::not_found("stack", &name))?;
     let body = state.db.read_content(stack.id, generation).await?;
     let body = body.ok_or_else(|| Failure::not_found("generation", generation))?;

@@ -23,11 +23,16 @@ use crate::{
 /// Makes a key.
 #[utoipa::path(post, path = brokkr_api::routes::KEYS, operation_id = "createKey", tag = "keys", request_body = CreateKey,
     responses((status = 201, body = CreatedKey), (status = "4XX", body = brokkr_api::Problem)))]
-pub(crate) async fn create(_: Admin, State(state): State<AppState>, Json(request): Json<CreateKey>) -> Result<(StatusCode, Json<CreatedKey>), Failure> {
+pub(crate) async fn create(
+    _: Admin,
+    State(state): State<AppState>,
+    Json(request): Json<CreateKey>,
+) -> Result<(StatusCode, Json<CreatedKey>), Failure> {
     let now = state.clock.now();
     let (secret, digest) = key::generate(request.role, &*state.ids);
     let mut tx = state.db.begin().await?;
-    let missing = |field: &str| Failure::new(ErrorCode::InvalidField, format!("a key of role {field} names its {field}")).at(field);
+    let missing =
+        |field: &str| Failure::new(ErrorCode::InvalidField, format!("a key of role {field} names its {field}")).at(field);
     let (generator, agent) = match request.role {
         Role::Admin => (None, None),
         Role::Generator => {
@@ -50,7 +55,15 @@ pub(crate) async fn create(_: Admin, State(state): State<AppState>, Json(request
     if request.agent.is_some() && agent.is_none() {
         return Err(superfluous("agent"));
     }
-    let new = NewKey { id: KeyId(state.ids.uuid(now)), name: request.name, role: request.role, generator, agent, digest, created_at: now };
+    let new = NewKey {
+        id: KeyId(state.ids.uuid(now)),
+        name: request.name,
+        role: request.role,
+        generator,
+        agent,
+        digest,
+        created_at: now,
+    };
     let change = tx.next_change().await?;
     tx.insert_key(&new, change).await?;
     tx.notify(change).await?;
@@ -72,7 +85,11 @@ pub(crate) async fn create(_: Admin, State(state): State<AppState>, Json(request
 /// A page of keys; never the keys themselves.
 #[utoipa::path(get, path = brokkr_api::routes::KEYS, operation_id = "listKeys", tag = "keys", params(PageQuery),
     responses((status = 200, body = Page<Key>), (status = "4XX", body = brokkr_api::Problem)))]
-pub(crate) async fn list(_: Admin, State(state): State<AppState>, Query(query): Query<PageQuery>) -> Result<Json<Page<Key>>, Failure> {
+pub(crate) async fn list(
+    _: Admin,
+    State(state): State<AppState>,
+    Query(query): Query<PageQuery>,
+) -> Result<Json<Page<Key>>, Failure> {
     let limit = page::limit(&query)?;
     let keys = state.db.list_keys(page::cursor(&query)?, limit + 1).await?;
     Ok(Json(page::page(keys, limit, |key| key.id.to_string())))

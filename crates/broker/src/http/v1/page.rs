@@ -21,7 +21,8 @@ pub(super) fn limit(query: &PageQuery) -> Result<u32, Failure> {
 pub(super) fn cursor(query: &PageQuery) -> Result<&str, Failure> {
     let cursor = query.cursor.as_deref().unwrap_or_default();
     let sane = cursor.len() <= 200 && cursor.bytes().all(|b| b.is_ascii_graphic());
-    sane.then_some(cursor).ok_or_else(|| Failure::new(ErrorCode::InvalidQuery, "this is no cursor of this list").at("query cursor"))
+    sane.then_some(cursor)
+        .ok_or_else(|| Failure::new(ErrorCode::InvalidQuery, "this is no cursor of this list").at("query cursor"))
 }
 
 /// Makes a page of one item more than the limit, which tells that there is another page.

@@ -17,9 +17,15 @@ use crate::{
 /// Stores outcomes. A report for an older revision changes nothing and is answered as stale.
 #[utoipa::path(post, path = brokkr_api::routes::REPORTS, operation_id = "postReports", tag = "agent", request_body = Reports,
     responses((status = 200, body = ReportResults), (status = "4XX", body = brokkr_api::Problem)))]
-pub(crate) async fn post(caller: AgentCaller, State(state): State<AppState>, Json(request): Json<Reports>) -> Result<Json<ReportResults>, Failure> {
+pub(crate) async fn post(
+    caller: AgentCaller,
+    State(state): State<AppState>,
+    Json(request): Json<Reports>,
+) -> Result<Json<ReportResults>, Failure> {
     if request.epoch != state.installation.epoch {
-        return Err(Failure::new(ErrorCode::EpochChanged, "the broker's epoch is another: read the desired state again").at("epoch"));
+        return Err(
+            Failure::new(ErrorCode::EpochChanged, "the broker's epoch is another: read the desired state again").at("epoch")
+        );
     }
     if request.reports.len() > MAX_REPORTS {
         return Err(Failure::new(ErrorCode::InvalidField, format!("at most {MAX_REPORTS} reports at once")).at("reports"));
@@ -45,8 +51,14 @@ pub(crate) async fn post(caller: AgentCaller, State(state): State<AppState>, Jso
 
 fn check(report: &Report) -> Result<(), String> {
     let too_long = |text: &str, most: usize| text.chars().count() > most;
-    let texts = report.objects.iter().flat_map(|object| [(object.reason.as_deref(), MAX_REASON), (object.message.as_deref(), MAX_MESSAGE)]);
-    let error = report.error.iter().flat_map(|error| [(Some(error.reason.as_str()), MAX_REASON), (Some(error.message.as_str()), MAX_MESSAGE)]);
+    let texts = report
+        .objects
+        .iter()
+        .flat_map(|object| [(object.reason.as_deref(), MAX_REASON), (object.message.as_deref(), MAX_MESSAGE)]);
+    let error = report
+        .error
+        .iter()
+        .flat_map(|error| [(Some(error.reason.as_str()), MAX_REASON), (Some(error.message.as_str()), MAX_MESSAGE)]);
     if texts.chain(error).any(|(text, most)| text.is_some_and(|text| too_long(text, most))) {
         return Err(format!("a reason has at most {MAX_REASON} characters and a message at most {MAX_MESSAGE}"));
     }
@@ -98,7 +110,13 @@ async fn store(tx: &mut Tx, state: &AppState, agent: AgentId, report: &Report, i
 }
 
 /// Each change of phase is an event and a log record.
-async fn record_phase(tx: &mut Tx, state: &AppState, agent: AgentId, report: &Report, deployment: &DeploymentRow) -> Result<(), Failure> {
+async fn record_phase(
+    tx: &mut Tx,
+    state: &AppState,
+    agent: AgentId,
+    report: &Report,
+    deployment: &DeploymentRow,
+) -> Result<(), Failure> {
     let now = state.clock.now();
     let reason = report.error.as_ref().map(|error| error.reason.as_str());
     tracing::info!(

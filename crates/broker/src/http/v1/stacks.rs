@@ -85,7 +85,11 @@ pub(crate) async fn put(
 /// A page of stacks, by name.
 #[utoipa::path(get, path = brokkr_api::routes::STACKS, operation_id = "listStacks", tag = "stacks", params(PageQuery),
     responses((status = 200, body = Page<Stack>), (status = "4XX", body = brokkr_api::Problem)))]
-pub(crate) async fn list(owner: Owner, State(state): State<AppState>, Query(query): Query<PageQuery>) -> Result<Json<Page<Stack>>, Failure> {
+pub(crate) async fn list(
+    owner: Owner,
+    State(state): State<AppState>,
+    Query(query): Query<PageQuery>,
+) -> Result<Json<Page<Stack>>, Failure> {
     let limit = page::limit(&query)?;
     let cursor = page::cursor(&query)?;
     let after = cursor.split_once('.').unwrap_or((cursor, ""));
@@ -104,7 +108,11 @@ pub(crate) async fn read(owner: Owner, State(state): State<AppState>, Path(name)
 /// Asks for the deletion of a stack and of everything that it delivered. It goes when every agent has acknowledged.
 #[utoipa::path(delete, path = brokkr_api::routes::STACK, operation_id = "deleteStack", tag = "stacks", params(("stack" = Name, Path)),
     responses((status = 202, body = Stack), (status = "4XX", body = brokkr_api::Problem)))]
-pub(crate) async fn delete(owner: Owner, State(state): State<AppState>, Path(name): Path<Name>) -> Result<(StatusCode, Json<Stack>), Failure> {
+pub(crate) async fn delete(
+    owner: Owner,
+    State(state): State<AppState>,
+    Path(name): Path<Name>,
+) -> Result<(StatusCode, Json<Stack>), Failure> {
     let now = state.clock.now();
     let mut tx = state.db.begin().await?;
     let stack = tx.lock_stack(owner.scope, &name).await?.ok_or_else(|| Failure::not_found("stack", &name))?;

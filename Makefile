@@ -1,0 +1,62 @@
+# The door for people and CI. `make help` lists what there is.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+.PHONY: help setup kubernetes build demo test check soak fmt clippy docs generate generated-check deny bench-loop
+
+help: ## List the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-16s %s\n", $$1, $$2 }'
+
+setup: ## Install what is missing (a C compiler, PostgreSQL)
+	@scripts/setup.sh
+
+kubernetes: ## Build the real Kubernetes programs into a cache outside the tree (once, about 9 minutes)
+	@tests/kubernetes/build.sh >/dev/null
+
+build: ## Build every program
+	@cargo build --workspace --bins
+
+demo: ## From nothing to a traced rollout on a real Kubernetes API server
+	@scripts/setup.sh demo
+	@echo "building Brokkr (the first time about 3 minutes)" && cargo build --quiet --workspace --bins
+	@tests/kubernetes/build.sh >/dev/null
+	@target/debug/brokkr-lab demo
+
+test: setup kubernetes ## Everything, on SQLite and PostgreSQL, against a real Kubernetes control plane
+	@cargo build --workspace --bins
+	@cargo test --workspace --all-features
+
+check: ## The inner loop: formatting, clippy, unit tests
+	@cargo fmt --all --check
+	@cargo clippy --workspace --all-targets --all-features --quiet -- -D warnings
+	@cargo build --workspace --bins --quiet
+	@cargo test --workspace --all-features --lib --bins --quiet
+
+soak: setup kubernetes ## The fault and load trials with their full counts; evidence in target/soak
+	@cargo build --workspace --bins
+	@mkdir -p target/soak
+	@BROKKR_SOAK=1 cargo test --package brokkr-tests --all-features -- --nocapture
+
+fmt: ## Format
+	@cargo fmt --all
+
+clippy: ## Lint, with warnings denied
+	@cargo clippy --workspace --all-targets --all-features -- -D warnings
+
+docs: ## Build the API documentation, with warnings denied
+	@RUSTDOCFLAGS="-D warnings" cargo doc --workspace --all-features --no-deps
+
+generate: build ## Write the files that follow from the code
+	@scripts/generate.sh
+
+generated-check: build ## Fail when a generated file is not current
+	@scripts/generate.sh --check
+
+deny: ## Check licences, sources, duplicates and who may use which crate (installs cargo-deny when missing)
+	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
+	@cargo deny --offline check bans licenses sources
+
+bench-loop: setup kubernetes ## Accept to applied, p50 and p99, with release binaries; writes target/bench/loop.json
+	@cargo build --release --workspace --bins
+	@target/release/brokkr-lab bench-loop

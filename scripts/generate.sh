@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Writes every file that follows from the code. With --check it writes nothing and fails where a committed one differs.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+bin=${BROKKR_BIN:-target/debug}
+new=$(mktemp -d)
+trap 'rm -rf "$new"' EXIT
+
+write() { # file, program, what
+  mkdir -p "$new/$(dirname "$1")"
+  "$bin/$2" generate "$3" >"$new/$1"
+}
+write config/broker.toml brokkr-broker config
+write config/agent.toml brokkr-agent config
+write docs/content/reference/openapi.json brokkr-broker openapi
+write docs/content/reference/errors.md brokkr-broker errors
+write docs/content/reference/metrics.md brokkr-broker metrics
+write docs/content/reference/spans.md brokkr-broker spans
+
+if [ "${1:-}" = --check ]; then
+  status=0
+  while IFS= read -r file; do
+    if ! diff -u "$file" "$new/$file"; then status=1; fi
+  done < <(cd "$new" && find . -type f | sed 's|^\./||' | sort)
+  [ $status = 0 ] || echo "generated files are not current: run \`make generate\` and commit" >&2
+  exit $status
+fi
+cp -R "$new"/. .

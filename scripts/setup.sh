@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Installs what is missing for development on a Debian machine that has Rust and Go, as root or not.
+#
+#   scripts/setup.sh             a C compiler (for SQLite), PostgreSQL
+#   scripts/setup.sh demo        what the demo needs: the compiler only
+set -euo pipefail
+
+what=${1:-all}
+say() { printf '%s\n' "$*" >&2; }
+
+command -v cargo >/dev/null || { say "error: Rust is missing: install it with rustup (https://rustup.rs)"; exit 1; }
+command -v go >/dev/null || { say "error: Go 1.26 or later is missing (https://go.dev/doc/install)"; exit 1; }
+
+packages=()
+command -v cc >/dev/null || packages+=(gcc libc6-dev)
+command -v make >/dev/null || packages+=(make)
+if [ "$what" = all ]; then
+  command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || packages+=(postgresql)
+fi
+[ ${#packages[@]} -gt 0 ] || exit 0
+
+say "installing ${packages[*]} (Debian packages)"
+command -v apt-get >/dev/null || { say "error: apt-get is missing: install ${packages[*]} by hand"; exit 1; }
+as_root=()
+if [ "$(id -u)" != 0 ]; then
+  command -v sudo >/dev/null || { say "error: to install ${packages[*]} be root, or install sudo"; exit 1; }
+  as_root=(sudo)
+fi
+# A PostgreSQL server of the machine itself is not wanted: the tests start one of their own.
+"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive sh -c '
+  set -e
+  apt-get update -qq
+  mkdir -p /etc/postgresql-common
+  [ -e /etc/postgresql-common/createcluster.conf ] || echo "create_main_cluster = false" > /etc/postgresql-common/createcluster.conf
+  apt-get install -y -qq --no-install-recommends "$@"
+' sh "${packages[@]}" >&2
