@@ -56,7 +56,7 @@ impl Capture {
         let sink = Sink::Processor(Box::new(move |resource, sampler| {
             SdkTracerProvider::builder().with_resource(resource).with_sampler(sampler).with_span_processor(kept).build()
         }));
-        let telemetry = build(&options, logs.writer(), false, sink)?;
+        let telemetry = build(options, logs.writer(), false, sink)?;
         Ok(Self { telemetry, spans, logs })
     }
 
@@ -160,7 +160,7 @@ pub fn options(service: Service) -> InitOptions {
 /// # Errors
 /// As [`crate::init()`].
 pub fn init_with_writer(options: InitOptions, writer: BoxMakeWriter) -> Result<Telemetry, InitError> {
-    build(&options, writer, false, Sink::Configured)
+    build(options, writer, false, Sink::Configured)
 }
 
 impl CapturedSpan {

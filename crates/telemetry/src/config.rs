@@ -22,7 +22,7 @@ pub struct TelemetryConfig {
     pub protocol: Protocol,
     /// Headers sent with every export, such as an authorization for the collector. Never logged.
     pub headers: BTreeMap<String, String>,
-    /// How long one export may take, retries included: "10s", "500ms".
+    /// How long one attempt of an export may take, and for how long a failed one is repeated: "10s", "500ms".
     #[serde(with = "duration")]
     #[schemars(with = "String")]
     pub timeout: Duration,

@@ -73,7 +73,7 @@ pub struct Telemetry {
     instruments: Instruments,
     sampler: SamplerHandle,
     counts: Arc<Counts>,
-    trust_inbound: bool,
+    options: InitOptions,
 }
 
 /// Makes the telemetry of a daemon; the log goes to stderr. Nothing is global until [`Telemetry::install_global`].
@@ -84,7 +84,7 @@ pub struct Telemetry {
 /// When the configuration of log or metrics makes no sense. Trouble with the exporter is told in [`Telemetry::status`] and in the log.
 pub fn init(options: InitOptions) -> Result<Telemetry, InitError> {
     let colours = std::io::stderr().is_terminal();
-    build(&options, BoxMakeWriter::new(std::io::stderr), colours, Sink::Configured)
+    build(options, BoxMakeWriter::new(std::io::stderr), colours, Sink::Configured)
 }
 
 /// Where spans go.
@@ -96,13 +96,13 @@ pub(crate) enum Sink {
     Processor(Box<dyn FnOnce(Resource, crate::sampler::RuleSampler) -> SdkTracerProvider>),
 }
 
-pub(crate) fn build(options: &InitOptions, writer: BoxMakeWriter, colours: bool, sink: Sink) -> Result<Telemetry, InitError> {
+pub(crate) fn build(options: InitOptions, writer: BoxMakeWriter, colours: bool, sink: Sink) -> Result<Telemetry, InitError> {
     let counts = Arc::new(Counts::default());
     let sampler = SamplerHandle::new(&options.telemetry);
     // The meter comes first: what is measured from the beginning must find it.
-    let (endpoint, meter, instruments) = metrics(options, &counts)?;
+    let (endpoint, meter, instruments) = metrics(&options, &counts)?;
     let log = logging::layer(&options.log, options.service.name(&options.telemetry), writer, colours)?;
-    let (tracer, trouble) = if options.telemetry.enabled { tracer(options, &sampler, &counts, sink) } else { (None, None) };
+    let (tracer, trouble) = if options.telemetry.enabled { tracer(&options, &sampler, &counts, sink) } else { (None, None) };
     let spans = tracer.as_ref().map(|provider| {
         // Only the catalogue makes spans: those of the libraries below, the exporter's own among them, are none of ours.
         let ours = || {
@@ -117,10 +117,12 @@ pub(crate) fn build(options: &InitOptions, writer: BoxMakeWriter, colours: bool,
         let slot = TracerSlot(provider.tracer(SCOPE)).with_filter(LevelFilter::OFF);
         layer.with_tracer(provider.tracer(SCOPE)).with_filter(ours()).and_then(slot)
     });
-    let dispatch = Dispatch::new(Registry::default().with(spans).with(log));
-    let trust_inbound = options.telemetry.trust_inbound;
-    let telemetry = Telemetry { dispatch, tracer, meter, endpoint, instruments, sampler, counts, trust_inbound };
-    telemetry.say(&options.telemetry, trouble);
+    // Off means off: without this, a registry whose only filter is the log's would keep spans that nobody looks at.
+    let events_only = tracer.is_none().then(|| filter_fn(|metadata| !metadata.is_span()));
+    let dispatch = Dispatch::new(Registry::default().with(spans).with(log).with(events_only));
+    counts.tell(&dispatch);
+    let telemetry = Telemetry { dispatch, tracer, meter, endpoint, instruments, sampler, counts, options };
+    telemetry.say(trouble.as_deref());
     Ok(telemetry)
 }
 
@@ -237,7 +239,7 @@ impl Telemetry {
     }
 
     pub(crate) fn trusts_inbound(&self) -> bool {
-        self.trust_inbound
+        self.options.telemetry.trust_inbound
     }
 
     /// Flushes and ends: first the spans, then the metrics. It takes `limit` at most; what is not out by then is lost.
@@ -259,16 +261,17 @@ impl Telemetry {
         }
     }
 
-    fn say(&self, config: &TelemetryConfig, trouble: Option<String>) {
+    fn say(&self, trouble: Option<&str>) {
+        let config = &self.options.telemetry;
         tracing::dispatcher::with_default(&self.dispatch, || {
             let rates = [Some(config.sampling_rate), Some(config.rates.poll), Some(config.rates.probe), config.rates.rollout];
             for rate in rates.into_iter().flatten().filter(|rate| !(0.0..=1.0).contains(rate)) {
                 tracing::warn!(rate, used = clamp(rate), "a sampling rate of [telemetry] is not within 0 to 1");
             }
-            if let Some(trouble) = trouble {
-                self.counts.broken(trouble);
-            }
         });
+        if let Some(trouble) = trouble {
+            self.counts.broken(trouble);
+        }
     }
 }
 

@@ -108,7 +108,8 @@ async fn serve(State(telemetry): State<ServerTelemetry>, request: Request, next:
     let inbound = TraceContext::from_headers(&parts.headers);
     let route = parts.extensions.get::<MatchedPath>().map(|matched| matched.as_str().to_owned());
     let span = telemetry.begin(&parts, inbound.as_ref(), route.as_deref());
-    let place = TraceContext::of(&span).or_else(|| inbound.clone());
+    let own = TraceContext::of(&span);
+    let place = own.as_ref().or(inbound.as_ref()).cloned();
     if let Some(place) = &place {
         parts.extensions.insert(place.clone());
     }
@@ -121,9 +122,9 @@ async fn serve(State(telemetry): State<ServerTelemetry>, request: Request, next:
         answered: false,
     };
     let answering = next.run(Request::from_parts(parts, body)).instrument(span.clone());
-    let mut response = match (&inbound, span.is_disabled()) {
+    let mut response = match (&inbound, own) {
         // Without spans the caller's context is passed on as it came, to the log and to whatever is called.
-        (Some(inbound), true) => answering.with_context(inbound.to_remote_parent()).await,
+        (Some(inbound), None) => answering.with_context(inbound.to_remote_parent()).await,
         _ => answering.await,
     };
     if let Some(value) = place.and_then(|place| HeaderValue::from_str(place.trace_id()).ok()) {
@@ -133,7 +134,7 @@ async fn serve(State(telemetry): State<ServerTelemetry>, request: Request, next:
     response
 }
 
-/// A request without an answer. Dropped like that, its caller has left.
+/// A request without an answer. Dropped like that, its caller has left, or its handler has panicked.
 struct Pending<'a> {
     telemetry: &'a ServerTelemetry,
     method: HttpMethod,
@@ -166,7 +167,13 @@ impl Pending<'_> {
 
 impl Drop for Pending<'_> {
     fn drop(&mut self) {
-        if !self.answered {
+        if self.answered {
+            return;
+        }
+        if std::thread::panicking() {
+            spans::record_error(&self.span, "panic");
+            self.measure(500, Duration::ZERO);
+        } else {
             spans::record_client_disconnect(&self.span);
             self.measure(LEFT, Duration::ZERO);
         }

@@ -21,6 +21,3 @@ pub use instruments::{Gauge, SecondsGauge};
 pub use labels::{DbOperation, HttpMethod, KubeOperation, OpResult, PollResult};
 pub use process::PROCESS;
 pub(crate) use process::ProcessMetrics;
-
-#[cfg(test)]
-mod tests;

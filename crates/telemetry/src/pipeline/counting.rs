@@ -84,7 +84,7 @@ impl<E: SpanExporter> SpanExporter for CountingExporter<E> {
         let result = self.inner.export(batch).await;
         match &result {
             Ok(()) => self.counts.succeeded(spans),
-            Err(error) => self.counts.failed(spans, error.to_string()),
+            Err(error) => self.counts.failed(spans, &error.to_string()),
         }
         result
     }

@@ -1,11 +1,15 @@
 //! What became of the spans.
 
 use std::{
-    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
     time::SystemTime,
 };
 
 use parking_lot::Mutex;
+use tracing::{Dispatch, dispatcher::WeakDispatch};
 
 /// What became of the spans so far, for `/readyz` and for people.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -34,6 +38,7 @@ pub(crate) struct Counts {
     dropped: AtomicU64,
     pending: AtomicUsize,
     latest: Mutex<Latest>,
+    log: OnceLock<WeakDispatch>,
 }
 
 #[derive(Debug, Default)]
@@ -63,6 +68,18 @@ impl Counts {
         }
     }
 
+    /// Where changes of state are logged. The exporter works on a thread of its own, which knows no subscriber.
+    pub(crate) fn tell(&self, dispatch: &Dispatch) {
+        // Set once, by the telemetry that makes this.
+        let _first = self.log.set(dispatch.downgrade());
+    }
+
+    fn log(&self, say: impl FnOnce()) {
+        if let Some(dispatch) = self.log.get().and_then(WeakDispatch::upgrade) {
+            tracing::dispatcher::with_default(&dispatch, say);
+        }
+    }
+
     /// Takes a place in a queue of `size`; false, and a drop, when there is none.
     pub(super) fn enter(&self, size: usize) -> bool {
         let entered = self
@@ -84,24 +101,25 @@ impl Counts {
         self.leave(&self.exported, spans);
         let mut latest = self.latest.lock();
         latest.success = Some(opentelemetry::time::now());
-        if latest.error.take().is_some() {
-            tracing::info!("the trace collector takes spans again");
+        let recovered = latest.error.take().is_some();
+        drop(latest);
+        if recovered {
+            self.log(|| tracing::info!("the trace collector takes spans again"));
         }
     }
 
     /// A batch was not taken.
-    pub(super) fn failed(&self, spans: usize, error: String) {
+    pub(super) fn failed(&self, spans: usize, error: &str) {
         self.leave(&self.failed, spans);
         self.broken(error);
     }
 
     /// Something is wrong. Said once in the log, until the next success.
-    pub(crate) fn broken(&self, error: String) {
-        let mut latest = self.latest.lock();
-        if latest.error.is_none() {
-            tracing::warn!(%error, "the trace collector takes no spans; they are dropped and counted until it does");
+    pub(crate) fn broken(&self, error: &str) {
+        let before = self.latest.lock().error.replace(error.to_owned());
+        if before.is_none() {
+            self.log(|| tracing::warn!(%error, "the trace collector takes no spans; they are counted and lost until it does"));
         }
-        latest.error = Some(error);
     }
 
     fn leave(&self, counter: &AtomicU64, spans: usize) {

@@ -56,7 +56,6 @@ pub struct DbTransaction<'a> {
 
 /// `{verb}`, CLIENT: one step of a transaction. BEGIN includes the wait for a connection.
 #[must_use]
-#[expect(clippy::disallowed_macros, reason = "the catalogue is where spans are made")]
 pub fn db_transaction(transaction: DbTransaction<'_>) -> Span {
     tracing::info_span!(
         "db.transaction",

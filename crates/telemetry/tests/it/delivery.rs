@@ -1,0 +1,286 @@
+//! The catalogue of spans, and how spans take their places.
+
+use std::time::{Duration, SystemTime};
+
+use brokkr_telemetry::{
+    Relation, Service, TraceContext,
+    capture::{Capture, options},
+    metrics::{DbOperation, HttpMethod},
+    relate,
+    spans::{
+        self, ConsumerOutcome, DbStatement, DbTransaction, DeploymentSpanExt, HttpClientSpan, KubernetesCall, ObjectAction,
+        ObjectSpan, Past, PollOutcome, ProcessDeployment, SPANS, SendDeployment, WaitReason,
+    },
+};
+use opentelemetry::trace::SpanKind;
+use tracing::Span;
+
+const INBOUND: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+fn process() -> Span {
+    spans::process_deployment(ProcessDeployment {
+        stack: "shop",
+        stack_id: "stk-1",
+        generation: 3,
+        revision: 7,
+        action: "apply",
+        attempt: 2,
+        agent: "edge",
+        cluster: "edge-1",
+    })
+}
+
+fn inbound() -> TraceContext {
+    TraceContext::from_parts(INBOUND, Some("vendor=1")).unwrap()
+}
+
+/// Makes every span of the catalogue, with everything that can be recorded on it.
+fn make_all() {
+    let server = spans::http_server(HttpMethod::Put, Some("/api/v1/stacks/{stack}"));
+    spans::record_http_status_server(&server, 503);
+    let client = spans::http_client(HttpClientSpan {
+        method: HttpMethod::Get,
+        server_address: "broker",
+        server_port: 3000,
+        url_template: Some("/api/v1/agent"),
+        resend_count: 1,
+    });
+    spans::record_http_status_client(&client, 404);
+    let statement = spans::db_statement(DbStatement {
+        name: "stacks.by_name",
+        operation: DbOperation::Select,
+        collection: "stacks",
+        system: "postgresql",
+        namespace: "brokkr|public",
+        server_address: Some("db"),
+    });
+    statement.record("db.response.status_code", "40001");
+    let commit =
+        spans::db_transaction(DbTransaction { verb: "COMMIT", system: "sqlite", namespace: "brokkr.db", server_address: None });
+    let send = spans::send_deployment_object(SendDeployment { stack: "shop", stack_id: "stk-1", generation: 3, fan_out: 2 });
+    let process = process();
+    process.record_lag_seconds(4);
+    spans::record_outcome(
+        &process,
+        ConsumerOutcome { phase: "failed", reason: Some("Forbidden"), object: Some("apps/Deployment shop/web") },
+    );
+    let object = |action| {
+        spans::object(ObjectSpan { action, group_kind: "apps/Deployment", namespace: Some("shop"), name: "web", wave: 1 })
+    };
+    let (apply, delete) = (object(ObjectAction::Apply), object(ObjectAction::Delete));
+    apply.record("brokkr.reason", "Conflict");
+    let call = spans::kubernetes_call(KubernetesCall {
+        verb: "apply",
+        resource: "deployments",
+        namespace: Some("shop"),
+        name: Some("web"),
+        method: HttpMethod::Patch,
+        server_address: "kubernetes",
+        server_port: 443,
+    });
+    spans::record_audit_id(&call, "audit");
+    spans::record_http_status_client(&call, 409);
+    let wait = spans::wait(WaitReason::Health);
+    let (validate, plan) = (spans::validate(), spans::plan());
+    validate.record("brokkr.objects", 4);
+    plan.record("brokkr.objects", 4);
+    let poll = spans::poll();
+    spans::record_poll(&poll, PollOutcome::Unchanged);
+    let all = [
+        server,
+        client,
+        statement,
+        commit,
+        send,
+        process,
+        apply,
+        delete,
+        call,
+        wait,
+        validate,
+        plan,
+        poll,
+        spans::report(),
+        spans::job("sweep"),
+    ];
+    for span in all {
+        drop(span.entered());
+    }
+}
+
+#[test]
+fn every_span_is_in_the_catalogue_with_its_kind_and_attributes() {
+    let capture = Capture::start();
+    let _guard = capture.enter();
+    make_all();
+    let made = capture.spans();
+    let names = [
+        ("PUT /api/v1/stacks/{stack}", "{method} {route}"),
+        ("GET /api/v1/agent", "{method} {url template}"),
+        ("SELECT stacks", "{operation} {collection}"),
+        ("COMMIT", "{BEGIN|COMMIT|NOTIFY}"),
+        ("send deployment", "send deployment"),
+        ("process deployment", "process deployment"),
+        ("apply object", "apply object"),
+        ("delete object", "delete object"),
+        ("apply deployments", "{verb} {resource}"),
+        ("wait health", "wait {reason}"),
+        ("validate", "validate"),
+        ("plan", "plan"),
+        ("report", "report"),
+        ("poll", "poll"),
+        ("job sweep", "job {name}"),
+    ];
+    assert_eq!((made.len(), SPANS.len()), (names.len(), names.len()));
+    for (name, entry) in names {
+        let span = capture.span(name);
+        let entry = SPANS.iter().find(|info| info.name == entry).unwrap();
+        assert_eq!(format!("{:?}", span.kind()).to_uppercase(), entry.kind, "{name}");
+        for attribute in span.attribute_names() {
+            assert!(attribute == "error.type" || entry.attributes.contains(&attribute.as_str()), "{name}: {attribute}");
+        }
+    }
+    // The fullest of each carry all that the catalogue promises.
+    for name in [
+        "PUT /api/v1/stacks/{stack}",
+        "GET /api/v1/agent",
+        "SELECT stacks",
+        "process deployment",
+        "apply object",
+        "apply deployments",
+    ] {
+        let entry = names.iter().find(|(made, _)| *made == name).unwrap().1;
+        let promised = SPANS.iter().find(|info| info.name == entry).unwrap().attributes;
+        let carried = capture.span(name).attribute_names();
+        for attribute in promised {
+            assert!(carried.iter().any(|carried| carried == attribute), "{name}: {attribute}");
+        }
+    }
+}
+
+#[test]
+fn numbers_are_numbers_and_errors_are_errors() {
+    let capture = Capture::start();
+    let _guard = capture.enter();
+    make_all();
+    let server = capture.span("PUT /api/v1/stacks/{stack}");
+    assert_eq!(
+        (server.attribute("http.response.status_code").as_deref(), server.attribute("error.type").as_deref()),
+        (Some("503"), Some("503"))
+    );
+    assert!(server.is_error() && capture.span("GET /api/v1/agent").is_error() && capture.span("process deployment").is_error());
+    assert!(!capture.span("plan").is_error());
+    assert_eq!(capture.span("GET /api/v1/agent").attribute("server.port").as_deref(), Some("3000"));
+}
+
+#[test]
+fn a_parent_is_a_parent_and_a_link() {
+    let capture = Capture::start();
+    let _guard = capture.enter();
+    let span = process();
+    relate(&span, &inbound(), Relation::Parent);
+    let place = TraceContext::of(&span).unwrap();
+    drop(span.entered());
+    let made = capture.span("process deployment");
+    assert_eq!((made.trace_id(), made.parent_id()), (inbound().trace_id().to_owned(), inbound().span_id().to_owned()));
+    assert_eq!(made.links(), [inbound().span_id()]);
+    assert_eq!((place.span_id(), place.tracestate.as_deref()), (made.span_id().as_str(), Some("vendor=1")));
+}
+
+#[test]
+fn a_link_is_a_trace_of_its_own_that_follows_the_flag() {
+    let capture = Capture::start();
+    capture.telemetry().sampler().set_rates(0.0, brokkr_telemetry::config::Rates::default());
+    let _guard = capture.enter();
+    for traceparent in [INBOUND.to_owned(), INBOUND.replace("-01", "-00")] {
+        let span = process();
+        relate(&span, &TraceContext::from_parts(&traceparent, None).unwrap(), Relation::Link);
+        drop(span.entered());
+    }
+    let made = capture.spans();
+    assert_eq!(made.len(), 1);
+    assert_ne!(made[0].trace_id(), inbound().trace_id());
+    assert_eq!((made[0].links(), made[0].parent_id()), (vec![inbound().span_id().to_owned()], "0".repeat(16)));
+}
+
+#[test]
+fn what_runs_around_a_deployment_is_not_its_parent() {
+    let capture = Capture::start();
+    let _guard = capture.enter();
+    spans::poll().in_scope(|| {
+        let span = process();
+        relate(&span, &inbound(), Relation::Parent);
+        span.in_scope(|| drop(spans::plan().entered()));
+    });
+    assert_eq!(capture.span("process deployment").trace_id(), inbound().trace_id());
+    assert_eq!(capture.span("plan").parent_id(), capture.span("process deployment").span_id());
+    assert_eq!(capture.tree(), "poll\nprocess deployment\n  plan\n");
+}
+
+#[test]
+fn what_the_caller_sent_goes_on_to_the_grandchildren_even_where_nothing_is_sampled() {
+    let capture = Capture::start();
+    let _guard = capture.enter();
+    let unsampled = TraceContext::from_parts("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-02", Some("a@b@c=1")).unwrap();
+    let span = process();
+    relate(&span, &unsampled, Relation::Parent);
+    span.in_scope(|| {
+        spans::plan().in_scope(|| {
+            let here = TraceContext::current().unwrap();
+            assert_eq!(
+                (here.trace_id(), here.is_sampled(), here.tracestate.as_deref()),
+                (unsampled.trace_id(), false, Some("a@b@c=1"))
+            );
+            assert!(here.traceparent.ends_with("-02"), "{}", here.traceparent);
+            assert!(here.with_flags_masked().traceparent.ends_with("-00"));
+        });
+    });
+    assert!(capture.spans().is_empty());
+}
+
+#[test]
+fn a_wait_that_is_over_has_the_times_that_it_had() {
+    let capture = Capture::start();
+    let _guard = capture.enter();
+    let (start, end) = (SystemTime::UNIX_EPOCH + Duration::from_secs(100), SystemTime::UNIX_EPOCH + Duration::from_secs(130));
+    let span = process();
+    relate(&span, &inbound(), Relation::Parent);
+    spans::record_past(&span, Past::Wait(WaitReason::Queued), start, end);
+    spans::record_past(&span, Past::Wait(WaitReason::Throttled), end, start);
+    drop(span.entered());
+    let wait = capture.span("wait queued");
+    assert_eq!((wait.times(), wait.kind()), ((start, end), &SpanKind::Internal));
+    assert_eq!(
+        (wait.parent_id(), wait.trace_id()),
+        (capture.span("process deployment").span_id(), inbound().trace_id().to_owned())
+    );
+    assert_eq!(wait.attribute("brokkr.wait.reason").as_deref(), Some("queued"));
+    assert_eq!(capture.span("wait throttled").times(), (end, end));
+}
+
+#[test]
+fn a_past_wait_of_a_recorded_rollout_is_recorded_and_not_sampled() {
+    let mut off = options(Service::Agent);
+    off.telemetry.sampling_rate = 0.0;
+    let capture = Capture::with(off).unwrap();
+    capture.telemetry().sampler().record_rollouts(true);
+    let _guard = capture.enter();
+    let span = process();
+    spans::record_past(&span, Past::Wait(WaitReason::Retry), SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH);
+    drop(span.entered());
+    assert!(!capture.span("wait retry").is_sampled() && !capture.span("process deployment").is_sampled());
+}
+
+#[test]
+fn parallel_captures_do_not_mix() {
+    let captures = [Capture::start(), Capture::start()];
+    std::thread::scope(|scope| {
+        for capture in &captures {
+            scope.spawn(|| {
+                let _guard = capture.enter();
+                drop(spans::plan().entered());
+            });
+        }
+    });
+    assert!(captures.iter().all(|capture| capture.spans().len() == 1));
+}
