@@ -242,6 +242,16 @@ impl Telemetry {
         self.options.telemetry.trust_inbound
     }
 
+    /// Sends what is waiting, and says what became of the spans so far. It takes 5 seconds at most.
+    pub async fn flush(&self) -> PipelineStatus {
+        if let Some(provider) = self.tracer.clone() {
+            // As in `shutdown`. What cannot be sent is in the status, and a blocking task that panicked has sent nothing.
+            let flushed = tokio::task::spawn_blocking(move || provider.force_flush()).await;
+            tracing::debug!(done = matches!(flushed, Ok(Ok(()))), "spans flushed");
+        }
+        self.status()
+    }
+
     /// Flushes and ends: first the spans, then the metrics. It takes `limit` at most; what is not out by then is lost.
     pub async fn shutdown(mut self, limit: Duration) -> PipelineStatus {
         let status = self.status_handle();

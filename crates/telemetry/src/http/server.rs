@@ -8,7 +8,7 @@ use axum::{
     middleware::{Next, from_fn_with_state},
     response::Response,
 };
-use http::{HeaderName, HeaderValue, Method, header, request::Parts};
+use http::{HeaderName, HeaderValue, Method, request::Parts};
 use opentelemetry::{Context, context::FutureExt};
 use tracing::{Instrument, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
@@ -53,13 +53,12 @@ impl fmt::Debug for ServerTelemetry {
 }
 
 impl ServerTelemetry {
-    /// With metrics where the daemon has some for its requests. `/healthz`, `/readyz` and `/metrics` are probes; a request that carries credentials is
-    /// taken for an authenticated caller's until [`ServerTelemetry::trusting`] says who is.
+    /// With metrics where the daemon has some for its requests. `/healthz`, `/readyz` and `/metrics` are probes. No caller's sampled flag is trusted
+    /// until [`ServerTelemetry::trusting`] says whose.
     #[must_use]
     pub fn new(telemetry: &Telemetry, metrics: Option<BrokerMetrics>) -> Self {
         let probes = ["/healthz", "/readyz", "/metrics"].map(|route| ((Method::GET, route), Class::Probe));
-        let trusted = Arc::new(|parts: &Parts| parts.headers.contains_key(header::AUTHORIZATION));
-        Self { metrics, classes: HashMap::from(probes), trust_inbound: telemetry.trusts_inbound(), trusted }
+        Self { metrics, classes: HashMap::from(probes), trust_inbound: telemetry.trusts_inbound(), trusted: Arc::new(|_| false) }
     }
 
     /// The same, with requests of this method and route template sampled by the rate of `class` where the sampler has to decide.

@@ -99,6 +99,16 @@ fn the_level_can_differ_by_module() {
 }
 
 #[test]
+fn the_exporters_libraries_are_silent_unless_they_are_named() {
+    for (level, lines) in [("info", 0), ("info,opentelemetry_sdk=debug", 1)] {
+        let capture = capture(LogFormat::Json, level, true);
+        let _guard = capture.enter();
+        tracing::error!(target: "opentelemetry_sdk", "a batch failed, as the one before");
+        assert_eq!(capture.logs().len(), lines, "{level}");
+    }
+}
+
+#[test]
 fn a_level_that_is_none_is_refused_with_its_text() {
     let mut options = options(Service::Broker);
     options.log.level = "brokkr=loud".to_owned();

@@ -132,6 +132,20 @@ fn local_children_of_a_recorded_span_are_recorded_and_not_sampled() {
 }
 
 #[test]
+fn a_trace_is_recorded_whole_or_not_at_all_though_the_switch_moves() {
+    let handle = all(0.0);
+    let provider = SdkTracerProvider::builder().with_sampler(handle.sampler()).build();
+    let tracer = provider.tracer("test");
+    for recorded in [true, false] {
+        handle.record_rollouts(recorded);
+        let root = of_class(Class::Rollout);
+        let root = root.with_span(tracer.start_with_context("root", &root));
+        handle.record_rollouts(!recorded);
+        assert_eq!(tracer.start_with_context("child", &root).is_recording(), recorded);
+    }
+}
+
+#[test]
 fn the_tracestate_of_the_parent_stays() {
     let state: TraceState = "foo=1".parse().unwrap();
     let parent = SpanContext::new(LOW, SpanId::from_bytes([7; 8]), TraceFlags::SAMPLED, true, state.clone());

@@ -183,6 +183,25 @@ async fn a_dead_collector_costs_spans_and_one_warning() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_collector_that_comes_back_is_said_once_and_the_error_is_gone() {
+    let mut config = config(&receiver::refusing_once().await);
+    config.protocol = Protocol::HttpProtobuf;
+    let (telemetry, log) = with(config);
+    trace_something(&telemetry);
+    let refused = telemetry.flush().await;
+    assert_eq!((refused.exported, refused.failed), (0, 2));
+    assert!(refused.last_error.is_some() && refused.last_success.is_none());
+    for _ in 0..2 {
+        trace_something(&telemetry);
+        telemetry.flush().await;
+    }
+    let status = telemetry.shutdown(LONG).await;
+    assert_eq!((status.exported, status.failed, status.last_error), (4, 2, None));
+    let lines: Vec<String> = log.text().lines().map(str::to_owned).collect();
+    assert!(lines.len() == 2 && lines[0].contains(" WARN ") && lines[1].contains("takes spans again"), "{lines:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_full_queue_drops_spans_counts_them_and_blocks_nobody() {
     let (_listener, endpoint) = receiver::silent().await;
     let mut config = config(&endpoint);

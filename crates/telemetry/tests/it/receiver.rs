@@ -1,6 +1,9 @@
 //! A collector in the test: OTLP over gRPC and HTTP on one port each, kept in memory.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use axum::{
     Router,
@@ -113,6 +116,18 @@ pub(crate) async fn http() -> (Received, String) {
     let router = Router::new().route("/v1/traces", post(export)).with_state(received.clone());
     tokio::spawn(async move { axum::serve(listener, router).await });
     (received, endpoint)
+}
+
+/// A collector that speaks HTTP and refuses the first export.
+#[expect(clippy::disallowed_methods, reason = "a server of the test")]
+pub(crate) async fn refusing_once() -> String {
+    let first = Arc::new(AtomicBool::new(true));
+    let export =
+        move || async move { if first.swap(false, Ordering::SeqCst) { StatusCode::BAD_REQUEST } else { StatusCode::OK } };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, Router::new().route("/v1/traces", post(export))).await });
+    endpoint
 }
 
 /// A port where nobody listens.
