@@ -43,6 +43,12 @@ impl ApplySet {
         ObjectId { kind: GroupKind::new("", "ConfigMap"), namespace: Some(self.namespace.clone()), name: self.name.clone() }
     }
 
+    /// Whether a parent that names `said` names everything of `scope`. The parent's own namespace is always meant.
+    pub(crate) fn names_all(&self, said: &Scope, scope: &Scope) -> bool {
+        scope.group_kinds.iter().all(|kind| said.group_kinds.contains(kind))
+            && scope.namespaces.iter().all(|namespace| *namespace == self.namespace || said.namespaces.contains(namespace))
+    }
+
     /// The parent with this scope. It names group-kinds and namespaces only, never objects.
     pub(crate) fn parent(&self, stack: &str, scope: &Scope, installation: &str, epoch: &str) -> Value {
         let others: Vec<_> =
@@ -81,10 +87,8 @@ impl Parent {
             let text = annotation(key).unwrap_or_default();
             text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
         };
-        let mut namespaces = list(NAMESPACES);
-        namespaces.extend(object.pointer("/metadata/namespace").and_then(Value::as_str).map(str::to_owned));
-        namespaces.sort();
-        Self { scope: Scope { group_kinds: list(GROUP_KINDS), namespaces }, epoch: annotation(EPOCH).map(str::to_owned) }
+        let scope = Scope { group_kinds: list(GROUP_KINDS), namespaces: list(NAMESPACES) };
+        Self { scope, epoch: annotation(EPOCH).map(str::to_owned) }
     }
 }
 
@@ -113,7 +117,7 @@ mod tests {
         let scope = Scope { group_kinds: vec!["ConfigMap".into(), "Deployment.apps".into()], namespaces: vec!["shop".into()] };
         let parent = Parent::read(&set.parent("shop", &scope, "i", "e"));
         assert_eq!(parent.scope.group_kinds, scope.group_kinds);
-        assert_eq!(parent.scope.namespaces, ["brokkr-system", "shop"]);
+        assert_eq!(parent.scope.namespaces, ["shop"]);
         assert_eq!(parent.epoch.as_deref(), Some("e"));
     }
 }

@@ -96,15 +96,15 @@ impl Workshop {
         let parent = observe::parent(&self.cluster, set).await?;
         let before = observe::scope(parent.as_ref(), deployment.scope.as_ref());
         // Without parent and without memory of the broker nothing was ever applied: there is nothing to look for.
-        let observed = match parent.is_none() && deployment.scope.is_none() {
-            true => Observed { complete: true, members: Vec::new() },
-            false => observe::members(&self.cluster, &self.resources, set, &before, self.concurrency).await?,
+        let observed = if parent.is_none() && deployment.scope.is_none() {
+            Observed { complete: true, members: Vec::new() }
+        } else {
+            observe::members(&self.cluster, &self.resources, set, &before, self.concurrency).await?
         };
         let widened = applyset::union(&before, &wanted);
         let epoch_changed = epoch_changed(parent.as_ref(), origin);
         let kept_epoch = if epoch_changed { parent.as_ref().and_then(|parent| parent.epoch.as_deref()) } else { None };
-        let said = parent.as_ref().map(|parent| &parent.scope.group_kinds);
-        if said != Some(&widened.group_kinds) || parent.is_none() {
+        if !parent.as_ref().is_some_and(|parent| set.names_all(&parent.scope, &widened)) {
             self.write_parent(set, deployment, &widened, origin, kept_epoch).await?;
         }
         let policy = Policy { deletion_approved: false, epoch_changed };
@@ -112,7 +112,7 @@ impl Workshop {
         let done = self.actor().carry_out(&plan, &observed).await;
         // Narrowed only when nothing that should go is left: the parent must never name less than there is.
         let clean = done.failure.is_none() && done.still_there.is_empty() && plan.held.is_empty();
-        if clean && (widened != wanted || epoch_changed) {
+        if clean && (!set.names_all(&wanted, &widened) || epoch_changed) {
             self.write_parent(set, deployment, &wanted, origin, None).await?;
         }
         Ok((done, if clean { wanted } else { widened }))
@@ -155,10 +155,8 @@ impl Workshop {
         }
         for manifest in &mut manifests {
             if let Some(resource) = self.resources.of_manifest(&self.cluster, manifest).await? {
-                let namespace = match resource.namespaced {
-                    true => Some(manifest.id.namespace.clone().unwrap_or_else(|| self.default_namespace.clone())),
-                    false => None,
-                };
+                let named = || manifest.id.namespace.clone().unwrap_or_else(|| self.default_namespace.clone());
+                let namespace = resource.namespaced.then(named);
                 manifest.set_namespace(namespace);
             }
             manifest.set_label(applyset::PART_OF, &set.id);

@@ -85,8 +85,6 @@ error_codes! {
     Timeout = "timeout", 503, "The request took too long";
     /// The database does not answer; the same request may work later.
     DatabaseUnavailable = "database_unavailable", 503, "The database does not answer";
-    /// The broker is shutting down; another one, or the same one later, will answer.
-    Draining = "draining", 503, "The broker is shutting down";
     /// A defect of the broker; its log names the cause under the trace id or request id.
     Internal = "internal", 500, "Internal error";
 }

@@ -37,6 +37,9 @@ pub(crate) fn table(head: &[&str], rows: Vec<Vec<String>>, nothing: &str) {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_header(head.iter().map(|text| text.to_uppercase()));
     table.add_rows(rows);
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
     for line in table.lines() {
         println!("{}", line.trim_end());
     }
