@@ -78,10 +78,11 @@ impl Actor<'_> {
                 done.failure.get_or_insert((manifest.id.clone(), failure));
             }
         }
-        if stage.wait_established && done.failure.is_none() {
-            if let Err((id, failure)) = self.wait_established(&stage.objects).await {
-                done.failure = Some((id, failure));
-            }
+        if stage.wait_established
+            && done.failure.is_none()
+            && let Err((id, failure)) = self.wait_established(&stage.objects).await
+        {
+            done.failure = Some((id, failure));
         }
     }
 
@@ -162,7 +163,7 @@ impl Actor<'_> {
             let object = reference(&member.id, &member.api_version);
             match outcome {
                 Ok(true) => {
-                    done.objects.push(ObjectReport { object, outcome: ObjectOutcome::Deleted, reason: None, message: None })
+                    done.objects.push(ObjectReport { object, outcome: ObjectOutcome::Deleted, reason: None, message: None });
                 }
                 Ok(false) => {
                     let message = "its deletion is under way; a finalizer may hold it".to_owned();
@@ -175,10 +176,10 @@ impl Actor<'_> {
                     done.failure.get_or_insert((member.id.clone(), failure));
                 }
             }
-            if member.id.kind.is("apiextensions.k8s.io", "CustomResourceDefinition") {
-                if let Some((_, group)) = member.id.name.split_once('.') {
-                    self.resources.forget_group(group);
-                }
+            if member.id.kind.is("apiextensions.k8s.io", "CustomResourceDefinition")
+                && let Some((_, group)) = member.id.name.split_once('.')
+            {
+                self.resources.forget_group(group);
             }
         }
     }

@@ -35,10 +35,10 @@ impl Contents {
         deployment: &DesiredDeployment,
         digest: &str,
     ) -> Result<Arc<Content>, ClientError> {
-        if let Some((known, content)) = self.0.lock().get(&deployment.stack_id) {
-            if known == digest {
-                return Ok(Arc::clone(content));
-            }
+        if let Some((known, content)) = self.0.lock().get(&deployment.stack_id)
+            && known == digest
+        {
+            return Ok(Arc::clone(content));
         }
         let content = Arc::new(client.content(deployment.stack_id, digest).await?);
         self.0.lock().insert(deployment.stack_id, (digest.to_owned(), Arc::clone(&content)));

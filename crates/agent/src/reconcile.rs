@@ -100,12 +100,12 @@ async fn carry_out(
         agent: &agent,
         cluster: &cluster,
     });
-    if let Some(work) = &deployment.trace {
-        if let Some(trace) = TraceContext::from_parts(&work.traceparent, work.tracestate.as_deref()) {
-            // The broker decides; a second attempt never prolongs a trace that ended with the first.
-            let parent = work.relation == Relation::Parent && due.attempt == 1;
-            relate(&span, &trace, if parent { brokkr_telemetry::Relation::Parent } else { brokkr_telemetry::Relation::Link });
-        }
+    if let Some(work) = &deployment.trace
+        && let Some(trace) = TraceContext::from_parts(&work.traceparent, work.tracestate.as_deref())
+    {
+        // The broker decides; a second attempt never prolongs a trace that ended with the first.
+        let parent = work.relation == Relation::Parent && due.attempt == 1;
+        relate(&span, &trace, if parent { brokkr_telemetry::Relation::Parent } else { brokkr_telemetry::Relation::Link });
     }
     let work = async {
         let origin = Origin { installation: &state.installation, epoch: &state.epoch };

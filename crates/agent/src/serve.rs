@@ -43,7 +43,7 @@ async fn run(config: Config) -> ExitCode {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         instance_id: SystemIds.uuid(SystemClock.now()).simple().to_string(),
         telemetry: config.telemetry.clone(),
-        metrics: config.metrics.clone(),
+        metrics: config.metrics,
         log: config.log.clone(),
     };
     let telemetry = match brokkr_telemetry::init(options) {

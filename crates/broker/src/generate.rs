@@ -10,7 +10,7 @@ use crate::{config::Config, http};
 pub(crate) enum Generated {
     /// The reference copy of `config.toml`
     Config,
-    /// The OpenAPI document
+    /// The `OpenAPI` document
     Openapi,
     /// Every error code
     Errors,

@@ -40,7 +40,7 @@ async fn run(config: Config) -> ExitCode {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         instance_id: instance.clone(),
         telemetry: config.telemetry.clone(),
-        metrics: config.metrics.clone(),
+        metrics: config.metrics,
         log: config.log.clone(),
     };
     let telemetry = match brokkr_telemetry::init(options) {

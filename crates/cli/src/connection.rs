@@ -17,7 +17,7 @@ pub(crate) const CONNECTION_FILE: &str = ".brokkr/connection.json";
 /// Flags of every command that speaks to a broker.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ConnectionArgs {
-    /// Address of the broker, for example http://localhost:3000
+    /// Address of the broker, for example <http://localhost:3000>
     #[arg(long, global = true, env = "BROKKR_URL", value_name = "URL")]
     broker: Option<String>,
     /// File with your key

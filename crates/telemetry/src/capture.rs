@@ -18,7 +18,7 @@ use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use crate::{
     InitOptions, LogConfig, MetricsConfig, Service, Telemetry, TelemetryConfig,
     config::{LogFormat, Rates},
-    init::{InitError, Sink, build},
+    init::{InitError, MakeProvider, build},
     logging::Memory,
 };
 
@@ -53,10 +53,10 @@ impl Capture {
         let logs = Memory::default();
         let spans = Spans::default();
         let kept = spans.clone();
-        let sink = Sink::Processor(Box::new(move |resource, sampler| {
+        let provider: MakeProvider = Box::new(move |resource, sampler| {
             SdkTracerProvider::builder().with_resource(resource).with_sampler(sampler).with_span_processor(kept).build()
-        }));
-        let telemetry = build(options, logs.writer(), false, sink)?;
+        });
+        let telemetry = build(options, logs.writer(), false, Some(provider))?;
         Ok(Self { telemetry, spans, logs })
     }
 
@@ -160,7 +160,7 @@ pub fn options(service: Service) -> InitOptions {
 /// # Errors
 /// As [`crate::init()`].
 pub fn init_with_writer(options: InitOptions, writer: BoxMakeWriter) -> Result<Telemetry, InitError> {
-    build(options, writer, false, Sink::Configured)
+    build(options, writer, false, None)
 }
 
 impl CapturedSpan {

@@ -84,25 +84,24 @@ pub struct Telemetry {
 /// When the configuration of log or metrics makes no sense. Trouble with the exporter is told in [`Telemetry::status`] and in the log.
 pub fn init(options: InitOptions) -> Result<Telemetry, InitError> {
     let colours = std::io::stderr().is_terminal();
-    build(options, BoxMakeWriter::new(std::io::stderr), colours, Sink::Configured)
+    build(options, BoxMakeWriter::new(std::io::stderr), colours, None)
 }
 
-/// Where spans go.
-pub(crate) enum Sink {
-    /// By configuration.
-    Configured,
-    /// To this processor, sampled or not.
-    #[cfg(feature = "testing")]
-    Processor(Box<dyn FnOnce(Resource, crate::sampler::RuleSampler) -> SdkTracerProvider>),
-}
+/// Makes the provider of spans in place of the configured one, as the capture does.
+pub(crate) type MakeProvider = Box<dyn FnOnce(Resource, crate::sampler::RuleSampler) -> SdkTracerProvider>;
 
-pub(crate) fn build(options: InitOptions, writer: BoxMakeWriter, colours: bool, sink: Sink) -> Result<Telemetry, InitError> {
+pub(crate) fn build(
+    options: InitOptions,
+    writer: BoxMakeWriter,
+    colours: bool,
+    provider: Option<MakeProvider>,
+) -> Result<Telemetry, InitError> {
     let counts = Arc::new(Counts::default());
     let sampler = SamplerHandle::new(&options.telemetry);
     // The meter comes first: what is measured from the beginning must find it.
     let (endpoint, meter, instruments) = metrics(&options, &counts)?;
     let log = logging::layer(&options.log, options.service.name(&options.telemetry), writer, colours)?;
-    let (tracer, trouble) = if options.telemetry.enabled { tracer(&options, &sampler, &counts, sink) } else { (None, None) };
+    let (tracer, trouble) = if options.telemetry.enabled { tracer(&options, &sampler, &counts, provider) } else { (None, None) };
     let spans = tracer.as_ref().map(|provider| {
         // Only the catalogue makes spans: those of the libraries below, the exporter's own among them, are none of ours.
         let ours = || {
@@ -147,26 +146,23 @@ fn tracer(
     options: &InitOptions,
     sampler: &SamplerHandle,
     counts: &Arc<Counts>,
-    sink: Sink,
+    provider: Option<MakeProvider>,
 ) -> (Option<SdkTracerProvider>, Option<String>) {
     let instance = KeyValue::new("service.instance.id", options.instance_id.clone());
     let resource = Resource::builder().with_attributes(options.described()).with_attribute(instance).build();
-    match sink {
-        #[cfg(feature = "testing")]
-        Sink::Processor(provider) => (Some(provider(resource, sampler.sampler())), None),
-        Sink::Configured => {
-            let config = &options.telemetry;
-            let exporter = match config.exporter {
-                Exporter::Otlp => pipeline::otlp(config).map(Some),
-                Exporter::None => Ok(None),
-            };
-            let (exporter, trouble) = match exporter {
-                Ok(exporter) => (exporter.map(|exporter| (exporter, config.batch)), None),
-                Err(error) => (None, Some(error.to_string())),
-            };
-            (Some(pipeline::provider(resource, sampler.sampler(), exporter, counts)), trouble)
-        }
+    if let Some(provider) = provider {
+        return (Some(provider(resource, sampler.sampler())), None);
     }
+    let config = &options.telemetry;
+    let exporter = match config.exporter {
+        Exporter::Otlp => pipeline::otlp(config).map(Some),
+        Exporter::None => Ok(None),
+    };
+    let (exporter, trouble) = match exporter {
+        Ok(exporter) => (exporter.map(|exporter| (exporter, config.batch)), None),
+        Err(error) => (None, Some(error.to_string())),
+    };
+    (Some(pipeline::provider(resource, sampler.sampler(), exporter, counts)), trouble)
 }
 
 impl Service {

@@ -140,7 +140,7 @@ mod tests {
 
     use super::*;
 
-    fn failure(status: u16, body: serde_json::Value, is_secret: bool) -> KubeFailure {
+    fn failure(status: u16, body: &serde_json::Value, is_secret: bool) -> KubeFailure {
         KubeFailure::of_answer(StatusCode::from_u16(status).unwrap(), body.to_string().as_bytes(), is_secret)
     }
 
@@ -149,22 +149,22 @@ mod tests {
         let body = json!({"kind": "Status", "status": "Failure", "code": 422, "reason": "Invalid",
             "message": "Secret \"s\" is invalid: data[token]: Invalid value: \"hunter2\": bad",
             "details": {"causes": [{"reason": "FieldValueInvalid", "message": "Invalid value: \"hunter2\": bad", "field": "data[token]"}]}});
-        let failure = failure(422, body, true);
+        let failure = failure(422, &body, true);
         assert_eq!(failure, KubeFailure::new(Class::Invalid, "data[token]: FieldValueInvalid"));
     }
 
     #[test]
     fn what_the_server_says_about_a_secret_is_left_out() {
         let body = json!({"kind": "Status", "status": "Failure", "code": 400, "reason": "BadRequest", "message": "cannot decode hunter2"});
-        assert!(!failure(400, body.clone(), true).message.contains("hunter2"));
-        assert!(failure(400, body, false).message.contains("hunter2"));
+        assert!(!failure(400, &body, true).message.contains("hunter2"));
+        assert!(failure(400, &body, false).message.contains("hunter2"));
     }
 
     #[test]
     fn a_conflict_names_manager_and_field() {
         let body = json!({"kind": "Status", "status": "Failure", "code": 409, "reason": "Conflict", "message": "Apply failed with 1 conflict",
             "details": {"causes": [{"reason": "FieldManagerConflict", "message": "conflict with \"kubectl\" using apps/v1", "field": ".spec.replicas"}]}});
-        let failure = failure(409, body, false);
+        let failure = failure(409, &body, false);
         assert_eq!(failure.class, Class::Conflict);
         assert_eq!(failure.message, ".spec.replicas: conflict with \"kubectl\" using apps/v1");
     }

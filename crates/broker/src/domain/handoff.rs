@@ -24,11 +24,17 @@ pub(crate) enum Handoff {
 
 /// Decides the relation that is sent with the work.
 pub(crate) fn relation(knob: Handoff, first_attempt: bool, fan_out: u64, age: Duration) -> Relation {
+    let joins = first_attempt && fan_out <= MAX_FAN_OUT && age < MAX_AGE;
     match knob {
         Handoff::Parent => Relation::Parent,
         Handoff::Link => Relation::Link,
-        Handoff::Auto if first_attempt && fan_out <= MAX_FAN_OUT && age < MAX_AGE => Relation::Parent,
-        Handoff::Auto => Relation::Link,
+        Handoff::Auto => {
+            if joins {
+                Relation::Parent
+            } else {
+                Relation::Link
+            }
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Every route: the router is the OpenAPI document.
+//! Every route: the router is the `OpenAPI` document.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -45,7 +45,7 @@ fn api() -> OpenApiRouter<AppState> {
         .routes(documented!(v1::reports::post))
 }
 
-/// The OpenAPI 3.1 document, as it is committed.
+/// The `OpenAPI` 3.1 document, as it is committed.
 pub(crate) fn openapi() -> String {
     let document = api().into_openapi();
     // A document of our own types can always be written.
