@@ -11,7 +11,7 @@ use brokkr_telemetry::spans;
 use crate::{
     act::{Actor, Done},
     applyset::{self, ApplySet, Parent},
-    cluster::{Cluster, KubeFailure, Resource, Resources},
+    cluster::{Class, Cluster, KubeFailure, Resource, Resources},
     desired::Contents,
     object::{Manifest, ObjectId, reference},
     observe,
@@ -164,6 +164,16 @@ impl Workshop {
         Ok(manifests)
     }
 
+    /// Makes the agent's own namespace when it is missing.
+    pub(crate) async fn ensure_namespace(&self) -> Result<(), KubeFailure> {
+        let namespaces = Resource::core("Namespace", "namespaces", false);
+        if self.cluster.get(&namespaces, None, &self.namespace).await?.is_some() {
+            return Ok(());
+        }
+        let namespace = serde_json::json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace}});
+        self.cluster.apply(&namespaces, None, &self.namespace, &namespace).await.map(drop)
+    }
+
     async fn write_parent(
         &self,
         set: &ApplySet,
@@ -175,10 +185,9 @@ impl Workshop {
         let body = set.parent(deployment.stack.as_str(), scope, origin.installation, kept_epoch.unwrap_or(origin.epoch));
         let config_maps = Resource::core("ConfigMap", "configmaps", true);
         match self.cluster.apply(&config_maps, Some(&set.namespace), &set.name, &body).await {
-            // The agent's own namespace is missing: the first stack of a new cluster makes it.
-            Err(failure) if failure.class == crate::cluster::Class::NotFound => {
-                let namespace = serde_json::json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": set.namespace}});
-                self.cluster.apply(&Resource::core("Namespace", "namespaces", false), None, &set.namespace, &namespace).await?;
+            // The agent's own namespace was deleted since the agent started.
+            Err(failure) if failure.class == Class::NotFound => {
+                self.ensure_namespace().await?;
                 self.cluster.apply(&config_maps, Some(&set.namespace), &set.name, &body).await.map(drop)
             }
             other => other.map(drop),

@@ -8,7 +8,7 @@ use std::{
 use brokkr_api::{
     ErrorCode,
     agents::Hello,
-    client::{Client, ClientError, Polled},
+    client::{ClientError, Polled},
 };
 use brokkr_runtime::{Clock, Ids};
 use brokkr_telemetry::{
@@ -23,16 +23,15 @@ use tracing::{Instrument, info, warn};
 
 use crate::{
     attempt::Workshop,
-    cluster::{Class, Cluster, KubeFailure, Resource},
-    desired::{Contents, Desired},
+    cluster::{Class, KubeFailure, Resource},
+    desired::Desired,
     schedule::backoff,
     status::Status,
 };
 
 /// Polls.
 pub(crate) struct Poller {
-    pub(crate) client: Client,
-    pub(crate) cluster: Cluster,
+    pub(crate) workshop: Arc<Workshop>,
     pub(crate) status: Arc<Status>,
     pub(crate) metrics: AgentMetrics,
     pub(crate) clock: Arc<dyn Clock>,
@@ -42,21 +41,21 @@ pub(crate) struct Poller {
 
 impl Poller {
     /// Polls until `stopping`, and publishes each desired state.
-    pub(crate) async fn run(self, workshop: Arc<Workshop>, desired: watch::Sender<Option<Desired>>, stopping: CancellationToken) {
+    pub(crate) async fn run(self, desired: watch::Sender<Option<Desired>>, stopping: CancellationToken) {
         tokio::select! {
             () = stopping.cancelled() => {}
-            () = self.poll_forever(&workshop.contents, &desired) => {}
+            () = self.poll_forever(&desired) => {}
         }
     }
 
-    async fn poll_forever(&self, contents: &Contents, desired: &watch::Sender<Option<Desired>>) {
+    async fn poll_forever(&self, desired: &watch::Sender<Option<Desired>>) {
         self.introduce().await;
         let mut etag: Option<String> = None;
         let mut failures = 0;
         loop {
             let started = Instant::now();
             let span = spans::poll();
-            let polled = self.client.desired_state(etag.as_deref(), self.wait).instrument(span.clone()).await;
+            let polled = self.workshop.client.desired_state(etag.as_deref(), self.wait).instrument(span.clone()).await;
             let result = match &polled {
                 Ok(Polled::Unchanged) => PollResult::Empty,
                 Ok(Polled::Changed { .. }) => PollResult::Success,
@@ -74,7 +73,7 @@ impl Poller {
                     failures = 0;
                     self.answered();
                     if let Polled::Changed { etag: tag, mut state } = answer {
-                        contents.take(&mut state);
+                        self.workshop.contents.take(&mut state);
                         etag = Some(tag).filter(|tag| !tag.is_empty());
                         desired.send_replace(Some(Arc::new(state)));
                     }
@@ -92,7 +91,7 @@ impl Poller {
         self.metrics.heartbeat_sent();
         self.metrics.last_successful_poll_timestamp.set(self.clock.now().to_system_time());
         if self.status.broker(None) {
-            info!(broker = %self.client.base(), "the broker answers again");
+            info!(broker = %self.workshop.client.base(), "the broker answers again");
         }
     }
 
@@ -100,7 +99,7 @@ impl Poller {
     fn troubled(&self, error: &ClientError) {
         let reason = explain(error);
         if self.status.broker(Some(reason.clone())) {
-            warn!(broker = %self.client.base(), reason, "the broker does not answer; the agent keeps what it has and tries again");
+            warn!(broker = %self.workshop.client.base(), reason, "the broker does not answer; the agent keeps what it has and tries again");
         }
     }
 
@@ -128,8 +127,8 @@ impl Poller {
     }
 
     async fn say_hello(&self) -> Result<(), Unheard> {
-        let version = self.cluster.read("version", "/version").await?;
-        let namespace = self.cluster.get(&Resource::core("Namespace", "namespaces", false), None, "kube-system").await?;
+        let version = self.workshop.cluster.read("version", "/version").await?;
+        let namespace = self.workshop.cluster.get(&Resource::core("Namespace", "namespaces", false), None, "kube-system").await?;
         if self.status.kubernetes(None) {
             info!("the Kubernetes API answers again");
         }
@@ -143,10 +142,19 @@ impl Poller {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             kubernetes_version: text(&version, "/gitVersion").unwrap_or_else(|| "unknown".to_owned()),
         };
-        let welcome = self.client.hello(&hello).await?;
+        let welcome = self.workshop.client.hello(&hello).await?;
         self.status.welcomed(&welcome);
         self.status.broker(None);
-        info!(agent = %welcome.agent, cluster = %welcome.cluster, broker = %self.client.base(), kubernetes = hello.kubernetes_version, "the agent is connected");
+        info!(agent = %welcome.agent, cluster = %welcome.cluster, broker = %self.workshop.client.base(), kubernetes = hello.kubernetes_version, "the agent is connected");
+        if let Err(failure) = self.workshop.ensure_namespace().await {
+            let namespace = self.workshop.namespace.as_str();
+            warn!(
+                namespace,
+                reason = failure.class.as_str(),
+                detail = failure.message,
+                "the agent's namespace cannot be made; deployments will say so"
+            );
+        }
         Ok(())
     }
 }

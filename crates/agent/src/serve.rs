@@ -98,8 +98,8 @@ async fn serve(config: Config, telemetry: &Telemetry) -> anyhow::Result<Ended> {
     let stopping = || lifecycle.stopping().clone();
     let status = Arc::new(Status::default());
     let workshop = Arc::new(Workshop {
-        client: client.clone(),
-        cluster: cluster.clone(),
+        client,
+        cluster,
         resources: Resources::default(),
         contents: Contents::default(),
         namespace: kubernetes.namespace.clone(),
@@ -108,15 +108,14 @@ async fn serve(config: Config, telemetry: &Telemetry) -> anyhow::Result<Ended> {
     });
     let (sender, receiver) = watch::channel(None);
     let poller = Poller {
-        client,
-        cluster,
+        workshop: Arc::clone(&workshop),
         status: Arc::clone(&status),
         metrics,
         clock,
         ids: Arc::clone(&ids),
         wait: Duration::from_secs(config.broker.wait_seconds.clamp(1, brokkr_api::wait::MAX_WAIT_SECONDS)),
     };
-    lifecycle.spawn("poll", poller.run(Arc::clone(&workshop), sender, stopping()));
+    lifecycle.spawn("poll", poller.run(sender, stopping()));
     let reconciler =
         Reconciler { workshop, ids, status: Arc::clone(&status), lifecycle: lifecycle.clone(), stacks: kubernetes.stacks.max(1) };
     lifecycle.spawn("reconcile", reconciler.run(receiver));

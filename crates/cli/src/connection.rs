@@ -42,8 +42,22 @@ pub(crate) struct Connection {
 }
 
 impl ConnectionArgs {
-    /// The client.
+    /// The client for questions: looking and waiting are no part of the caller's trace.
     pub(crate) fn client(&self) -> anyhow::Result<Client> {
+        Ok(self.builder()?.build()?)
+    }
+
+    /// The client for changes: they continue the caller's trace, or begin one.
+    pub(crate) fn changing_client(&self) -> anyhow::Result<Client> {
+        let mut builder = self.builder()?;
+        if let Some(traceparent) = self.traceparent() {
+            let value = HeaderValue::from_str(&traceparent).context("TRACEPARENT is not a trace context")?;
+            builder = builder.header(HeaderName::from_static("traceparent"), value);
+        }
+        Ok(builder.build()?)
+    }
+
+    fn builder(&self) -> anyhow::Result<ClientBuilder> {
         let found = if self.broker.is_none() || (self.key.is_none() && self.key_file.is_none()) { find()? } else { None };
         let base = self.broker.clone().or_else(|| found.as_ref().map(|found| found.broker.clone()));
         let base = base.context("which broker? Give --broker URL or set BROKKR_URL; `brokkr dev` starts one here")?;
@@ -53,12 +67,7 @@ impl ConnectionArgs {
             (None, Some(file)) => KeySource::File(file),
             (None, None) => bail!("which key? Give --key-file FILE, or set BROKKR_KEY_FILE or BROKKR_KEY"),
         };
-        let mut builder = ClientBuilder::new(&base, key)?.user_agent(concat!("brokkr-cli/", env!("CARGO_PKG_VERSION")));
-        if let Some(traceparent) = self.traceparent() {
-            let value = HeaderValue::from_str(&traceparent).context("TRACEPARENT is not a trace context")?;
-            builder = builder.header(HeaderName::from_static("traceparent"), value);
-        }
-        Ok(builder.build()?)
+        Ok(ClientBuilder::new(&base, key)?.user_agent(concat!("brokkr-cli/", env!("CARGO_PKG_VERSION"))))
     }
 
     fn traceparent(&self) -> Option<String> {

@@ -49,10 +49,10 @@ fn pair(text: &str) -> Result<(String, String), String> {
 }
 
 pub(crate) async fn run(connection: &ConnectionArgs, format: Format, args: ApplyArgs) -> anyhow::Result<Outcome> {
-    let client = connection.client()?;
+    let (client, changing) = (connection.client()?, connection.changing_client()?);
     let manifests = manifests::read(&args.files)?;
-    ensure_stack(&client, &args).await?;
-    let accepted = client.put_deployment_objects(&args.stack, "application/yaml", manifests).await?;
+    ensure_stack(&client, &changing, &args).await?;
+    let accepted = changing.put_deployment_objects(&args.stack, "application/yaml", manifests).await?;
     let object = &accepted.deployment_object;
     if format == Format::Json {
         output::json(&accepted)?;
@@ -76,7 +76,7 @@ pub(crate) async fn run(connection: &ConnectionArgs, format: Format, args: Apply
 }
 
 /// Creates the stack, or changes its targets when the arguments name any.
-async fn ensure_stack(client: &Client, args: &ApplyArgs) -> anyhow::Result<()> {
+async fn ensure_stack(client: &Client, changing: &Client, args: &ApplyArgs) -> anyhow::Result<()> {
     let named = targets(args)?;
     let (labels, targets) = match client.stack(&args.stack).await {
         Ok(stack) => match named {
@@ -89,7 +89,7 @@ async fn ensure_stack(client: &Client, args: &ApplyArgs) -> anyhow::Result<()> {
         },
         Err(error) => return Err(error.into()),
     };
-    client.put_stack(&args.stack, &PutStack { labels, targets }).await?;
+    changing.put_stack(&args.stack, &PutStack { labels, targets }).await?;
     Ok(())
 }
 

@@ -30,7 +30,7 @@ pub(crate) enum Delete {
 pub(crate) async fn run(connection: &ConnectionArgs, format: Format, delete: Delete) -> anyhow::Result<Outcome> {
     let Delete::Stack { name, wait, timeout } = delete;
     let client = connection.client()?;
-    let stack = client.delete_stack(&name).await?;
+    let stack = connection.changing_client()?.delete_stack(&name).await?;
     if format == Format::Json {
         output::json(&stack)?;
     } else {

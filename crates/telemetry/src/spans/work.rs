@@ -21,6 +21,8 @@ pub enum WaitReason {
     Retry,
     /// For a deleted object to be gone.
     Gone,
+    /// For agents to report.
+    Reports,
 }
 
 impl WaitReason {
@@ -35,6 +37,7 @@ impl WaitReason {
             Self::Health => "health",
             Self::Retry => "retry",
             Self::Gone => "gone",
+            Self::Reports => "reports",
         }
     }
 
@@ -47,6 +50,7 @@ impl WaitReason {
             Self::Health => "wait health",
             Self::Retry => "wait retry",
             Self::Gone => "wait gone",
+            Self::Reports => "wait reports",
         }
     }
 }

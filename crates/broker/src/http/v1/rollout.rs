@@ -11,8 +11,12 @@ use brokkr_api::{
     rollouts::{Phase, Rollout, RolloutQuery},
     stacks::Stack,
 };
-use brokkr_telemetry::http::Parked;
+use brokkr_telemetry::{
+    http::Parked,
+    spans::{self, WaitReason},
+};
 use tokio::{sync::broadcast::error::RecvError, time::Instant};
+use tracing::Instrument;
 
 use crate::{
     domain::rollout::{is_finished, waiting_for},
@@ -48,11 +52,14 @@ pub(crate) async fn read(
             return Ok(response);
         }
         let started = Instant::now();
-        tokio::select! {
-            () = state.stopping.cancelled() => {}
-            () = tokio::time::sleep_until(deadline.min(started + REREAD)) => {}
-            () = report_on(&mut reports, stack.id) => {}
-        }
+        let news = async {
+            tokio::select! {
+                () = state.stopping.cancelled() => {}
+                () = tokio::time::sleep_until(deadline.min(started + REREAD)) => {}
+                () = report_on(&mut reports, stack.id) => {}
+            }
+        };
+        news.instrument(spans::wait(WaitReason::Reports)).await;
         parked += started.elapsed();
     }
 }
