@@ -88,9 +88,9 @@ mod tests {
             (Format::Yaml, "a: [hunter2\nb: }"),
             (Format::Yaml, "a: 1\na: hunter2\n"),
             (Format::Json, "{\"a\": \"hunter2\""),
-            (Format::Yaml, "\thunter2: 1"),
+            (Format::Yaml, "a: b: hunter2"),
         ] {
-            let problem = parse(format, body.as_bytes()).unwrap_err();
+            let problem = parse(format, body.as_bytes()).expect_err(body);
             assert_eq!(problem.code, ErrorCode::MalformedBody, "{body}");
             assert!(problem.detail.contains("line "), "{}", problem.detail);
             assert!(!problem.detail.contains("hunter2"), "{}", problem.detail);
