@@ -55,7 +55,7 @@ generated-check: build ## Fail when a generated file is not current
 
 deny: ## Check licences, sources, duplicates and who may use which crate (installs cargo-deny when missing)
 	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
-	@cargo deny --offline check bans licenses sources
+	@cargo deny check bans licenses sources
 
 bench-loop: setup kubernetes ## Accept to applied, p50 and p99, with release binaries; writes target/bench/loop.json
 	@cargo build --release --workspace --bins
