@@ -2,7 +2,8 @@
 //!
 //! Statements are written once for both engines, with `$1` placeholders, which both drivers bind. Two markers are expanded here:
 //! `each($n)` turns a bound JSON array into rows with one column `value`; `/*lock*/` locks the selected rows on PostgreSQL
-//! (SQLite has one writer and needs no lock).
+//! (SQLite has one writer and needs no lock); it leaves the key alone, so that rows which refer to the locked one can be
+//! written meanwhile: whoever holds the counter of changes must not wait for whoever waits for the counter.
 
 use std::{sync::OnceLock, time::Instant};
 
@@ -43,7 +44,9 @@ impl Statement {
     fn rendered(&self) -> &Rendered {
         // Each statement is a static, so that the leak happens once per statement and process.
         self.rendered.get_or_init(|| Rendered {
-            postgres: Box::leak(render(self.text, "json_array_elements(CAST(", " AS json)) AS item(value)", "FOR UPDATE").into()),
+            postgres: Box::leak(
+                render(self.text, "json_array_elements(CAST(", " AS json)) AS item(value)", "FOR NO KEY UPDATE").into(),
+            ),
             sqlite: Box::leak(render(self.text, "json_each(", ") AS item", "").into()),
         })
     }
@@ -487,7 +490,7 @@ mod tests {
         let rendered = SAMPLE.rendered();
         assert_eq!(
             rendered.postgres,
-            "SELECT item.value->>'id' FROM json_array_elements(CAST($1 AS json)) AS item(value) JOIN agents ON TRUE WHERE name = $2 FOR UPDATE"
+            "SELECT item.value->>'id' FROM json_array_elements(CAST($1 AS json)) AS item(value) JOIN agents ON TRUE WHERE name = $2 FOR NO KEY UPDATE"
         );
         assert_eq!(rendered.sqlite, "SELECT item.value->>'id' FROM json_each($1) AS item JOIN agents ON TRUE WHERE name = $2 ");
     }

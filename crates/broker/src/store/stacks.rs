@@ -12,6 +12,7 @@ statements! {
     LOCK_STACK = Select stacks
         "SELECT id, name, generator_id, labels, targets, generation, created_at, updated_at, deleting_since
          FROM stacks WHERE name = $1 AND COALESCE(generator_id, '') = $2 AND deleted_at IS NULL /*lock*/";
+    LOCK_STACK_ID = Select stacks "SELECT id FROM stacks WHERE id = $1 /*lock*/";
     FIND_STACK = Select stacks
         "SELECT s.id, s.name, s.generator_id, s.labels, s.targets, s.generation, s.created_at, s.updated_at, s.deleting_since,
                 (SELECT count(*) FROM deployments d WHERE d.stack_id = s.id AND d.phase NOT IN ('deleted', 'orphaned')) AS agents
@@ -125,6 +126,11 @@ impl Tx {
     /// The stack of that name in the scope, locked until the transaction ends.
     pub(crate) async fn lock_stack(&mut self, scope: Scope, name: &Name) -> Result<Option<StackRow>, Error> {
         self.optional(&LOCK_STACK, values![name.as_str(), scope.owner()]).await?.as_ref().map(stack).transpose()
+    }
+
+    /// Locks a stack until the transaction ends: of two last acknowledgements the second one sees the first.
+    pub(crate) async fn lock_stack_id(&mut self, id: StackId) -> Result<(), Error> {
+        self.optional(&LOCK_STACK_ID, values![id]).await.map(drop)
     }
 
     pub(crate) async fn insert_stack(&mut self, row: &StackRow) -> Result<(), Error> {

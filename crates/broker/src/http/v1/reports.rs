@@ -87,6 +87,10 @@ async fn store(tx: &mut Tx, state: &AppState, agent: AgentId, report: &Report, i
         acknowledged: rollout::acknowledges(deployment.action, report.phase),
         now,
     };
+    if report.phase == Phase::Deleted {
+        // Before the deployment's row, as everybody else locks them.
+        tx.lock_stack_id(report.stack_id).await?;
+    }
     if !tx.record_outcome(&outcome).await? {
         return Ok(ReportResult::Stale);
     }

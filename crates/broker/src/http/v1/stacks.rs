@@ -23,7 +23,7 @@ use crate::{
         AppState,
         auth::Owner,
         body::{Json, Path, Query},
-        error::Failure,
+        error::{Failure, name_taken},
     },
     store::{NewEvent, RevisionSource, StackRow, Tx},
 };
@@ -66,7 +66,8 @@ pub(crate) async fn put(
                 updated_at: now,
                 deleting_since: None,
             };
-            tx.insert_stack(&stack).await?;
+            // Two may create it at once; the second one is told and can ask again.
+            tx.insert_stack(&stack).await.map_err(name_taken("stack", &name))?;
             stack
         }
     };
