@@ -19,6 +19,7 @@ use tracing::{Instrument, info, warn};
 
 use crate::{
     attempt::{Origin, Workshop},
+    cluster::Class,
     desired::Desired,
     schedule::{Due, Ended, Schedule},
     status::Status,
@@ -110,7 +111,7 @@ async fn carry_out(
     let work = async {
         let origin = Origin { installation: &state.installation, epoch: &state.epoch };
         let report = workshop.attempt(deployment, due, &origin).await;
-        log(deployment, &report);
+        log(deployment, &report, status);
         let sent = send(workshop, state, &report).instrument(spans::report()).await;
         (report, sent)
     };
@@ -147,7 +148,20 @@ async fn send(workshop: &Workshop, state: &DesiredState, report: &Report) -> boo
     }
 }
 
-fn log(deployment: &DesiredDeployment, report: &Report) {
+fn log(deployment: &DesiredDeployment, report: &Report, status: &Status) {
+    let unreachable = report.error.as_ref().filter(|error| error.reason == Class::Unreachable.as_str());
+    match unreachable {
+        Some(error) => {
+            if status.kubernetes(Some(error.message.clone())) {
+                let reason = error.reason.as_str();
+                warn!(reason, detail = error.message, "the Kubernetes API does not answer; the agent tries again");
+            }
+            // Said once; the deployment itself is not the trouble.
+            return;
+        }
+        None if status.kubernetes(None) => info!("the Kubernetes API answers again"),
+        None => {}
+    }
     let (stack, generation, revision) = (deployment.stack.as_str(), deployment.generation, deployment.revision);
     let (action, phase, attempt) = (deployment.action.as_str(), report.phase.as_str(), report.attempt);
     match &report.error {

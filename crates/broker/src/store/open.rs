@@ -5,7 +5,7 @@ use std::{path::PathBuf, str::FromStr, time::Duration};
 use brokkr_runtime::{Clock, Ids};
 use brokkr_telemetry::BrokerMetrics;
 use sqlx::{
-    ConnectOptions,
+    ConnectOptions, Connection,
     migrate::{MigrateError, Migrator},
     postgres::{PgConnectOptions, PgPoolOptions},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
@@ -79,6 +79,9 @@ async fn open_postgres(config: &DatabaseConfig) -> Result<(Engine, DbTarget), Op
     let namespace = options.get_database().unwrap_or("postgres").to_owned();
     let place = format!("{namespace} on {}", options.get_host());
     let target = DbTarget { system: "postgresql", namespace, server_address: Some(options.get_host().to_owned()) };
+    // One connection first: a pool only says that it ran out of time, and not why.
+    let first = options.connect().await.map_err(|source| OpenError::Connect { place: place.clone(), source })?;
+    first.close().await.map_err(|source| OpenError::Connect { place: place.clone(), source })?;
     let pool = PgPoolOptions::new()
         .max_connections(config.max_connections)
         .acquire_timeout(Duration::from_secs(5))
