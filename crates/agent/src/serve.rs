@@ -4,7 +4,7 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
 use brokkr_api::client::{ClientBuilder, KeySource};
-use brokkr_runtime::{Clock, Ended, Ids, Lifecycle, SystemClock, SystemIds, server};
+use brokkr_runtime::{Clock, Ended, Ids, Lifecycle, SystemClock, SystemIds, daemon, server};
 use brokkr_telemetry::{
     InitOptions, Service, Telemetry,
     http::{ClientTelemetry, ServerTelemetry},
@@ -22,53 +22,17 @@ use crate::{
     status::{AgentProbe, Status},
 };
 
-/// Time for the last spans.
-const FLUSH: Duration = Duration::from_secs(5);
-
 /// Runs the agent until it is asked to end.
 pub(crate) fn main(config: Config) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("error: the runtime cannot be started: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    runtime.block_on(run(config))
-}
-
-async fn run(config: Config) -> ExitCode {
     let options = InitOptions {
         service: Service::Agent,
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        instance_id: SystemIds.uuid(SystemClock.now()).simple().to_string(),
+        instance_id: daemon::new_instance_id(),
         telemetry: config.telemetry.clone(),
         metrics: config.metrics,
         log: config.log.clone(),
     };
-    let telemetry = match brokkr_telemetry::init(options) {
-        Ok(telemetry) => telemetry,
-        Err(error) => {
-            eprintln!("error: {error}");
-            return ExitCode::from(64);
-        }
-    };
-    if let Err(error) = telemetry.install_global() {
-        eprintln!("error: {error}");
-        return ExitCode::FAILURE;
-    }
-    let code = match serve(config, &telemetry).await {
-        Ok(ended) => {
-            info!(?ended, "ended");
-            ended.exit_code()
-        }
-        Err(error) => {
-            error!(error = &*error as &dyn std::error::Error, "the agent cannot start");
-            ExitCode::FAILURE
-        }
-    };
-    telemetry.shutdown(FLUSH).await;
-    code
+    daemon::run(options, async |telemetry| serve(config, telemetry).await)
 }
 
 fn key(config: &BrokerConfig) -> anyhow::Result<KeySource> {

@@ -3,7 +3,7 @@
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::Context;
-use brokkr_runtime::{Clock, Ended, Ids, Lifecycle, SystemClock, SystemIds, server};
+use brokkr_runtime::{Clock, Ended, Ids, Lifecycle, SystemClock, SystemIds, daemon, server};
 use brokkr_telemetry::{InitOptions, Service, Telemetry, http::ServerTelemetry};
 use tokio::{net::TcpListener, sync::Notify};
 use tracing::{error, info};
@@ -18,23 +18,9 @@ use crate::{
     store,
 };
 
-/// Time for the last spans.
-const FLUSH: Duration = Duration::from_secs(5);
-
 /// Runs the broker until it is asked to end.
 pub(crate) fn main(config: Config) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("error: the runtime cannot be started: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    runtime.block_on(run(config))
-}
-
-async fn run(config: Config) -> ExitCode {
-    let instance = SystemIds.uuid(SystemClock.now()).simple().to_string();
+    let instance = daemon::new_instance_id();
     let options = InitOptions {
         service: Service::Broker,
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -43,30 +29,7 @@ async fn run(config: Config) -> ExitCode {
         metrics: config.metrics,
         log: config.log.clone(),
     };
-    let telemetry = match brokkr_telemetry::init(options) {
-        Ok(telemetry) => telemetry,
-        Err(error) => {
-            eprintln!("error: {error}");
-            return ExitCode::from(64);
-        }
-    };
-    if let Err(error) = telemetry.install_global() {
-        eprintln!("error: {error}");
-        return ExitCode::FAILURE;
-    }
-    let ended = serve(config, &telemetry, instance).await;
-    let code = match ended {
-        Ok(ended) => {
-            info!(?ended, "ended");
-            ended.exit_code()
-        }
-        Err(error) => {
-            error!(error = &*error as &dyn std::error::Error, "the broker cannot start");
-            ExitCode::FAILURE
-        }
-    };
-    telemetry.shutdown(FLUSH).await;
-    code
+    daemon::run(options, async |telemetry| serve(config, telemetry, instance).await)
 }
 
 async fn serve(config: Config, telemetry: &Telemetry, instance: String) -> anyhow::Result<Ended> {
