@@ -3,6 +3,7 @@
 
 mod bench_loop;
 mod control_plane;
+mod demo;
 mod otlp;
 mod postgres;
 
@@ -20,7 +21,15 @@ use std::{io::IsTerminal, process::ExitCode};
 #[command(version)]
 struct Arguments {
     #[command(subcommand)]
-    lab: Lab,
+    wish: Wish,
+}
+
+#[derive(Debug, Subcommand)]
+enum Wish {
+    /// From nothing to a traced rollout on a real Kubernetes API server, shown step by step; leaves nothing behind.
+    Demo(demo::Demo),
+    #[command(flatten)]
+    Lab(Lab),
 }
 
 #[derive(Debug, Subcommand)]
@@ -38,8 +47,12 @@ enum Lab {
 // One thread does everything: a lab mostly waits.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    match run(arguments.lab).await {
+    let lab = match Arguments::parse().wish {
+        // For people, whoever reads: it speaks no JSON, and goes on at the end of stdin.
+        Wish::Demo(demo) => return demo::run(demo).await,
+        Wish::Lab(lab) => lab,
+    };
+    match run(lab).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // The creator waits for a line on stdout; a person reads stderr.
