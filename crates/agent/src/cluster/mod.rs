@@ -1,5 +1,6 @@
 //! Calls to the Kubernetes API. Each one is a span with `traceparent` and `Audit-ID` on the wire, and has a time limit.
 
+mod connection;
 mod error;
 mod layer;
 mod resources;
@@ -11,7 +12,7 @@ use http::{Request, StatusCode};
 use kube::{
     Client, Config,
     api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions, PropagationPolicy},
-    client::{Body, ClientBuilder},
+    client::Body,
     config::{KubeConfigOptions, Kubeconfig},
 };
 use serde_json::Value;
@@ -69,8 +70,8 @@ impl Cluster {
         let user_agent = http::HeaderValue::from_static(concat!("brokkr-agent/", env!("CARGO_PKG_VERSION")));
         config.headers.push((http::header::USER_AGENT, user_agent));
         let server = layer::Server::of(&config.cluster_url);
-        let builder = ClientBuilder::try_from(config).map_err(SetupError::Client)?;
-        Ok(Self { client: builder.with_layer(&CallLayer::new(server, metrics)).build(), timeout })
+        let client = connection::client(config, &CallLayer::new(server, metrics)).map_err(SetupError::Client)?;
+        Ok(Self { client, timeout })
     }
 
     /// Server-side apply with our field manager; conflicts are errors, never forced.
