@@ -58,13 +58,14 @@ impl Feed {
     /// The valid key of this digest.
     pub(crate) fn key(&self, digest: &str, now: Timestamp) -> Option<Arc<KeyRow>> {
         let key = self.keys.read().get(digest).cloned()?;
-        key.expires_at.is_none_or(|at| now < at).then_some(key)
+        (key.revoked_at.is_none() && key.expires_at.is_none_or(|at| now < at)).then_some(key)
     }
 
     /// Looks a key up that memory does not have yet: another broker may have made it a moment ago.
     pub(crate) async fn find_key(&self, digest: &str, now: Timestamp) -> Result<Option<Arc<KeyRow>>, Error> {
-        if let Some(key) = self.key(digest, now) {
-            return Ok(Some(key));
+        let is_remembered = self.keys.read().contains_key(digest);
+        if is_remembered {
+            return Ok(self.key(digest, now));
         }
         if let Some(key) = self.db.find_key(digest).await? {
             self.remember_key(key);
@@ -157,14 +158,17 @@ impl Feed {
 
     fn remember_key(&self, key: KeyRow) {
         let mut keys = self.keys.write();
+        // What was read before a revocation may arrive after it. Revoked keys are remembered, so that it is seen to be older.
+        if keys.get(&key.digest).is_some_and(|known| known.change_seq >= key.change_seq) {
+            return;
+        }
+        let key = Arc::new(key);
+        keys.insert(key.digest.clone(), Arc::clone(&key));
         if key.revoked_at.is_some() {
-            keys.remove(&key.digest);
             // A parked poll of this agent looks at its key when it wakes.
             if let Some(sender) = key.agent.and_then(|agent| self.agents.read().get(&agent).cloned()) {
                 sender.send_modify(|_| ());
             }
-        } else {
-            keys.insert(key.digest.clone(), Arc::new(key));
         }
     }
 }

@@ -10,5 +10,7 @@ mod jobs;
 mod presence;
 mod serve;
 mod store;
+#[cfg(test)]
+mod testing;
 
 pub mod cli;

@@ -12,7 +12,7 @@ statements! {
     NEXT_CHANGE = Update counters "UPDATE counters SET value = value + 1 WHERE name = 'change_seq' RETURNING value";
     READ_CHANGE = Select counters "SELECT value FROM counters WHERE name = 'change_seq'";
     MARK_AGENTS = Insert change_feed
-        "INSERT INTO change_feed (agent_id, seq) SELECT agent_id, $1 FROM deployments WHERE change_seq = $1
+        "INSERT INTO change_feed (agent_id, seq) SELECT DISTINCT agent_id, CAST($1 AS BIGINT) FROM deployments WHERE change_seq = $1
          ON CONFLICT (agent_id) DO UPDATE SET seq = excluded.seq";
     CHANGES_SINCE = Select change_feed "SELECT agent_id, seq FROM change_feed WHERE seq > $1 ORDER BY seq";
 }

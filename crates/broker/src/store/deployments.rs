@@ -1,5 +1,7 @@
 //! Deployments: what each agent has to do with each stack, and how far it is.
 
+use std::collections::HashMap;
+
 use brokkr_api::{
     AgentId, Name, StackId, Timestamp,
     desired_state::{Action, Scope},
@@ -11,7 +13,7 @@ use serde::Serialize;
 
 use super::{
     Db, Error, Tx,
-    sql::{Row, set, statements, values},
+    sql::{Row, id_set, set, statements, values},
 };
 use crate::domain::targeting::TargetChange;
 
@@ -49,9 +51,11 @@ statements! {
          LEFT JOIN stacks s ON s.id = d.stack_id
          LEFT JOIN contents c ON c.stack_id = d.stack_id AND c.digest = d.digest AND c.bytes <= $2 AND d.observed_revision < d.revision
          WHERE a.id = $1 ORDER BY d.stack_id";
-    LOCK_DEPLOYMENT = Select deployments
-        "SELECT d.revision, d.generation, d.action, d.phase, d.attempts, s.name AS stack, d.traceparent, d.tracestate, d.desired_at
-         FROM deployments d JOIN stacks s ON s.id = d.stack_id WHERE d.agent_id = $1 AND d.stack_id = $2";
+    LOCK_DEPLOYMENTS = Select deployments
+        "SELECT d.stack_id, d.revision, d.generation, d.action, d.phase, d.traceparent, d.tracestate,
+                (SELECT s.name FROM stacks s WHERE s.id = d.stack_id) AS stack
+         FROM deployments d WHERE d.agent_id = $1 AND d.stack_id IN (SELECT item.value->>'id' FROM each($2))
+         ORDER BY d.stack_id /*lock*/";
     RECORD_OUTCOME = Update deployments
         "UPDATE deployments SET phase = $4, attempts = $5, results = $6, error = $7, scope = COALESCE($8, scope), reported_at = $9,
              observed_revision = CASE WHEN $10 = 1 THEN revision ELSE observed_revision END,
@@ -224,14 +228,17 @@ impl Tx {
         let rows = self.execute(&DELETE_STACK, values).await?;
         // What was never handed to an agent needs no tombstone.
         let unstarted = self.execute(&DROP_UNSTARTED, values![stack]).await?;
-        Ok(rows - unstarted)
+        Ok(rows.saturating_sub(unstarted))
     }
 
     /// Begins and ends deployments as a set. The changes are all of one stack, or all of one agent.
     pub(crate) async fn change_targets(&mut self, changes: &[TargetChange], source: &RevisionSource<'_>) -> Result<(), Error> {
+        // In the order in which reports lock them.
+        let mut changes: Vec<_> = changes.iter().collect();
+        changes.sort_by_key(|change| (change.stack, change.agent));
         let Some(first) = changes.first() else { return Ok(()) };
         let values = values![
-            set(changes)?,
+            set(&changes)?,
             source.fan_out,
             source.trace.map(|trace| trace.traceparent.as_str()),
             source.trace.and_then(|trace| trace.tracestate.as_deref()),
@@ -240,7 +247,7 @@ impl Tx {
         ];
         self.execute(&CHANGE_TARGETS, values).await?;
         let of_one_stack = changes.iter().all(|change| change.stack == first.stack);
-        let unstarted = |change: &TargetChange| change.action != Action::Apply && change.generation == 0;
+        let unstarted = |change: &&TargetChange| change.action != Action::Apply && change.generation == 0;
         if changes.iter().any(unstarted) {
             if of_one_stack {
                 self.execute(&DROP_UNSTARTED, values![first.stack]).await?;
@@ -264,19 +271,26 @@ impl Tx {
         self.optional(&COUNT_OF_STACK, values![stack]).await?.map_or(Ok(0), |row| row.count("n"))
     }
 
-    pub(crate) async fn find_deployment(&mut self, agent: AgentId, stack: StackId) -> Result<Option<DeploymentRow>, Error> {
-        let row = self.optional(&LOCK_DEPLOYMENT, values![agent, stack]).await?;
-        row.map(|row| {
-            Ok(DeploymentRow {
+    /// Those of these deployments of an agent that there are, locked until the transaction ends. All of them in one statement and in
+    /// the order of their stacks, so that two transactions never wait for each other.
+    pub(crate) async fn lock_deployments(
+        &mut self,
+        agent: AgentId,
+        stacks: &[StackId],
+    ) -> Result<HashMap<StackId, DeploymentRow>, Error> {
+        let rows = self.all(&LOCK_DEPLOYMENTS, values![agent, id_set(stacks)?]).await?;
+        let deployment = |row: &Row| {
+            let deployment = DeploymentRow {
                 revision: row.count("revision")?,
                 generation: row.count("generation")?,
-                action: action(&row)?,
-                phase: phase(&row)?,
+                action: action(row)?,
+                phase: phase(row)?,
                 stack: row.parse("stack")?,
-                trace: trace(&row)?,
-            })
-        })
-        .transpose()
+                trace: trace(row)?,
+            };
+            Ok((row.parse("stack_id")?, deployment))
+        };
+        rows.iter().map(deployment).collect()
     }
 
     /// Writes the outcome, guarded by the revision: false when the deployment has moved on.

@@ -8,15 +8,16 @@ use super::{
     sql::{set, statements, values},
 };
 
+// In the order of ids, because two brokers may write the same rows at the same time.
 statements! {
     FLUSH_PRESENCE = Insert presence
         "INSERT INTO presence (agent_id, last_seen_at)
-         SELECT a.id, CAST(item.value->>'at' AS BIGINT) FROM each($1) JOIN agents a ON a.id = item.value->>'id' WHERE TRUE
+         SELECT a.id, CAST(item.value->>'at' AS BIGINT) FROM each($1) JOIN agents a ON a.id = item.value->>'id' WHERE TRUE ORDER BY a.id
          ON CONFLICT (agent_id) DO UPDATE SET last_seen_at = CASE WHEN excluded.last_seen_at > presence.last_seen_at
              THEN excluded.last_seen_at ELSE presence.last_seen_at END";
     FLUSH_KEY_USE = Insert key_use
         "INSERT INTO key_use (key_id, last_used_at)
-         SELECT k.id, CAST(item.value->>'at' AS BIGINT) FROM each($1) JOIN api_keys k ON k.id = item.value->>'id' WHERE TRUE
+         SELECT k.id, CAST(item.value->>'at' AS BIGINT) FROM each($1) JOIN api_keys k ON k.id = item.value->>'id' WHERE TRUE ORDER BY k.id
          ON CONFLICT (key_id) DO UPDATE SET last_used_at = CASE WHEN excluded.last_used_at > key_use.last_used_at
              THEN excluded.last_used_at ELSE key_use.last_used_at END";
 }

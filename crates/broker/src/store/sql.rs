@@ -18,7 +18,7 @@ use sqlx::{
     postgres::{PgArguments, PgRow},
     sqlite::{SqliteArguments, SqliteRow},
 };
-use tracing::Instrument;
+use tracing::{Dispatch, instrument::WithSubscriber};
 
 use super::Error;
 
@@ -31,9 +31,9 @@ pub(crate) struct Statement {
     rendered: OnceLock<Rendered>,
 }
 
-struct Rendered {
-    postgres: &'static str,
-    sqlite: &'static str,
+pub(super) struct Rendered {
+    pub(super) postgres: &'static str,
+    pub(super) sqlite: &'static str,
 }
 
 impl Statement {
@@ -41,7 +41,7 @@ impl Statement {
         Self { name, operation, table, text, rendered: OnceLock::new() }
     }
 
-    fn rendered(&self) -> &Rendered {
+    pub(super) fn rendered(&self) -> &Rendered {
         // Each statement is a static, so that the leak happens once per statement and process.
         self.rendered.get_or_init(|| Rendered {
             postgres: Box::leak(
@@ -176,6 +176,15 @@ pub(crate) fn set<T: Serialize>(items: &[T]) -> Result<Value, Error> {
     serde_json::to_string(items).map(Value::from).map_err(|source| Error::Corrupt { column: "bound set", source: source.into() })
 }
 
+/// Binds a set of ids, for `item.value->>'id'` of `each($n)`.
+pub(crate) fn id_set<I: Serialize + Copy>(ids: &[I]) -> Result<Value, Error> {
+    #[derive(Serialize)]
+    struct Item<I> {
+        id: I,
+    }
+    set(&ids.iter().map(|id| Item { id: *id }).collect::<Vec<_>>())
+}
+
 /// Makes a `Vec<Value>` of mixed values.
 macro_rules! values {
     ($($value:expr),* $(,)?) => { vec![$($crate::store::sql::Value::from($value)),*] };
@@ -296,7 +305,7 @@ impl Instruments {
             server_address: self.target.server_address.as_deref(),
         });
         let started = Instant::now();
-        let result = run.instrument(span.clone()).await;
+        let result = unseen(run).await;
         span.in_scope(|| self.metrics.database_query(statement.operation, started.elapsed()));
         result.map_err(|source| {
             let error = Error::of_statement(statement.name, source);
@@ -317,12 +326,18 @@ impl Instruments {
             namespace: &self.target.namespace,
             server_address: self.target.server_address.as_deref(),
         });
-        run.instrument(span.clone()).await.map_err(|source| {
+        unseen(run).await.map_err(|source| {
             let error = Error::of_statement(verb, source);
             spans::record_error(&span, error.kind());
             error
         })
     }
+}
+
+/// Runs the driver where it sees no span. SQLite's thread would hold on to the one that it saw until after the answer, and a span
+/// ends with its last holder.
+fn unseen<T>(run: impl Future<Output = T>) -> impl Future<Output = T> {
+    run.with_subscriber(Dispatch::none())
 }
 
 fn pg_arguments(values: Vec<Value>) -> Result<PgArguments, sqlx::Error> {

@@ -1,18 +1,21 @@
 //! Stacks. Reads start from the caller's scope, so that forgetting whose stacks they are is hard.
 
-use brokkr_api::{GeneratorId, Labels, Name, StackId, TargetSelector, Timestamp, stacks::Stack};
+use brokkr_api::{AgentId, GeneratorId, Labels, Name, StackId, TargetSelector, Timestamp, stacks::Stack};
 use serde::Serialize;
 
 use super::{
     Db, Error, Tx,
-    sql::{Row, statements, values},
+    sql::{Row, id_set, statements, values},
 };
 
 statements! {
     LOCK_STACK = Select stacks
         "SELECT id, name, generator_id, labels, targets, generation, created_at, updated_at, deleting_since
          FROM stacks WHERE name = $1 AND COALESCE(generator_id, '') = $2 AND deleted_at IS NULL /*lock*/";
-    LOCK_STACK_ID = Select stacks "SELECT id FROM stacks WHERE id = $1 /*lock*/";
+    LOCK_STACKS = Select stacks
+        "SELECT s.id FROM stacks s WHERE s.id IN
+             (SELECT d.stack_id FROM deployments d WHERE d.agent_id = $1 AND d.stack_id IN (SELECT item.value->>'id' FROM each($2)))
+         ORDER BY s.id /*lock*/";
     FIND_STACK = Select stacks
         "SELECT s.id, s.name, s.generator_id, s.labels, s.targets, s.generation, s.created_at, s.updated_at, s.deleting_since,
                 (SELECT count(*) FROM deployments d WHERE d.stack_id = s.id AND d.phase NOT IN ('deleted', 'orphaned')) AS agents
@@ -128,9 +131,9 @@ impl Tx {
         self.optional(&LOCK_STACK, values![name.as_str(), scope.owner()]).await?.as_ref().map(stack).transpose()
     }
 
-    /// Locks a stack until the transaction ends: of two last acknowledgements the second one sees the first.
-    pub(crate) async fn lock_stack_id(&mut self, id: StackId) -> Result<(), Error> {
-        self.optional(&LOCK_STACK_ID, values![id]).await.map(drop)
+    /// Locks those of these stacks that an agent has a deployment of: of two last acknowledgements the second one sees the first.
+    pub(crate) async fn lock_stacks_of_agent(&mut self, agent: AgentId, stacks: &[StackId]) -> Result<(), Error> {
+        self.all(&LOCK_STACKS, values![agent, id_set(stacks)?]).await.map(drop)
     }
 
     pub(crate) async fn insert_stack(&mut self, row: &StackRow) -> Result<(), Error> {

@@ -1,8 +1,10 @@
 //! What agents report.
 
+use std::collections::HashMap;
+
 use axum::extract::State;
 use brokkr_api::{
-    AgentId, ErrorCode, EventId,
+    AgentId, ErrorCode, EventId, StackId,
     reports::{MAX_MESSAGE, MAX_REASON, MAX_REPORTS, Report, ReportResult, ReportResults, Reports},
     rollouts::Phase,
 };
@@ -35,8 +37,13 @@ pub(crate) async fn post(
     }
     let mut results = Vec::with_capacity(request.reports.len());
     let mut tx = state.db.begin().await?;
+    let mut deployments = lock(&mut tx, caller.agent, &request.reports).await?;
     for (index, report) in request.reports.iter().enumerate() {
-        results.push(store(&mut tx, &state, caller.agent, report, index).await?);
+        let result = match deployments.get_mut(&report.stack_id) {
+            Some(deployment) => store(&mut tx, &state, caller.agent, report, deployment, index).await?,
+            None => ReportResult::Unknown,
+        };
+        results.push(result);
     }
     tx.commit().await?;
     state.presence.agent_seen(caller.agent, state.clock.now());
@@ -65,8 +72,26 @@ fn check(report: &Report) -> Result<(), String> {
     Ok(())
 }
 
-async fn store(tx: &mut Tx, state: &AppState, agent: AgentId, report: &Report, index: usize) -> Result<ReportResult, Failure> {
-    let Some(deployment) = tx.find_deployment(agent, report.stack_id).await? else { return Ok(ReportResult::Unknown) };
+/// Locks what the reports are about: first the stacks whose deletion they may finish, then the deployments, as every other
+/// transaction does.
+async fn lock(tx: &mut Tx, agent: AgentId, reports: &[Report]) -> Result<HashMap<StackId, DeploymentRow>, Failure> {
+    let of = |wanted: fn(&Report) -> bool| reports.iter().filter(|report| wanted(report)).map(|report| report.stack_id).collect();
+    let finished: Vec<StackId> = of(|report| report.phase == Phase::Deleted);
+    if !finished.is_empty() {
+        tx.lock_stacks_of_agent(agent, &finished).await?;
+    }
+    let all: Vec<StackId> = of(|_| true);
+    Ok(tx.lock_deployments(agent, &all).await?)
+}
+
+async fn store(
+    tx: &mut Tx,
+    state: &AppState,
+    agent: AgentId,
+    report: &Report,
+    deployment: &mut DeploymentRow,
+    index: usize,
+) -> Result<ReportResult, Failure> {
     if deployment.revision != report.revision {
         return Ok(ReportResult::Stale);
     }
@@ -87,15 +112,12 @@ async fn store(tx: &mut Tx, state: &AppState, agent: AgentId, report: &Report, i
         acknowledged: rollout::acknowledges(deployment.action, report.phase),
         now,
     };
-    if report.phase == Phase::Deleted {
-        // Before the deployment's row, as everybody else locks them.
-        tx.lock_stack_id(report.stack_id).await?;
-    }
     if !tx.record_outcome(&outcome).await? {
         return Ok(ReportResult::Stale);
     }
     if report.phase != deployment.phase {
-        record_phase(tx, state, agent, report, &deployment).await?;
+        record_phase(tx, state, agent, report, deployment).await?;
+        deployment.phase = report.phase;
     }
     if report.phase == Phase::Deleted && tx.finish_deletion(report.stack_id, now).await? {
         let event = NewEvent {

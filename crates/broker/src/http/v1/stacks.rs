@@ -39,12 +39,20 @@ pub(crate) async fn put(
     Json(request): Json<PutStack>,
 ) -> Result<(StatusCode, Json<Stack>), Failure> {
     request.targets.validate().map_err(|error| Failure::new(ErrorCode::InvalidField, error.to_string()).at("targets"))?;
+    match put_once(&owner, &state, &name, request.clone()).await {
+        // Somebody made it in the meantime: then this replaces its settings.
+        Err(failure) if failure.problem.code == ErrorCode::NameTaken => put_once(&owner, &state, &name, request).await,
+        result => result,
+    }
+}
+
+async fn put_once(owner: &Owner, state: &AppState, name: &Name, request: PutStack) -> Result<(StatusCode, Json<Stack>), Failure> {
     let now = state.clock.now();
     let mut tx = state.db.begin().await?;
-    let existing = tx.lock_stack(owner.scope, &name).await?;
+    let existing = tx.lock_stack(owner.scope, name).await?;
     let created = existing.is_none();
     let stack = match existing {
-        Some(stack) if stack.deleting_since.is_some() => return Err(deleting(&name)),
+        Some(stack) if stack.deleting_since.is_some() => return Err(deleting(name)),
         Some(stack) if stack.labels == request.labels && stack.targets == request.targets => {
             let agents = tx.count_deployments(stack.id).await?;
             return Ok((StatusCode::OK, Json(stack.into_api(agents))));
@@ -72,9 +80,9 @@ pub(crate) async fn put(
         }
     };
     let change = tx.next_change().await?;
-    retarget(&mut tx, &state, &stack, change).await?;
+    retarget(&mut tx, state, &stack, change).await?;
     let kind = if created { "stack.created" } else { "stack.updated" };
-    record(&mut tx, &state, kind, &stack).await?;
+    record(&mut tx, state, kind, &stack).await?;
     let agents = tx.count_deployments(stack.id).await?;
     tx.publish_change(change).await?;
     tx.commit().await?;

@@ -1,0 +1,251 @@
+//! The broker in process, for its own tests: on either engine, with a clock that is moved by hand and a captured telemetry.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{Router, body::Body};
+use brokkr_api::{Timestamp, keys::Role};
+use brokkr_runtime::{Ids, Lifecycle, ManualClock, SeededIds};
+use brokkr_telemetry::{
+    capture::{Capture, CapturedSpan},
+    http::ServerTelemetry,
+};
+use brokkr_tests::postgres::Postgres;
+use http::{HeaderMap, Method, Request, StatusCode, header};
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::sync::Notify;
+use tower::ServiceExt;
+use tracing::dispatcher::DefaultGuard;
+
+use crate::{
+    bootstrap::{Bootstrap, first_admin_key},
+    config::DatabaseConfig,
+    domain::handoff::Handoff,
+    feed::Feed,
+    http::{self as api, AppState},
+    presence::Presence,
+    store,
+};
+
+/// Where a test keeps its state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Engine {
+    Sqlite,
+    Postgres,
+}
+
+impl Engine {
+    /// Runs a test on both engines, each time with a world of its own.
+    pub(crate) async fn each(test: impl AsyncFn(World)) {
+        for engine in [Self::Sqlite, Self::Postgres] {
+            // Shown when the test fails.
+            eprintln!("on {engine:?}");
+            test(World::start(engine).await).await;
+        }
+    }
+}
+
+/// A broker without a port.
+pub(crate) struct World {
+    pub(crate) state: AppState,
+    pub(crate) router: Router,
+    pub(crate) capture: Capture,
+    pub(crate) clock: Arc<ManualClock>,
+    /// A key of an admin.
+    pub(crate) admin: String,
+    lifecycle: Lifecycle,
+    _capturing: DefaultGuard,
+    _folder: TempDir,
+}
+
+/// An agent with its key.
+pub(crate) struct TestAgent {
+    pub(crate) id: String,
+    pub(crate) key: String,
+}
+
+/// What the broker answered.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    /// Null where the body is no JSON.
+    pub(crate) json: Value,
+}
+
+impl Answer {
+    pub(crate) fn header(&self, name: impl header::AsHeaderName) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// The code of a problem.
+    pub(crate) fn code(&self) -> &str {
+        self.json["code"].as_str().unwrap_or_default()
+    }
+
+    /// The same answer, if it has this status.
+    #[track_caller]
+    pub(crate) fn expect(self, status: u16) -> Self {
+        assert_eq!(self.status.as_u16(), status, "{}", self.json);
+        self
+    }
+}
+
+impl World {
+    pub(crate) async fn start(engine: Engine) -> Self {
+        let capture = Capture::start();
+        let capturing = capture.enter();
+        let folder = tempfile::tempdir().unwrap();
+        let url = match engine {
+            Engine::Sqlite => format!("sqlite:{}", folder.path().join("brokkr.db").display()),
+            Engine::Postgres => Postgres::shared().create_database().unwrap(),
+        };
+        let clock = Arc::new(ManualClock::new(Timestamp::from_micros(1_767_225_600_000_000)));
+        let ids: Arc<dyn Ids> = Arc::new(SeededIds::new(7));
+        let config = DatabaseConfig { url, ..DatabaseConfig::default() };
+        let metrics = capture.telemetry().broker_metrics();
+        let (db, installation) = store::open(&config, metrics.clone(), &*clock, &*ids).await.unwrap();
+        let Bootstrap::Show(admin) = first_admin_key(&db, &*clock, &*ids, None).await.unwrap() else {
+            panic!("a new database has keys");
+        };
+        let feed = Feed::load(db.clone()).await.unwrap();
+        let (lifecycle, _) = Lifecycle::new();
+        lifecycle.spawn("change-feed", Arc::clone(&feed).follow(lifecycle.stopping().clone()));
+        let state = AppState {
+            db,
+            feed,
+            presence: Arc::new(Presence::default()),
+            clock: Arc::clone(&clock) as _,
+            ids,
+            installation: Arc::new(installation),
+            settings: api::Settings { handoff: Handoff::Auto, active: Duration::from_secs(75) },
+            totals_changed: Arc::new(Notify::new()),
+            stopping: lifecycle.stopping().clone(),
+        };
+        let telemetry = ServerTelemetry::new(capture.telemetry(), Some(metrics));
+        let router = api::router(&state, telemetry, capture.telemetry().status_handle(), capture.telemetry().metrics_endpoint());
+        Self { state, router, capture, clock, admin, lifecycle, _capturing: capturing, _folder: folder }
+    }
+
+    /// What a broker does when it is asked to end.
+    pub(crate) fn drain(&self) {
+        self.lifecycle.stop();
+    }
+
+    /// Sends a request that was made by hand.
+    pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        let json = serde_json::from_slice(&bytes).unwrap_or_default();
+        Answer { status: parts.status, headers: parts.headers, json }
+    }
+
+    /// Sends JSON, or nothing for null.
+    pub(crate) async fn call(&self, key: &str, method: Method, path: &str, body: Value) -> Answer {
+        self.send(request(key, method, path, &body)).await
+    }
+
+    pub(crate) async fn get(&self, key: &str, path: &str) -> Answer {
+        self.call(key, Method::GET, path, Value::Null).await
+    }
+
+    pub(crate) async fn put(&self, key: &str, path: &str, body: Value) -> Answer {
+        self.call(key, Method::PUT, path, body).await
+    }
+
+    pub(crate) async fn post(&self, key: &str, path: &str, body: Value) -> Answer {
+        self.call(key, Method::POST, path, body).await
+    }
+
+    pub(crate) async fn delete(&self, key: &str, path: &str) -> Answer {
+        self.call(key, Method::DELETE, path, Value::Null).await
+    }
+
+    pub(crate) async fn agent(&self, name: &str, labels: Value) -> TestAgent {
+        let body = json!({"name": name, "cluster": name, "labels": labels});
+        let made = self.post(&self.admin, "/api/v1/agents", body).await.expect(201).json;
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        TestAgent { id: text(&made["id"]), key: text(&made["secret"]) }
+    }
+
+    pub(crate) async fn generator(&self, name: &str) -> String {
+        self.post(&self.admin, "/api/v1/generators", json!({"name": name})).await.expect(201);
+        let body = json!({"name": name, "role": Role::Generator, "generator": name});
+        self.post(&self.admin, "/api/v1/keys", body).await.expect(201).json["secret"].as_str().unwrap().to_owned()
+    }
+
+    /// A stack for the agents with these labels.
+    pub(crate) async fn stack(&self, name: &str, labels: Value) -> Answer {
+        let targets = json!({"labels": {"matchLabels": labels}});
+        self.put(&self.admin, &format!("/api/v1/stacks/{name}"), json!({"labels": {}, "targets": targets})).await
+    }
+
+    /// Sends one ConfigMap as the content of a stack.
+    pub(crate) async fn apply(&self, stack: &str, value: &str) -> Answer {
+        self.put(&self.admin, &format!("/api/v1/stacks/{stack}/deployment-objects"), config_map(value)).await
+    }
+
+    /// Polls without knowing anything.
+    pub(crate) async fn desired(&self, agent: &TestAgent) -> Answer {
+        self.get(&agent.key, "/api/v1/agent/desired-state").await.expect(200)
+    }
+
+    /// Polls with what was answered before.
+    pub(crate) fn poll(&self, agent: &TestAgent, etag: &str, wait: &str) -> impl Future<Output = Answer> {
+        let mut request = request(&agent.key, Method::GET, &format!("/api/v1/agent/desired-state?wait={wait}"), &Value::Null);
+        request.headers_mut().insert(header::IF_NONE_MATCH, etag.parse().unwrap());
+        self.send(request)
+    }
+
+    /// Reports a phase of every deployment that the agent has.
+    pub(crate) async fn report_all(&self, agent: &TestAgent, phase: &str) -> Answer {
+        let desired = self.desired(agent).await.json;
+        let deployments = desired["deployments"].as_array().unwrap();
+        let report = |deployment: &Value| json!({"stack_id": deployment["stack_id"], "revision": deployment["revision"], "phase": phase, "attempt": 1});
+        let reports: Vec<_> = deployments.iter().map(report).collect();
+        self.post(&agent.key, "/api/v1/agent/reports", json!({"epoch": desired["epoch"], "reports": reports})).await
+    }
+
+    /// The SQL statements of the request that was answered like this, by name.
+    pub(crate) fn statements(&self, answer: &Answer) -> Vec<String> {
+        self.spans_of(answer).iter().filter_map(|span| span.attribute("db.query.summary")).collect()
+    }
+
+    /// The spans of the trace of the request that was answered like this.
+    pub(crate) fn spans_of(&self, answer: &Answer) -> Vec<CapturedSpan> {
+        let trace = answer.header("x-trace-id");
+        assert_eq!(trace.len(), 32, "the answer is not traced");
+        self.capture.spans().into_iter().filter(|span| span.trace_id() == trace).collect()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // The cause of a 5xx is here and nowhere else.
+            let told = |line: &String| line.contains("\"WARN\"") || line.contains("\"ERROR\"");
+            eprintln!("{}", self.capture.logs().into_iter().filter(told).collect::<Vec<_>>().join("\n"));
+        }
+        self.lifecycle.stop();
+    }
+}
+
+/// One ConfigMap, as a client sends it.
+pub(crate) fn config_map(value: &str) -> Value {
+    json!([{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "namespace": "shop"}, "data": {"key": value}}])
+}
+
+/// A request of a program that speaks the protocol; an empty key sends none.
+pub(crate) fn request(key: &str, method: Method, path: &str, body: &Value) -> Request<Body> {
+    let mut request =
+        Request::builder().method(method).uri(path).header(brokkr_api::PROTOCOL_HEADER, brokkr_api::PROTOCOL_VERSION.to_string());
+    if !key.is_empty() {
+        request = request.header(header::AUTHORIZATION, format!("Bearer {key}"));
+    }
+    if body.is_null() {
+        return request.body(Body::empty()).unwrap();
+    }
+    request.header(header::CONTENT_TYPE, "application/json").body(Body::from(body.to_string())).unwrap()
+}
