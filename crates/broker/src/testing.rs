@@ -54,6 +54,7 @@ pub(crate) struct World {
     pub(crate) clock: Arc<ManualClock>,
     /// A key of an admin.
     pub(crate) admin: String,
+    url: String,
     lifecycle: Lifecycle,
     _capturing: DefaultGuard,
     _folder: TempDir,
@@ -94,20 +95,31 @@ impl Answer {
 
 impl World {
     pub(crate) async fn start(engine: Engine) -> Self {
-        let capture = Capture::start();
-        let capturing = capture.enter();
         let folder = tempfile::tempdir().unwrap();
         let url = match engine {
             Engine::Sqlite => format!("sqlite:{}", folder.path().join("brokkr.db").display()),
             Engine::Postgres => Postgres::shared().create_database().unwrap(),
         };
+        Self::open(url, folder, None).await
+    }
+
+    /// Another broker on the same database. Drop it first: it captures what happens on this thread.
+    pub(crate) async fn replica(&self) -> Self {
+        Self::open(self.url.clone(), tempfile::tempdir().unwrap(), Some(self.admin.clone())).await
+    }
+
+    async fn open(url: String, folder: TempDir, admin: Option<String>) -> Self {
+        let capture = Capture::start();
+        let capturing = capture.enter();
         let clock = Arc::new(ManualClock::new(Timestamp::from_micros(1_767_225_600_000_000)));
-        let ids: Arc<dyn Ids> = Arc::new(SeededIds::new(7));
-        let config = DatabaseConfig { url, ..DatabaseConfig::default() };
+        let ids: Arc<dyn Ids> = Arc::new(SeededIds::new(if admin.is_some() { 8 } else { 7 }));
+        let config = DatabaseConfig { url: url.clone(), ..DatabaseConfig::default() };
         let metrics = capture.telemetry().broker_metrics();
         let (db, installation) = store::open(&config, metrics.clone(), &*clock, &*ids).await.unwrap();
-        let Bootstrap::Show(admin) = first_admin_key(&db, &*clock, &*ids, None).await.unwrap() else {
-            panic!("a new database has keys");
+        let admin = match (first_admin_key(&db, &*clock, &*ids, None).await.unwrap(), admin) {
+            (Bootstrap::Show(new), None) => new,
+            (Bootstrap::Unneeded, Some(known)) => known,
+            _ => panic!("a first key is made once for each database"),
         };
         let feed = Feed::load(db.clone()).await.unwrap();
         let (lifecycle, _) = Lifecycle::new();
@@ -125,7 +137,7 @@ impl World {
         };
         let telemetry = ServerTelemetry::new(capture.telemetry(), Some(metrics));
         let router = api::router(&state, telemetry, capture.telemetry().status_handle(), capture.telemetry().metrics_endpoint());
-        Self { state, router, capture, clock, admin, lifecycle, _capturing: capturing, _folder: folder }
+        Self { state, router, capture, clock, admin, url, lifecycle, _capturing: capturing, _folder: folder }
     }
 
     /// What a broker does when it is asked to end.

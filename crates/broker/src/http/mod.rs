@@ -6,6 +6,8 @@ mod envelope;
 mod error;
 mod router;
 mod state;
+#[cfg(test)]
+mod tests;
 mod v1;
 
 pub(crate) use router::{openapi, router};

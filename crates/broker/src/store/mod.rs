@@ -25,3 +25,5 @@ pub(crate) use keys::{KeyRow, NewKey};
 pub(crate) use open::{Installation, open};
 pub(crate) use sql::{Db, Tx};
 pub(crate) use stacks::{Scope, StackRow};
+#[cfg(test)]
+pub(crate) use tests::close as close_for_tests;

@@ -1,0 +1,15 @@
+//! The API in process: the router with everything behind it, without a port.
+
+mod access;
+mod content;
+mod outage;
+mod poll;
+mod problems;
+mod tracing;
+
+use std::time::Duration;
+
+/// Fails the test instead of hanging when `work` does not end; says nothing about how fast it is.
+async fn ends<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(20), work).await.expect("it goes on and on")
+}
