@@ -213,11 +213,17 @@ impl World {
 
     /// Reports a phase of every deployment that the agent has.
     pub(crate) async fn report_all(&self, agent: &TestAgent, phase: &str) -> Answer {
+        let body = self.report_of(agent, phase).await;
+        self.post(&agent.key, "/api/v1/agent/reports", body).await
+    }
+
+    /// What [`World::report_all`] sends.
+    pub(crate) async fn report_of(&self, agent: &TestAgent, phase: &str) -> Value {
         let desired = self.desired(agent).await.json;
         let deployments = desired["deployments"].as_array().unwrap();
         let report = |deployment: &Value| json!({"stack_id": deployment["stack_id"], "revision": deployment["revision"], "phase": phase, "attempt": 1});
         let reports: Vec<_> = deployments.iter().map(report).collect();
-        self.post(&agent.key, "/api/v1/agent/reports", json!({"epoch": desired["epoch"], "reports": reports})).await
+        json!({"epoch": desired["epoch"], "reports": reports})
     }
 
     /// The SQL statements of the request that was answered like this, by name.

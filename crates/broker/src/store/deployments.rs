@@ -44,7 +44,8 @@ statements! {
     COUNT_OF_STACK = Select deployments "SELECT count(*) AS n FROM deployments WHERE stack_id = $1 AND phase NOT IN ('deleted', 'orphaned')";
     READ_DESIRED = Select deployments
         "SELECT f.seq, d.stack_id, s.name AS stack, d.revision, d.action, d.generation, d.digest, d.fan_out, d.traceparent, d.tracestate,
-                d.change_seq, d.desired_at, d.observed_revision, d.attempts, d.scope, c.body
+                d.change_seq, d.desired_at, d.observed_revision, d.attempts, d.scope,
+                CASE WHEN SUM(COALESCE(c.bytes, 0)) OVER (ORDER BY d.stack_id) <= CAST($3 AS BIGINT) THEN c.body END AS body
          FROM agents a
          LEFT JOIN change_feed f ON f.agent_id = a.id
          LEFT JOIN deployments d ON d.agent_id = a.id AND d.generation > 0 AND d.phase NOT IN ('deleted', 'orphaned')
@@ -312,10 +313,10 @@ impl Tx {
 }
 
 impl Db {
-    /// The desired state of one agent, and its highest change number, in one snapshot. Content up to `inline` bytes comes along
-    /// where the agent has not acknowledged it.
-    pub(crate) async fn read_desired(&self, agent: AgentId, inline: u64) -> Result<(u64, Vec<DesiredRow>), Error> {
-        let rows = self.all(&READ_DESIRED, values![agent, inline]).await?;
+    /// The desired state of one agent, and its highest change number, in one snapshot. Content comes along where the
+    /// agent has not acknowledged it, up to `inline` bytes each and `total` bytes together: no more than that is read.
+    pub(crate) async fn read_desired(&self, agent: AgentId, inline: u64, total: u64) -> Result<(u64, Vec<DesiredRow>), Error> {
+        let rows = self.all(&READ_DESIRED, values![agent, inline, total]).await?;
         let seq = rows.first().map_or(Ok(None), |row| row.opt_int("seq"))?.unwrap_or(0);
         let seq = u64::try_from(seq).unwrap_or(0);
         let mut deployments = Vec::with_capacity(rows.len());

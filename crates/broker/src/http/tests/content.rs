@@ -50,6 +50,27 @@ async fn small_content_comes_along_until_it_is_acknowledged_and_large_content_is
 }
 
 #[tokio::test]
+async fn at_most_a_mebibyte_of_content_comes_along() {
+    Engine::each(async |world: World| {
+        let agent = world.agent("edge", json!({})).await;
+        let content = "x".repeat(60_000);
+        for number in 0..20 {
+            let name = format!("stack-{number}");
+            world.stack(&name, json!({})).await.expect(201);
+            world.apply(&name, &content).await.expect(201);
+        }
+        let desired = world.desired(&agent).await.json;
+        let deployments = desired["deployments"].as_array().unwrap();
+        let (inline, left): (Vec<_>, Vec<_>) = deployments.iter().partition(|one| one["content"].is_array());
+        assert_eq!((inline.len(), left.len()), (17, 3), "17 of 60 kB are as much as fits");
+        for deployment in left {
+            fetch(&world, &agent, deployment).await.expect(200);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn an_agents_key_stays_in_the_cluster_where_it_was_first_used() {
     Engine::each(async |world: World| {
         let agent = world.agent("edge", json!({})).await;

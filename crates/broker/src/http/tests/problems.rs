@@ -126,6 +126,27 @@ async fn every_wrong_request_is_a_problem_that_names_the_place_and_leaves_nothin
 }
 
 #[tokio::test]
+async fn a_report_is_bounded() {
+    let world = World::start(Engine::Sqlite).await;
+    let agent = world.agent("edge", json!({})).await;
+    world.stack("shop", json!({})).await.expect(201);
+    world.apply("shop", "one").await.expect(201);
+    let valid = world.report_of(&agent, "applied").await;
+    let object = |name: &str, message: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "name": name, "outcome": "failed", "message": message});
+    let too_many = vec![object("a", ""); 2 * brokkr_api::deployment_objects::MAX_OBJECTS + 1];
+    for objects in [vec![object(&"x".repeat(400), "")], vec![object("a", &"x".repeat(1_025))], too_many] {
+        let mut body = valid.clone();
+        body["reports"][0]["objects"] = json!(objects);
+        let answer = world.post(&agent.key, "/api/v1/agent/reports", body).await;
+        is_complete(&answer, 400, "invalid_field");
+        assert_eq!(answer.json["place"], "reports[0]");
+    }
+    let mut body = valid.clone();
+    body["reports"] = json!(vec![valid["reports"][0].clone(); brokkr_api::reports::MAX_REPORTS + 1]);
+    is_complete(&world.post(&agent.key, "/api/v1/agent/reports", body).await, 400, "invalid_field");
+}
+
+#[tokio::test]
 async fn a_phase_that_an_agent_may_not_report_refuses_the_whole_request() {
     Engine::each(async |world: World| {
         let agent = world.agent("edge", json!({})).await;

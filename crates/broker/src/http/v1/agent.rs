@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// Most bytes of content in one answer; what is beyond is fetched by digest.
-const MAX_INLINE_TOTAL: usize = 1024 * 1024;
+const MAX_INLINE_TOTAL: u64 = 1024 * 1024;
 
 /// An agent says what it is; the first time binds its key to its cluster.
 #[utoipa::path(put, path = brokkr_api::routes::AGENT_CLUSTER, operation_id = "putAgentCluster", tag = "agent", request_body = Hello,
@@ -98,7 +98,7 @@ pub(crate) async fn desired_state(
             return Ok(response);
         }
     }
-    let (seq, rows) = state.db.read_desired(caller.agent, MAX_INLINE_BYTES).await?;
+    let (seq, rows) = state.db.read_desired(caller.agent, MAX_INLINE_BYTES, MAX_INLINE_TOTAL).await?;
     state.presence.agent_seen(caller.agent, state.clock.now());
     let deployments = hand_off(&state, rows, known.unwrap_or(0));
     let desired = DesiredState {
@@ -143,11 +143,10 @@ async fn wait_for_change(state: &AppState, caller: &AgentCaller, known: u64, wai
     }
 }
 
-/// Gives each deployment its trace relation, and its content as long as there is room. What is new to the agent since
+/// Gives each deployment its trace relation. What is new to the agent since
 /// `known` has waited until now: that is a span of the change's trace.
 fn hand_off(state: &AppState, rows: Vec<DesiredRow>, known: u64) -> Vec<DesiredDeployment> {
     let now = state.clock.now();
-    let mut room = MAX_INLINE_TOTAL;
     let mut deployments = Vec::with_capacity(rows.len());
     for row in rows {
         let first = row.observed_revision < row.revision && row.attempts == 0;
@@ -157,10 +156,7 @@ fn hand_off(state: &AppState, rows: Vec<DesiredRow>, known: u64) -> Vec<DesiredD
         {
             spans::record_past_of(trace, Past::Wait(WaitReason::Queued), row.desired_at.to_system_time(), now.to_system_time());
         }
-        let content = row.body.filter(|body| body.len() <= room).and_then(|body| {
-            room -= body.len();
-            serde_json::from_slice::<Content>(&body).ok()
-        });
+        let content = row.body.and_then(|body| serde_json::from_slice::<Content>(&body).ok());
         let trace = row.trace.map(|trace| WorkTrace { traceparent: trace.traceparent, tracestate: trace.tracestate, relation });
         deployments.push(DesiredDeployment {
             stack_id: row.stack_id,

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use axum::extract::State;
 use brokkr_api::{
     AgentId, ErrorCode, EventId, StackId,
+    deployment_objects::MAX_OBJECTS,
     reports::{MAX_MESSAGE, MAX_REASON, MAX_REPORTS, Report, ReportResult, ReportResults, Reports},
     rollouts::Phase,
 };
@@ -56,7 +57,24 @@ pub(crate) async fn post(
     Ok(Json(ReportResults { results }))
 }
 
+/// Most objects of one report: those of the content, and as many that were pruned.
+const MAX_REPORTED: usize = 2 * MAX_OBJECTS;
+/// Longest part of an object's identity; Kubernetes' own limit is 253.
+const MAX_IDENTITY: usize = 320;
+
 fn check(report: &Report) -> Result<(), String> {
+    let scope = report.scope.iter().flat_map(|scope| [&scope.group_kinds, &scope.namespaces]);
+    if report.objects.len() > MAX_REPORTED || scope.clone().any(|items| items.len() > MAX_REPORTED) {
+        return Err(format!("a report names at most {MAX_REPORTED} objects, kinds or namespaces"));
+    }
+    let objects = report.objects.iter().map(|report| &report.object);
+    let objects = objects.chain(report.error.iter().filter_map(|error| error.object.as_ref()));
+    let identities = objects
+        .flat_map(|object| [Some(&object.api_version), Some(&object.kind), object.namespace.as_ref(), Some(&object.name)])
+        .flatten();
+    if identities.chain(scope.flatten()).any(|text| text.len() > MAX_IDENTITY) {
+        return Err(format!("a kind, a namespace or a name has at most {MAX_IDENTITY} bytes"));
+    }
     let too_long = |text: &str, most: usize| text.chars().count() > most;
     let texts = report
         .objects
