@@ -77,3 +77,50 @@ fn write(path: &Path, secret: &str) -> std::io::Result<()> {
     file.sync_all()?;
     std::fs::rename(&temporary, path)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::{
+        config::DatabaseConfig,
+        store,
+        testing::{Engine, World},
+    };
+
+    #[tokio::test]
+    async fn brokers_that_start_together_make_one_key_between_them() {
+        let world = World::start(Engine::Sqlite).await;
+        let url = brokkr_tests::postgres::Postgres::shared().create_database().unwrap();
+        let config = DatabaseConfig { url, ..DatabaseConfig::default() };
+        let (clock, ids) = (&*world.state.clock, &*world.state.ids);
+        let (db, _) = store::open(&config, world.capture.telemetry().broker_metrics(), clock, ids).await.unwrap();
+        let (one, other) = futures::join!(first_admin_key(&db, clock, ids, None), first_admin_key(&db, clock, ids, None));
+        let shown = [one.unwrap(), other.unwrap()].into_iter().filter(|made| matches!(made, Bootstrap::Show(_))).count();
+        assert_eq!(shown, 1);
+    }
+
+    #[tokio::test]
+    async fn the_file_of_the_first_key_is_for_its_owner_alone_and_is_there_before_the_key_works() {
+        let world = World::start(Engine::Sqlite).await;
+        let folder = tempfile::tempdir().unwrap();
+        let config =
+            DatabaseConfig { url: format!("sqlite:{}", folder.path().join("b.db").display()), ..DatabaseConfig::default() };
+        let (clock, ids) = (&*world.state.clock, &*world.state.ids);
+        let (db, _) = store::open(&config, world.capture.telemetry().broker_metrics(), clock, ids).await.unwrap();
+
+        let nowhere = folder.path().join("missing/key");
+        assert!(matches!(first_admin_key(&db, clock, ids, Some(&nowhere)).await, Err(BootstrapError::File { .. })));
+        let file = folder.path().join("key");
+        assert!(
+            matches!(first_admin_key(&db, clock, ids, Some(&file)).await, Ok(Bootstrap::Written(_))),
+            "nothing was stored before"
+        );
+
+        let key = std::fs::read_to_string(&file).unwrap();
+        assert!(key::is_well_formed(key.trim()));
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(matches!(first_admin_key(&db, clock, ids, Some(&file)).await, Ok(Bootstrap::Unneeded)));
+    }
+}

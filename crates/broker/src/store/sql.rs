@@ -5,271 +5,25 @@
 //! (SQLite has one writer and needs no lock); it leaves the key alone, so that rows which refer to the locked one can be
 //! written meanwhile: whoever holds the counter of changes must not wait for whoever waits for the counter.
 
-use std::{sync::OnceLock, time::Instant};
+mod row;
+mod statement;
+mod value;
+
+use std::time::Instant;
 
 use brokkr_telemetry::{
     BrokerMetrics,
-    metrics::DbOperation,
     spans::{self, DbStatement, DbTransaction},
 };
-use serde::Serialize;
-use sqlx::{
-    Arguments, Executor, PgPool, Row as _, SqlitePool,
-    postgres::{PgArguments, PgRow},
-    sqlite::{SqliteArguments, SqliteRow},
-};
+use sqlx::{Executor, PgPool, SqlitePool};
 use tracing::{Dispatch, instrument::WithSubscriber};
 
 use super::Error;
+use value::{pg_arguments, sqlite_arguments};
 
-/// A statement with its name, which is the query summary of its span, and what it does to which table.
-pub(crate) struct Statement {
-    pub(crate) name: &'static str,
-    pub(crate) operation: DbOperation,
-    pub(crate) table: &'static str,
-    text: &'static str,
-    rendered: OnceLock<Rendered>,
-}
-
-pub(super) struct Rendered {
-    pub(super) postgres: &'static str,
-    pub(super) sqlite: &'static str,
-}
-
-impl Statement {
-    pub(crate) const fn new(name: &'static str, operation: DbOperation, table: &'static str, text: &'static str) -> Self {
-        Self { name, operation, table, text, rendered: OnceLock::new() }
-    }
-
-    pub(super) fn rendered(&self) -> &Rendered {
-        // Each statement is a static, so that the leak happens once per statement and process.
-        self.rendered.get_or_init(|| Rendered {
-            postgres: Box::leak(
-                render(self.text, "json_array_elements(CAST(", " AS json)) AS item(value)", "FOR NO KEY UPDATE").into(),
-            ),
-            sqlite: Box::leak(render(self.text, "json_each(", ") AS item", "").into()),
-        })
-    }
-}
-
-fn render(text: &str, each_open: &str, each_close: &str, lock: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 64);
-    let mut rest = text;
-    while let Some(at) = rest.find("each(") {
-        let (before, after) = rest.split_at(at);
-        let (argument, after) = after["each(".len()..].split_once(')').unwrap_or((after, ""));
-        out.push_str(before);
-        out.push_str(each_open);
-        out.push_str(argument);
-        out.push_str(each_close);
-        rest = after;
-    }
-    out.push_str(rest);
-    out.replace("/*lock*/", lock)
-}
-
-/// Declares statements: a static for each, and `ALL` for the test that prepares every one on both engines.
-macro_rules! statements {
-    ($($(#[$doc:meta])* $name:ident = $operation:ident $table:ident $text:literal;)*) => {
-        $($(#[$doc])* pub(super) static $name: $crate::store::sql::Statement = $crate::store::sql::Statement::new(
-            stringify!($name), brokkr_telemetry::metrics::DbOperation::$operation, stringify!($table), $text);)*
-        #[cfg(test)]
-        pub(super) static ALL: &[&$crate::store::sql::Statement] = &[$(&$name),*];
-    };
-}
-pub(crate) use statements;
-
-/// A bound value. An absent one carries its type, because PostgreSQL checks it.
-#[derive(Debug, Clone)]
-pub(crate) enum Value {
-    Text(Option<String>),
-    Int(Option<i64>),
-    Bytes(Vec<u8>),
-}
-
-impl From<&str> for Value {
-    fn from(text: &str) -> Self {
-        Self::Text(Some(text.to_owned()))
-    }
-}
-
-impl From<String> for Value {
-    fn from(text: String) -> Self {
-        Self::Text(Some(text))
-    }
-}
-
-impl From<Option<String>> for Value {
-    fn from(text: Option<String>) -> Self {
-        Self::Text(text)
-    }
-}
-
-impl From<Option<&str>> for Value {
-    fn from(text: Option<&str>) -> Self {
-        Self::Text(text.map(str::to_owned))
-    }
-}
-
-impl From<i64> for Value {
-    fn from(number: i64) -> Self {
-        Self::Int(Some(number))
-    }
-}
-
-impl From<Option<i64>> for Value {
-    fn from(number: Option<i64>) -> Self {
-        Self::Int(number)
-    }
-}
-
-impl From<u64> for Value {
-    fn from(number: u64) -> Self {
-        // Counters and sizes: none comes near 2^63.
-        Self::Int(Some(i64::try_from(number).unwrap_or(i64::MAX)))
-    }
-}
-
-impl From<u32> for Value {
-    fn from(number: u32) -> Self {
-        Self::Int(Some(i64::from(number)))
-    }
-}
-
-impl From<Vec<u8>> for Value {
-    fn from(bytes: Vec<u8>) -> Self {
-        Self::Bytes(bytes)
-    }
-}
-
-impl From<brokkr_api::Timestamp> for Value {
-    fn from(time: brokkr_api::Timestamp) -> Self {
-        Self::Int(Some(time.as_micros()))
-    }
-}
-
-macro_rules! id_values {
-    ($($name:ty),*) => {$(
-        impl From<$name> for Value {
-            fn from(id: $name) -> Self {
-                Self::Text(Some(id.to_string()))
-            }
-        }
-        impl From<Option<$name>> for Value {
-            fn from(id: Option<$name>) -> Self {
-                Self::Text(id.map(|id| id.to_string()))
-            }
-        }
-    )*};
-}
-id_values!(
-    brokkr_api::AgentId,
-    brokkr_api::StackId,
-    brokkr_api::KeyId,
-    brokkr_api::GeneratorId,
-    brokkr_api::DeploymentObjectId,
-    brokkr_api::EventId
-);
-
-/// Binds a set as one JSON array, for `each($n)`.
-pub(crate) fn set<T: Serialize>(items: &[T]) -> Result<Value, Error> {
-    serde_json::to_string(items).map(Value::from).map_err(|source| Error::Corrupt { column: "bound set", source: source.into() })
-}
-
-/// Binds a set of ids, for `item.value->>'id'` of `each($n)`.
-pub(crate) fn id_set<I: Serialize + Copy>(ids: &[I]) -> Result<Value, Error> {
-    #[derive(Serialize)]
-    struct Item<I> {
-        id: I,
-    }
-    set(&ids.iter().map(|id| Item { id: *id }).collect::<Vec<_>>())
-}
-
-/// Makes a `Vec<Value>` of mixed values.
-macro_rules! values {
-    ($($value:expr),* $(,)?) => { vec![$($crate::store::sql::Value::from($value)),*] };
-}
-pub(crate) use values;
-
-/// A row of either engine.
-pub(crate) enum Row {
-    Postgres(PgRow),
-    Sqlite(SqliteRow),
-}
-
-impl Row {
-    pub(crate) fn opt_text(&self, column: &'static str) -> Result<Option<String>, Error> {
-        match self {
-            Self::Postgres(row) => row.try_get(column),
-            Self::Sqlite(row) => row.try_get(column),
-        }
-        .map_err(|source| Error::Corrupt { column, source: source.into() })
-    }
-
-    pub(crate) fn opt_int(&self, column: &'static str) -> Result<Option<i64>, Error> {
-        match self {
-            Self::Postgres(row) => row.try_get(column),
-            Self::Sqlite(row) => row.try_get(column),
-        }
-        .map_err(|source| Error::Corrupt { column, source: source.into() })
-    }
-
-    pub(crate) fn opt_bytes(&self, column: &'static str) -> Result<Option<Vec<u8>>, Error> {
-        match self {
-            Self::Postgres(row) => row.try_get(column),
-            Self::Sqlite(row) => row.try_get(column),
-        }
-        .map_err(|source| Error::Corrupt { column, source: source.into() })
-    }
-
-    pub(crate) fn text(&self, column: &'static str) -> Result<String, Error> {
-        self.opt_text(column)?.ok_or_else(|| Error::absent(column))
-    }
-
-    pub(crate) fn int(&self, column: &'static str) -> Result<i64, Error> {
-        self.opt_int(column)?.ok_or_else(|| Error::absent(column))
-    }
-
-    /// A number that is never negative.
-    pub(crate) fn count(&self, column: &'static str) -> Result<u64, Error> {
-        u64::try_from(self.int(column)?).map_err(|source| Error::Corrupt { column, source: source.into() })
-    }
-
-    pub(crate) fn time(&self, column: &'static str) -> Result<brokkr_api::Timestamp, Error> {
-        self.int(column).map(brokkr_api::Timestamp::from_micros)
-    }
-
-    pub(crate) fn opt_time(&self, column: &'static str) -> Result<Option<brokkr_api::Timestamp>, Error> {
-        Ok(self.opt_int(column)?.map(brokkr_api::Timestamp::from_micros))
-    }
-
-    /// A column whose text parses: an id, a name.
-    pub(crate) fn parse<T>(&self, column: &'static str) -> Result<T, Error>
-    where
-        T: std::str::FromStr,
-        T::Err: std::error::Error + Send + Sync + 'static,
-    {
-        self.text(column)?.parse().map_err(|source: T::Err| Error::Corrupt { column, source: source.into() })
-    }
-
-    pub(crate) fn opt_parse<T>(&self, column: &'static str) -> Result<Option<T>, Error>
-    where
-        T: std::str::FromStr,
-        T::Err: std::error::Error + Send + Sync + 'static,
-    {
-        let parse = |text: String| text.parse().map_err(|source: T::Err| Error::Corrupt { column, source: source.into() });
-        self.opt_text(column)?.map(parse).transpose()
-    }
-
-    pub(crate) fn json<T: serde::de::DeserializeOwned>(&self, column: &'static str) -> Result<T, Error> {
-        self.opt_json(column)?.ok_or_else(|| Error::absent(column))
-    }
-
-    pub(crate) fn opt_json<T: serde::de::DeserializeOwned>(&self, column: &'static str) -> Result<Option<T>, Error> {
-        let parse = |text: String| serde_json::from_str(&text).map_err(|source| Error::Corrupt { column, source: source.into() });
-        self.opt_text(column)?.map(parse).transpose()
-    }
-}
+pub(crate) use row::Row;
+pub(crate) use statement::{Statement, statements};
+pub(crate) use value::{Value, id_set, set, values};
 
 /// The engines.
 #[derive(Clone)]
@@ -338,32 +92,6 @@ impl Instruments {
 /// ends with its last holder.
 fn unseen<T>(run: impl Future<Output = T>) -> impl Future<Output = T> {
     run.with_subscriber(Dispatch::none())
-}
-
-fn pg_arguments(values: Vec<Value>) -> Result<PgArguments, sqlx::Error> {
-    let mut arguments = PgArguments::default();
-    for value in values {
-        match value {
-            Value::Text(text) => arguments.add(text),
-            Value::Int(number) => arguments.add(number),
-            Value::Bytes(bytes) => arguments.add(bytes),
-        }
-        .map_err(sqlx::Error::Encode)?;
-    }
-    Ok(arguments)
-}
-
-fn sqlite_arguments(values: Vec<Value>) -> Result<SqliteArguments, sqlx::Error> {
-    let mut arguments = SqliteArguments::default();
-    for value in values {
-        match value {
-            Value::Text(text) => arguments.add(text),
-            Value::Int(number) => arguments.add(number),
-            Value::Bytes(bytes) => arguments.add(bytes),
-        }
-        .map_err(sqlx::Error::Encode)?;
-    }
-    Ok(arguments)
 }
 
 async fn pg_all<'e>(
@@ -489,24 +217,3 @@ impl Tx {
 
 /// The channel on which brokers tell each other that the change feed has grown.
 pub(super) const CHANNEL: &str = "brokkr_changes";
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_markers_become_each_engines_own_words() {
-        static SAMPLE: Statement = Statement::new(
-            "SAMPLE",
-            DbOperation::Select,
-            "agents",
-            "SELECT item.value->>'id' FROM each($1) JOIN agents ON TRUE WHERE name = $2 /*lock*/",
-        );
-        let rendered = SAMPLE.rendered();
-        assert_eq!(
-            rendered.postgres,
-            "SELECT item.value->>'id' FROM json_array_elements(CAST($1 AS json)) AS item(value) JOIN agents ON TRUE WHERE name = $2 FOR NO KEY UPDATE"
-        );
-        assert_eq!(rendered.sqlite, "SELECT item.value->>'id' FROM json_each($1) AS item JOIN agents ON TRUE WHERE name = $2 ");
-    }
-}

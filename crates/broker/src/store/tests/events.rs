@@ -91,7 +91,7 @@ async fn a_reader_who_resumes_never_misses_an_event_that_committed_late() {
 
     assert_eq!(world.state.db.sequence_events().await.unwrap(), 1);
     reader.read_on(&world).await;
-    assert_eq!(reader.seen, [early.clone()]);
+    assert_eq!(reader.seen, std::slice::from_ref(&early));
     slow.commit().await.unwrap();
     assert_eq!(world.state.db.sequence_events().await.unwrap(), 1);
     reader.read_on(&world).await;
@@ -124,7 +124,8 @@ async fn many_writers_and_even_two_sequencers_give_every_event_one_position() {
         };
 
         let writers = join_all((0..20).map(writer));
-        let (written, (), (), mut reader) = futures::join!(writers, sequencer(), sequencer(), follow);
+        let (written, (), (), mut reader) =
+            futures::join!(writers, Box::pin(sequencer()), Box::pin(sequencer()), Box::pin(follow));
         world.state.db.sequence_events().await.unwrap();
         reader.read_on(&world).await;
 
