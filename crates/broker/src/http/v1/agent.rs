@@ -86,16 +86,12 @@ pub(crate) async fn desired_state(
     let mut parked = Duration::ZERO;
     if let Some(known) = known {
         let started = Instant::now();
-        eprintln!("DBG parked");
         let changed = wait_for_change(&state, &caller, known, query.wait.unwrap_or_default().duration()).await;
         parked = started.elapsed();
-        eprintln!("DBG woke");
         if !state.feed.is_valid(&caller.digest, caller.key, state.clock.now()) {
             return Err(Failure::new(ErrorCode::Unauthenticated, "the key was revoked").at("header Authorization"));
         }
-        eprintln!("DBG valid");
         state.presence.agent_seen(caller.agent, state.clock.now());
-        eprintln!("DBG seen");
         if !changed {
             let mut response = StatusCode::NOT_MODIFIED.into_response();
             response.extensions_mut().insert(Parked(parked));
@@ -135,7 +131,7 @@ async fn wait_for_change(state: &AppState, caller: &AgentCaller, known: u64, wai
     let deadline = Instant::now() + wait;
     loop {
         tokio::select! {
-            () = state.stopping.cancelled() => { eprintln!("DBG stopping seen"); return newer },
+            () = state.stopping.cancelled() => return newer,
             () = tokio::time::sleep_until(deadline) => return newer,
             changed = highest.changed() => {
                 newer = *highest.borrow_and_update() > known;
