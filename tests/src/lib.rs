@@ -11,6 +11,7 @@
 
 pub mod cluster;
 pub mod control_plane;
+pub mod fleet;
 pub mod http;
 pub mod lab;
 pub mod otlp;

@@ -134,7 +134,8 @@ pub(crate) async fn delete(
     let change = tx.next_change().await?;
     let send = send_span(&stack, stack.generation, agents);
     let trace = TraceContext::of(&send).or_else(TraceContext::current);
-    let source = RevisionSource { change_seq: change, now, fan_out: agents, trace: trace.as_ref() };
+    // From here on the tombstones wait to be picked up.
+    let source = RevisionSource { change_seq: change, now: state.clock.now(), fan_out: agents, trace: trace.as_ref() };
     let agents = tx.delete_deployments(stack.id, &source).instrument(send).await?;
     record(&mut tx, &state, "stack.deletion_requested", &stack).await?;
     if tx.finish_deletion(stack.id, now).await? {

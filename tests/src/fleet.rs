@@ -1,0 +1,264 @@
+//! A broker and its agents as real processes, for tests that read like sentences.
+#![expect(clippy::expect_used, reason = "a test that cannot be set up fails, and says where")]
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use brokkr_api::{
+    Labels, Name, TargetSelector,
+    agents::CreateAgent,
+    client::{Client, ClientBuilder, KeySource},
+    deployment_objects::AcceptedDeploymentObject,
+    rollouts::Rollout,
+    stacks::PutStack,
+};
+use http::{HeaderName, HeaderValue};
+
+use crate::{
+    control_plane::ControlPlane,
+    http::client,
+    lab::{LabError, Scratch, free_port},
+    postgres::Postgres,
+    process::{Daemon, Process},
+};
+
+/// Longest time that anything here may take.
+pub const LIMIT: Duration = Duration::from_secs(60);
+
+/// Where a broker keeps its state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    /// A file of its own.
+    Sqlite,
+    /// A database of its own on the shared server.
+    Postgres,
+}
+
+impl Engine {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Sqlite, Self::Postgres];
+}
+
+/// A running broker, its admin's client and its database.
+#[derive(Debug)]
+pub struct Broker {
+    /// The process.
+    pub process: Process,
+    /// Its address.
+    pub base: String,
+    /// `database.url`.
+    pub database: String,
+    admin_key: PathBuf,
+    scratch: Scratch,
+}
+
+/// A running agent.
+#[derive(Debug)]
+pub struct Agent {
+    /// The process.
+    pub process: Process,
+    /// Its name.
+    pub name: Name,
+    /// Address of its probes and metrics.
+    pub base: String,
+}
+
+impl Broker {
+    /// Starts a broker of its own database; `settings` are `BROKKR__SECTION__KEY` and value.
+    ///
+    /// # Errors
+    /// When it is not ready in time.
+    pub async fn start(engine: Engine, settings: &[(&str, &str)]) -> Result<Self, LabError> {
+        let scratch = Scratch::new("broker")?;
+        let database = match engine {
+            Engine::Sqlite => format!("sqlite:{}", scratch.path().join("brokkr.db").display()),
+            Engine::Postgres => Postgres::shared().create_database()?,
+        };
+        Self::on(database, scratch, settings).await
+    }
+
+    /// Starts another broker beside this one, on the same database.
+    ///
+    /// # Errors
+    /// When it is not ready in time.
+    pub async fn beside(&self) -> Result<Self, LabError> {
+        let scratch = Scratch::new("broker")?;
+        let mut other = Self::on(self.database.clone(), scratch, &[]).await?;
+        other.admin_key.clone_from(&self.admin_key);
+        Ok(other)
+    }
+
+    async fn on(database: String, scratch: Scratch, settings: &[(&str, &str)]) -> Result<Self, LabError> {
+        let port = free_port().map_err(LabError::io("find a port"))?;
+        let base = format!("http://127.0.0.1:{port}");
+        let admin_key = scratch.path().join("admin.key");
+        let mut daemon = Daemon::new("brokkr-broker")?
+            .args(["serve"])
+            .env("BROKKR__SERVER__LISTEN", format!("127.0.0.1:{port}"))
+            .env("BROKKR__DATABASE__URL", &database)
+            .env("BROKKR__BOOTSTRAP__ADMIN_KEY_FILE", &admin_key);
+        for (key, value) in settings {
+            daemon = daemon.env(key, value);
+        }
+        let mut process = daemon.start()?;
+        process.wait_until_ok(&format!("{base}/readyz"), LIMIT).await?;
+        Ok(Self { process, base, database, admin_key, scratch })
+    }
+
+    /// Starts the broker again after it ended, and waits until it is ready.
+    ///
+    /// # Errors
+    /// When it is not ready in time.
+    pub async fn again(&mut self) -> Result<(), LabError> {
+        self.process.start()?;
+        self.process.wait_until_ok(&format!("{}/readyz", self.base), LIMIT).await.map(drop)
+    }
+
+    /// The admin's key.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn key(&self) -> String {
+        std::fs::read_to_string(&self.admin_key).expect("the admin key").trim().to_owned()
+    }
+
+    /// The admin's client.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub fn admin(&self) -> Client {
+        self.builder().build().expect("a client")
+    }
+
+    /// The admin's client, with this `traceparent` on every request.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub fn traced(&self, traceparent: &str) -> Client {
+        let value = HeaderValue::from_str(traceparent).expect("a header");
+        self.builder().header(HeaderName::from_static("traceparent"), value).build().expect("a client")
+    }
+
+    fn builder(&self) -> ClientBuilder {
+        ClientBuilder::new(&self.base, KeySource::File(self.admin_key.clone())).expect("a client")
+    }
+
+    /// Makes an agent and starts it in the shared control plane, with a namespace of its own for its parents.
+    ///
+    /// # Errors
+    /// When it is not connected in time.
+    pub async fn agent(&self, agent: &str, settings: &[(&str, &str)]) -> Result<Agent, LabError> {
+        let mut agent = self.unconnected_agent(agent, ControlPlane::shared().kubeconfig(), settings).await?;
+        agent.process.wait_for_line("the connection", LIMIT, |line| line.contains("the agent is connected")).await?;
+        Ok(agent)
+    }
+
+    /// Makes an agent and starts it, without waiting for anything.
+    ///
+    /// # Errors
+    /// When it cannot be made or started.
+    pub async fn unconnected_agent(&self, agent: &str, kubeconfig: &Path, settings: &[(&str, &str)]) -> Result<Agent, LabError> {
+        let name: Name = agent.parse().map_err(fail)?;
+        let request = CreateAgent { name: name.clone(), cluster: name.clone(), labels: Labels::default() };
+        let created = self.admin().create_agent(&request).await.map_err(fail)?;
+        let key = self.scratch.write(&format!("{agent}.key"), created.secret)?;
+        let port = free_port().map_err(LabError::io("find a port"))?;
+        let mut daemon = Daemon::new("brokkr-agent")?
+            .args(["run"])
+            .env("BROKKR__SERVER__LISTEN", format!("127.0.0.1:{port}"))
+            .env("BROKKR__BROKER__URL", &self.base)
+            .env("BROKKR__BROKER__KEY_FILE", key)
+            .env("BROKKR__KUBERNETES__KUBECONFIG", kubeconfig)
+            .env("BROKKR__KUBERNETES__NAMESPACE", format!("brokkr-{agent}"));
+        for (key, value) in settings {
+            daemon = daemon.env(key, value);
+        }
+        Ok(Agent { process: daemon.start()?, name, base: format!("http://127.0.0.1:{port}") })
+    }
+
+    /// Makes a stack for these agents.
+    ///
+    /// # Panics
+    /// When the broker refuses.
+    pub async fn stack(&self, stack: &str, agents: &[&Agent]) -> Name {
+        let stack: Name = stack.parse().expect("a name");
+        let names = agents.iter().map(|agent| agent.name.clone()).collect();
+        let put = PutStack { labels: Labels::default(), targets: TargetSelector { labels: None, names } };
+        self.admin().put_stack(&stack, &put).await.expect("the stack");
+        stack
+    }
+
+    /// Sends manifests.
+    ///
+    /// # Panics
+    /// When the broker refuses.
+    pub async fn send(&self, stack: &Name, manifests: &str) -> AcceptedDeploymentObject {
+        let bytes = manifests.as_bytes().to_vec();
+        self.admin().put_deployment_objects(stack, "application/yaml", bytes).await.expect("the manifests are accepted")
+    }
+
+    /// Waits until the rollout is done or has failed.
+    ///
+    /// # Panics
+    /// When neither happens in time.
+    pub async fn settle(&self, stack: &Name) -> Rollout {
+        let deadline = tokio::time::Instant::now() + LIMIT;
+        loop {
+            let rollout = self.admin().rollout(stack, Some(Duration::from_secs(20))).await.expect("the rollout");
+            if rollout.done || rollout.failed > 0 {
+                return rollout;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "the rollout of {stack} does not end: {rollout:#?}");
+        }
+    }
+
+    /// Sends manifests and waits until they are applied.
+    ///
+    /// # Panics
+    /// When they are not.
+    pub async fn apply(&self, stack: &Name, manifests: &str) -> AcceptedDeploymentObject {
+        let accepted = self.send(stack, manifests).await;
+        let rollout = self.settle(stack).await;
+        assert!(rollout.done && rollout.failed == 0, "not applied: {rollout:#?}");
+        accepted
+    }
+
+    /// Deletes a stack and waits until every agent has acknowledged.
+    ///
+    /// # Panics
+    /// When they do not.
+    pub async fn delete(&self, stack: &Name) {
+        self.admin().delete_stack(stack).await.expect("the deletion is accepted");
+        let deadline = tokio::time::Instant::now() + LIMIT;
+        while let Ok(rollout) = self.admin().rollout(stack, Some(Duration::from_secs(10))).await {
+            if rollout.done {
+                return;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "the deletion of {stack} does not end: {rollout:#?}");
+        }
+    }
+}
+
+/// A series of `/metrics`: the value of the line that begins with `series`, 0 when there is none.
+///
+/// # Panics
+/// When the daemon does not answer.
+pub async fn metric(base: &str, series: &str) -> f64 {
+    let text =
+        client().expect("a client").get(format!("{base}/metrics")).send().await.expect("an answer").text().await.expect("text");
+    let line = text.lines().find(|line| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(' ')));
+    line.and_then(|line| line.rsplit(' ').next()).and_then(|value| value.parse().ok()).unwrap_or(0.0)
+}
+
+/// A config map in a namespace, as YAML.
+pub fn config_map(namespace: &str, name: &str, value: &str) -> String {
+    format!(
+        "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}, namespace: {namespace}}}\ndata: {{value: \"{value}\"}}\n"
+    )
+}
+
+fn fail(error: impl std::fmt::Display) -> LabError {
+    LabError::io("the fleet")(std::io::Error::other(error.to_string()))
+}
