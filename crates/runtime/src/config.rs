@@ -67,7 +67,7 @@ mod tests {
 
     use super::*;
 
-    #[derive(Debug, Deserialize, PartialEq)]
+    #[derive(Debug, Default, Deserialize, PartialEq)]
     #[serde(default, deny_unknown_fields)]
     struct Sample {
         server: Server,
@@ -83,12 +83,6 @@ mod tests {
     impl Default for Server {
         fn default() -> Self {
             Self { listen: "127.0.0.1:3000".to_owned(), workers: 2 }
-        }
-    }
-
-    impl Default for Sample {
-        fn default() -> Self {
-            Self { server: Server::default() }
         }
     }
 
