@@ -10,9 +10,15 @@ mod deletion;
 mod endurance;
 #[path = "rollouts/outages.rs"]
 mod outages;
+#[path = "rollouts/probes.rs"]
+mod probes;
 #[path = "rollouts/replicas.rs"]
 mod replicas;
 #[path = "rollouts/start_and_end.rs"]
 mod start_and_end;
+#[path = "rollouts/supervision.rs"]
+mod supervision;
 #[path = "rollouts/telemetry.rs"]
 mod telemetry;
+#[path = "rollouts/trials.rs"]
+mod trials;

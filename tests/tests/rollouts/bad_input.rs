@@ -38,7 +38,7 @@ fn cases() -> Vec<Case> {
         put("malformed JSON", stack, json, r#"{"labels": {"a": "MARK""#, ErrorCode::MalformedBody, Some("line 1, column 38")),
         put("an unknown key", stack, json, r#"{"MARK": 1}"#, ErrorCode::InvalidField, Some(MARK)),
         put("a wrong type", stack, json, r#"{"targets": {"names": [7]}}"#, ErrorCode::InvalidField, Some("targets.names[0]")),
-        put("malformed YAML", objects, yaml, "a: [MARK\nb: }", ErrorCode::MalformedBody, Some("line 2, column 4")),
+        put("malformed YAML", objects, yaml, "a: [MARK\nb: }", ErrorCode::MalformedBody, Some("line 2, column 2")),
         put("malformed JSON manifests", objects, json, "[{MARK", ErrorCode::MalformedBody, Some("line 1, column 3")),
         put("no kind", objects, yaml, "apiVersion: v1\nmetadata: {name: MARK}\n", ErrorCode::InvalidManifest, Some("[0].kind")),
         put(
