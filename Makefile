@@ -36,7 +36,8 @@ check: ## The inner loop: formatting, clippy, unit tests
 soak: setup kubernetes ## The fault and load trials with their full counts; evidence in target/soak
 	@cargo build --workspace --bins
 	@mkdir -p target/soak
-	@BROKKR_SOAK=1 cargo test --package brokkr-tests --all-features -- --nocapture
+	@BROKKR_SOAK=1 cargo test --package brokkr-tests --all-features --test rollouts -- --nocapture trials endurance
+	@echo "evidence: target/soak/trials.json"
 
 fmt: ## Format
 	@cargo fmt --all
