@@ -19,7 +19,7 @@ use http::{HeaderName, HeaderValue};
 use crate::{
     control_plane::ControlPlane,
     http::client,
-    lab::{LabError, Scratch, free_port},
+    lab::{LabError, Scratch, free_port, until},
     postgres::Postgres,
     process::{Daemon, Process},
 };
@@ -250,6 +250,18 @@ pub async fn metric(base: &str, series: &str) -> f64 {
         client().expect("a client").get(format!("{base}/metrics")).send().await.expect("an answer").text().await.expect("text");
     let line = text.lines().find(|line| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(' ')));
     line.and_then(|line| line.rsplit(' ').next()).and_then(|value| value.parse().ok()).unwrap_or(0.0)
+}
+
+/// Waits until a series of `/metrics` has a value that `wanted` accepts.
+///
+/// # Panics
+/// When it does not in time.
+pub async fn wait_for_metric(base: &str, series: &str, wanted: impl Fn(f64) -> bool) {
+    let look = || async {
+        let value = metric(base, series).await;
+        if wanted(value) { Ok(()) } else { Err(value.to_string()) }
+    };
+    until(series, LIMIT, look).await.expect("the metric");
 }
 
 /// A config map in a namespace, as YAML.

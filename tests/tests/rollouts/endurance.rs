@@ -3,6 +3,7 @@ use std::{env, time::Duration};
 use brokkr_tests::{
     cluster::Cluster,
     fleet::{Agent, Broker, Engine, LIMIT, config_map, metric},
+    lab::until,
 };
 use k8s_openapi::api::core::v1::ConfigMap;
 
@@ -19,11 +20,12 @@ async fn polls(agent: &Agent) -> f64 {
 
 /// Waits until the agent has got so many further answers to its polls.
 async fn further_polls(agent: &Agent, count: f64) {
-    let (start, deadline) = (polls(agent).await, tokio::time::Instant::now() + 3 * LIMIT);
-    while polls(agent).await < start + count {
-        assert!(tokio::time::Instant::now() < deadline, "the agent does not poll");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let start = polls(agent).await;
+    let look = || async {
+        let polls = polls(agent).await;
+        if polls >= start + count { Ok(()) } else { Err(format!("{polls} polls")) }
+    };
+    until("further polls", 3 * LIMIT, look).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

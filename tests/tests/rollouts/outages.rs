@@ -1,10 +1,10 @@
-use std::{fs, time::Duration};
+use std::fs;
 
 use brokkr_tests::{
     cluster::Cluster,
     control_plane::ControlPlane,
-    fleet::{Agent, Broker, Engine, LIMIT, config_map},
-    lab::{Scratch, free_port},
+    fleet::{Agent, Broker, Engine, LIMIT, config_map, wait_for_metric},
+    lab::{Scratch, free_port, until},
 };
 use tokio::{
     io::copy_bidirectional,
@@ -75,11 +75,7 @@ async fn an_unreachable_broker_is_told_once_with_a_reason_and_the_agent_recovers
     let line = wait_for(&mut agent, "the broker does not answer").await;
     assert!(line.contains("reason="), "{line}");
     let away = "brokkr_agent_poll_requests_total{result=\"error\"}";
-    let deadline = tokio::time::Instant::now() + LIMIT;
-    while brokkr_tests::fleet::metric(&agent.base, away).await < 4.0 {
-        assert!(tokio::time::Instant::now() < deadline, "the agent does not try again");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    wait_for_metric(&agent.base, away, |errors| errors >= 4.0).await;
     assert_eq!(said(&agent, "the broker does not answer"), 1, "said once, although it tried four times");
     let ready = agent.process.wait_until_ok(&format!("{}/readyz", agent.base), LIMIT).await.unwrap();
     assert!(ready.contains(r#""broker":{"ok":false"#), "it stays ready and tells: {ready}");
@@ -109,28 +105,24 @@ async fn an_unreachable_api_server_is_told_once_with_a_reason_and_the_agent_reco
     broker.send(&stack, &config_map(&namespace, "a", "2")).await;
     let line = wait_for(&mut agent, "the Kubernetes API does not answer").await;
     assert!(line.contains("unreachable"), "{line}");
-    let deadline = tokio::time::Instant::now() + LIMIT;
-    loop {
-        let rollout = broker.settle(&stack).await;
-        let deployment = &rollout.deployments[0];
+    let tried = || async {
+        let deployment = broker.settle(&stack).await.deployments.remove(0);
         assert_eq!(
             deployment.error.as_ref().map(|error| error.reason.as_str()),
             Some("unreachable"),
             "the broker knows the reason"
         );
-        if deployment.waiting_for.as_ref().is_some_and(|text| text.contains("attempt 3")) {
-            break;
-        }
-        assert!(tokio::time::Instant::now() < deadline, "the agent does not try again: {deployment:?}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+        let third = deployment.waiting_for.as_ref().is_some_and(|text| text.contains("attempt 3"));
+        if third { Ok(()) } else { Err(format!("{deployment:?}")) }
+    };
+    until("the third attempt", LIMIT, tried).await.unwrap();
     assert_eq!(said(&agent, "the Kubernetes API does not answer"), 1, "said once, although it tried three times");
 
     door.reopen().await;
     wait_for(&mut agent, "the Kubernetes API answers again").await;
-    let deadline = tokio::time::Instant::now() + LIMIT;
-    while !broker.settle(&stack).await.done {
-        assert!(tokio::time::Instant::now() < deadline, "not applied after the API server came back");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let applied = || async {
+        let rollout = broker.settle(&stack).await;
+        if rollout.done { Ok(()) } else { Err(format!("{rollout:?}")) }
+    };
+    until("the change in the cluster", LIMIT, applied).await.unwrap();
 }

@@ -1,10 +1,9 @@
-use std::time::Duration;
-
 use brokkr_api::Name;
 use brokkr_tests::{
     cluster::Cluster,
     control_plane::ControlPlane,
-    fleet::{Broker, Engine, LIMIT, config_map, metric},
+    fleet::{Broker, Engine, LIMIT, config_map, metric, wait_for_metric},
+    lab::until,
     otlp::{Kind, Receiver, Span, Trace},
 };
 
@@ -155,11 +154,7 @@ async fn metrics_count_what_was_done() {
         for (gauge, value) in
             [("brokkr_active_agents", 1.0), ("brokkr_stacks_total", 1.0), ("brokkr_deployment_objects_total", 1.0)]
         {
-            let deadline = tokio::time::Instant::now() + LIMIT;
-            while metric(&broker.base, gauge).await != value {
-                assert!(tokio::time::Instant::now() < deadline, "{engine:?}: {gauge} is not {value}");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
+            wait_for_metric(&broker.base, gauge, |found| found == value).await;
         }
         let openmetrics = brokkr_tests::http::client()
             .unwrap()
@@ -189,15 +184,12 @@ async fn a_dead_collector_neither_blocks_nor_fails_anything() {
     let mut agent = broker.agent(&cluster.unique("blind"), &telemetry).await.unwrap();
     let stack = broker.stack("shop", &[&agent]).await;
     broker.apply(&stack, &config_map(&namespace, "a", "1")).await;
-    let deadline = tokio::time::Instant::now() + LIMIT;
-    loop {
-        let ready = broker.process.wait_until_ok(&format!("{}/readyz", broker.base), LIMIT).await.unwrap();
-        if ready.contains(r#""telemetry":{"ok":false"#) {
-            break;
-        }
-        assert!(tokio::time::Instant::now() < deadline, "/readyz does not tell: {ready}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let url = format!("{}/readyz", broker.base);
+    let told = || async {
+        let ready = brokkr_tests::http::wait_until_ok(&url, LIMIT).await.map_err(|error| error.to_string())?;
+        if ready.contains(r#""telemetry":{"ok":false"#) { Ok(()) } else { Err(ready) }
+    };
+    until("/readyz to tell of the collector", LIMIT, told).await.unwrap();
     assert!(agent.process.terminate(LIMIT).await.unwrap().success());
     assert!(broker.process.terminate(LIMIT).await.unwrap().success());
 }
