@@ -186,7 +186,7 @@ fn log(deployment: &DesiredDeployment, report: &Report, status: &Status) {
                 attempt,
                 reason = error.reason,
                 object,
-                message = error.message,
+                detail = error.message,
                 "a deployment is not carried out yet"
             );
         }

@@ -10,10 +10,11 @@ use std::{
 };
 
 use brokkr_api::{AgentId, KeyId, StackId, Timestamp};
+use brokkr_telemetry::spans;
 use parking_lot::RwLock;
 use tokio::sync::{Notify, broadcast, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{Instrument, warn};
 
 use crate::store::{ChangeListener, Db, Error, KeyRow};
 
@@ -112,7 +113,7 @@ impl Feed {
                 hint = next_hint(&mut listener) => if hint.is_err() { listener = None },
                 () = tokio::time::sleep(REREAD) => {}
             }
-            self.tell(self.catch_up().await.err());
+            self.tell(self.catch_up().instrument(spans::job("change-feed")).await.err());
         }
     }
 

@@ -4,9 +4,9 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use brokkr_runtime::{Clock, Ended, Ids, Lifecycle, SystemClock, SystemIds, daemon, server};
-use brokkr_telemetry::{InitOptions, Service, Telemetry, http::ServerTelemetry};
+use brokkr_telemetry::{InitOptions, Service, Telemetry, http::ServerTelemetry, spans};
 use tokio::{net::TcpListener, sync::Notify};
-use tracing::{error, info};
+use tracing::{Instrument, error, info};
 
 use crate::{
     bootstrap::{Bootstrap, first_admin_key},
@@ -39,10 +39,13 @@ async fn serve(config: Config, telemetry: &Telemetry, instance: String) -> anyho
     // The port first: a second broker that was started by mistake must not touch the database.
     let listener =
         TcpListener::bind(config.server.listen).await.with_context(|| format!("server.listen: {}", config.server.listen))?;
-    let (db, installation) = store::open(&config.database, metrics.clone(), &*clock, &*ids).await?;
-    let first = first_admin_key(&db, &*clock, &*ids, config.bootstrap.admin_key_file.as_deref()).await?;
-    announce(first);
-    let feed = Feed::load(db.clone()).await.context("the change feed cannot be read")?;
+    let start = async {
+        let (db, installation) = store::open(&config.database, metrics.clone(), &*clock, &*ids).await?;
+        announce(first_admin_key(&db, &*clock, &*ids, config.bootstrap.admin_key_file.as_deref()).await?);
+        let feed = Feed::load(db.clone()).await.context("the change feed cannot be read")?;
+        anyhow::Ok((db, installation, feed))
+    };
+    let (db, installation, feed) = start.instrument(spans::job("start")).await?;
     let (lifecycle, crashes) = Lifecycle::new();
     let state = AppState {
         db: db.clone(),

@@ -142,3 +142,26 @@ async fn a_wrong_a_missing_and_a_revoked_key_open_nothing() {
         assert!(!log.contains(&temporary.secret) && !log.contains(&broker.key()), "a key is in the log");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_cluster_refuses_is_reported_by_field_and_its_value_is_told_nowhere() {
+    let cluster = brokkr_tests::cluster::Cluster::shared().await.unwrap();
+    let namespace = cluster.create_namespace("refused").await.unwrap();
+    let broker = Broker::start(Engine::Sqlite, &[("BROKKR__LOG__LEVEL", "debug")]).await.unwrap();
+    let agent = broker.agent(&cluster.unique("refuser"), &[("BROKKR__LOG__LEVEL", "debug")]).await.unwrap();
+    let stack = broker.stack("shop", &[&agent]).await;
+    for (kind, field) in
+        [("ConfigMap", "data: {a: [MARK]}"), ("Secret", "stringData: {a: {b: MARK}}"), ("Secret", "data: {a: MARK}")]
+    {
+        let field = field.replace("MARK", MARK);
+        let manifest = format!("apiVersion: v1\nkind: {kind}\nmetadata: {{name: a, namespace: {namespace}}}\n{field}\n");
+        broker.send(&stack, &manifest).await;
+        let rollout = broker.settle(&stack).await;
+        let error = rollout.deployments[0].error.as_ref().unwrap();
+        assert_eq!(error.reason, "invalid", "{error:?}");
+        assert!(!format!("{rollout:?}").contains(MARK), "{rollout:?}");
+    }
+    for output in [broker.process.output(), agent.process.output()] {
+        assert!(!output.lines().iter().any(|line| line.contains(MARK)), "a value is in a log");
+    }
+}

@@ -92,7 +92,7 @@ impl KubeFailure {
     }
 
     fn of_status(status: &Status, is_secret: bool) -> Self {
-        let class = class_of(status.code);
+        let class = if is_malformed(&status.message) { Class::Invalid } else { class_of(status.code) };
         let causes = status.details.as_ref().map(|details| details.causes.as_slice()).unwrap_or_default();
         let message = match class {
             // The words of a validation repeat the value; field and rule say enough.
@@ -102,10 +102,28 @@ impl KubeFailure {
             Class::Conflict if !causes.is_empty() => {
                 causes.iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect::<Vec<_>>().join("; ")
             }
+            Class::Invalid if is_secret => format!("a field has a wrong type or encoding ({})", status.code),
             _ if is_secret => format!("{} ({})", reason_of(status), status.code),
-            _ => status.message.clone(),
+            _ => without_values(&status.message),
         };
         Self::new(class, message)
+    }
+}
+
+/// A patch that does not fit its schema is the object's fault, although the API server answers 500.
+fn is_malformed(message: &str) -> bool {
+    ["failed to create typed patch object", "illegal base64 data", "failed to convert"]
+        .iter()
+        .any(|words| message.contains(words))
+}
+
+/// The API server's words up to where they repeat a value of the object.
+fn without_values(message: &str) -> String {
+    let markers = [", got ", "Invalid value: ", "invalid value: ", "Unsupported value: ", "cannot unmarshal "];
+    let cut = markers.iter().filter_map(|marker| message.find(marker)).min();
+    match cut {
+        Some(at) => format!("{} (the value is left out)", message[..at].trim_end_matches([' ', ':', ','])),
+        None => message.to_owned(),
     }
 }
 
@@ -157,7 +175,19 @@ mod tests {
     fn what_the_server_says_about_a_secret_is_left_out() {
         let body = json!({"kind": "Status", "status": "Failure", "code": 400, "reason": "BadRequest", "message": "cannot decode hunter2"});
         assert!(!failure(400, &body, true).message.contains("hunter2"));
-        assert!(failure(400, &body, false).message.contains("hunter2"));
+    }
+
+    #[test]
+    fn a_field_of_the_wrong_type_is_invalid_and_its_value_is_left_out() {
+        let message = "failed to create typed patch object (default/a; /v1, Kind=ConfigMap): .data.a: expected string, got &value.valueUnstructured{Value:hunter2}";
+        let body = json!({"kind": "Status", "status": "Failure", "code": 500, "message": message});
+        let failure = failure(500, &body, false);
+        assert_eq!(failure.class, Class::Invalid);
+        assert!(
+            failure.message.contains(".data.a: expected string") && !failure.message.contains("hunter2"),
+            "{}",
+            failure.message
+        );
     }
 
     #[test]
