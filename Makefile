@@ -27,7 +27,7 @@ test: setup kubernetes ## Everything, on SQLite and PostgreSQL, against a real K
 	@cargo build --workspace --bins
 	@cargo test --workspace --all-features
 
-check: ## The inner loop: formatting, clippy, unit tests
+check: setup ## The inner loop: formatting, clippy, unit tests
 	@cargo fmt --all --check
 	@cargo clippy --workspace --all-targets --all-features --quiet -- -D warnings
 	@cargo build --workspace --bins --quiet
