@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::Notify;
 use tower::ServiceExt;
-use tracing::dispatcher::DefaultGuard;
+use tracing::{dispatcher::DefaultGuard, instrument::WithSubscriber};
 
 use crate::{
     bootstrap::{Bootstrap, first_admin_key},
@@ -123,7 +123,9 @@ impl World {
         };
         let feed = Feed::load(db.clone()).await.unwrap();
         let (lifecycle, _) = Lifecycle::new();
-        lifecycle.spawn("change-feed", Arc::clone(&feed).follow(lifecycle.stopping().clone()));
+        // Of its own, whatever another world enters on this thread meanwhile: a span is begun and ended under one subscriber.
+        let follow = Arc::clone(&feed).follow(lifecycle.stopping().clone()).with_subscriber(capture.dispatch());
+        lifecycle.spawn("change-feed", follow);
         let state = AppState {
             db,
             feed,
