@@ -6,17 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use brokkr_api::{
-    Labels, Name, TargetSelector,
-    agents::CreateAgent,
-    client::{Client, ClientBuilder, KeySource},
-    stacks::PutStack,
-};
+use brokkr_api::{Name, client::Client};
 use brokkr_tests::{
-    control_plane::{ControlPlane, Options},
-    lab::{LabError, Scratch, free_port},
-    postgres::Postgres,
-    process::{Daemon, Process},
+    fleet::{Agent, Broker, Engine, config_map},
+    lab::LabError,
 };
 use clap::Args;
 use serde::Serialize;
@@ -42,24 +35,18 @@ struct Row {
     holds: Option<bool>,
 }
 
-/// A broker and an agent.
+/// A broker and an agent, and one client for all changes: its connection is made once.
 struct Loop {
     client: Client,
     engine: &'static str,
     stack: Name,
-    _processes: [Process; 2],
+    _broker: Broker,
+    _agent: Agent,
 }
 
 pub(crate) async fn run(rounds: Rounds) -> Result<(), LabError> {
     println!("starting the control plane and PostgreSQL");
-    let control_plane = ControlPlane::start(&Options::default())?;
-    let postgres = Postgres::start()?;
-    let scratch = Scratch::new("bench-loop")?;
-    let sqlite = format!("sqlite:{}", scratch.path().join("brokkr.db").display());
-    let loops = [
-        start(&control_plane, &scratch, "sqlite", &sqlite).await?,
-        start(&control_plane, &scratch, "postgresql", &postgres.create_database()?).await?,
-    ];
+    let loops = [start(Engine::Sqlite, "sqlite").await?, start(Engine::Postgres, "postgresql").await?];
     let mut times = [Vec::new(), Vec::new()];
     println!("measuring {} changes on each engine, in turn", rounds.rounds);
     let warm_up = rounds.rounds / 10;
@@ -76,46 +63,17 @@ pub(crate) async fn run(rounds: Rounds) -> Result<(), LabError> {
     write(&rows)
 }
 
-async fn start(control_plane: &ControlPlane, scratch: &Scratch, engine: &'static str, url: &str) -> Result<Loop, LabError> {
-    let port = || free_port().map_err(LabError::io("find a port"));
-    let (broker_port, agent_port) = (port()?, port()?);
-    let base = format!("http://127.0.0.1:{broker_port}");
-    let admin_key = scratch.path().join(format!("{engine}-admin.key"));
-    let mut broker = Daemon::new("brokkr-broker")?
-        .args(["serve"])
-        .env("BROKKR__SERVER__LISTEN", format!("127.0.0.1:{broker_port}"))
-        .env("BROKKR__DATABASE__URL", url)
-        .env("BROKKR__BOOTSTRAP__ADMIN_KEY_FILE", &admin_key)
-        .start()?;
-    broker.wait_until_ok(&format!("{base}/readyz"), LIMIT).await?;
-    let client = ClientBuilder::new(&base, KeySource::File(admin_key)).and_then(ClientBuilder::build).map_err(fail)?;
-    let agent: Name = name(engine)?;
-    let created = client
-        .create_agent(&CreateAgent { name: agent.clone(), cluster: agent.clone(), labels: Labels::default() })
-        .await
-        .map_err(fail)?;
-    let key = scratch.write(&format!("{engine}-agent.key"), created.secret)?;
-    let mut process = Daemon::new("brokkr-agent")?
-        .args(["run"])
-        .env("BROKKR__SERVER__LISTEN", format!("127.0.0.1:{agent_port}"))
-        .env("BROKKR__BROKER__URL", &base)
-        .env("BROKKR__BROKER__KEY_FILE", key)
-        .env("BROKKR__KUBERNETES__KUBECONFIG", control_plane.kubeconfig())
-        .start()?;
-    process.wait_for_line("the connection", LIMIT, |line| line.contains("the agent is connected")).await?;
-    let stack = name(&format!("bench-{engine}"))?;
-    let put = PutStack { labels: Labels::default(), targets: TargetSelector { labels: None, names: vec![agent] } };
-    client.put_stack(&stack, &put).await.map_err(fail)?;
-    Ok(Loop { client, engine, stack, _processes: [broker, process] })
+async fn start(engine: Engine, name: &'static str) -> Result<Loop, LabError> {
+    let broker = Broker::start(engine, &[]).await?;
+    let agent = broker.agent(name, &[]).await?;
+    let stack = broker.stack(&format!("bench-{name}"), &[&agent]).await;
+    Ok(Loop { client: broker.admin(), engine: name, stack, _broker: broker, _agent: agent })
 }
 
 /// One change. The first time is from the broker's acceptance to the agent's report, by the broker's clock; the second is what a
 /// caller sees, from sending the change to the answer that it is applied.
 async fn change(one: &Loop, round: u32) -> Result<(f64, f64), LabError> {
-    let manifest = format!(
-        "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: bench-{}, namespace: default}}\ndata: {{round: \"{round}\"}}\n",
-        one.engine
-    );
+    let manifest = config_map("default", &format!("bench-{}", one.engine), &round.to_string());
     let began = Instant::now();
     one.client.put_deployment_objects(&one.stack, "application/yaml", manifest.into_bytes()).await.map_err(fail)?;
     let rollout = one.client.rollout(&one.stack, Some(LIMIT)).await.map_err(fail)?;
@@ -168,10 +126,6 @@ fn write(rows: &[Row]) -> Result<(), LabError> {
     fs::create_dir_all(folder).map_err(LabError::io("target/bench"))?;
     let json = serde_json::to_vec_pretty(rows).map_err(fail)?;
     fs::write(folder.join("loop.json"), json).map_err(LabError::io("target/bench/loop.json"))
-}
-
-fn name(text: &str) -> Result<Name, LabError> {
-    text.parse().map_err(fail)
 }
 
 fn fail(error: impl std::fmt::Display) -> LabError {

@@ -80,7 +80,7 @@ async fn put_once(owner: &Owner, state: &AppState, name: &Name, request: PutStac
         }
     };
     let change = tx.next_change().await?;
-    retarget(&mut tx, state, &stack, change).await?;
+    retarget(&mut tx, &stack, change).await?;
     let kind = if created { "stack.created" } else { "stack.updated" };
     record(&mut tx, state, kind, &stack).await?;
     let agents = tx.count_deployments(stack.id).await?;
@@ -163,7 +163,7 @@ pub(super) fn deleting(name: &Name) -> Failure {
 }
 
 /// Begins and ends the stack's deployments as its selector says.
-async fn retarget(tx: &mut Tx, state: &AppState, stack: &StackRow, change_seq: u64) -> Result<(), Failure> {
+async fn retarget(tx: &mut Tx, stack: &StackRow, change_seq: u64) -> Result<(), Failure> {
     let agents = tx.all_agents().await?;
     let current: HashSet<_> = tx.agents_of_stack(stack.id).await?.into_iter().collect();
     let newest = tx.find_deployment_object(stack.id, stack.generation).await?;
@@ -178,7 +178,6 @@ async fn retarget(tx: &mut Tx, state: &AppState, stack: &StackRow, change_seq: u
     let changes = changes_of_stack(&target, &candidates, &current);
     let trace = TraceContext::current();
     let source = RevisionSource { change_seq, now: stack.updated_at, fan_out: changes.len() as u64, trace: trace.as_ref() };
-    debug_assert!(state.clock.now() >= stack.created_at);
     Ok(tx.change_targets(&changes, &source).await?)
 }
 
