@@ -5,6 +5,8 @@
 //! (SQLite has one writer and needs no lock); it leaves the key alone, so that rows which refer to the locked one can be
 //! written meanwhile: whoever holds the counter of changes must not wait for whoever waits for the counter.
 
+#[cfg(test)]
+pub(crate) mod fault;
 mod row;
 mod statement;
 mod value;
@@ -164,6 +166,8 @@ impl Db {
 impl Tx {
     /// All rows of a statement.
     pub(crate) async fn all(&mut self, statement: &Statement, values: Vec<Value>) -> Result<Vec<Row>, Error> {
+        #[cfg(test)]
+        fault::step();
         let run = async {
             match &mut self.engine {
                 TxEngine::Postgres(tx) => pg_all(&mut **tx, statement, values).await,
@@ -180,6 +184,8 @@ impl Tx {
 
     /// Runs a statement and counts the rows that it changed.
     pub(crate) async fn execute(&mut self, statement: &Statement, values: Vec<Value>) -> Result<u64, Error> {
+        #[cfg(test)]
+        fault::step();
         let run = async {
             Ok(match &mut self.engine {
                 TxEngine::Postgres(tx) => {
@@ -198,6 +204,8 @@ impl Tx {
     /// Tells the other brokers, when this transaction commits, that there is something to read. A hint, never relied upon.
     pub(crate) async fn notify(&mut self, change_seq: u64) -> Result<(), Error> {
         let TxEngine::Postgres(tx) = &mut self.engine else { return Ok(()) };
+        #[cfg(test)]
+        fault::step();
         let run =
             async { sqlx::query("SELECT pg_notify($1, $2)").bind(CHANNEL).bind(change_seq.to_string()).execute(&mut **tx).await };
         self.instruments.observe_transaction("NOTIFY", run).await.map(drop)
@@ -205,13 +213,18 @@ impl Tx {
 
     /// Makes everything durable, or nothing.
     pub(crate) async fn commit(self) -> Result<(), Error> {
+        #[cfg(test)]
+        fault::step();
         let run = async {
             match self.engine {
                 TxEngine::Postgres(tx) => tx.commit().await,
                 TxEngine::Sqlite(tx) => tx.commit().await,
             }
         };
-        self.instruments.observe_transaction("COMMIT", run).await
+        let committed = self.instruments.observe_transaction("COMMIT", run).await;
+        #[cfg(test)]
+        fault::step();
+        committed
     }
 }
 

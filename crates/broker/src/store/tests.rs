@@ -1,6 +1,7 @@
 //! The store on both engines, seen through the API where that is what people rely on.
 
 mod concurrency;
+mod deaths;
 mod errors;
 mod events;
 mod fleet;
