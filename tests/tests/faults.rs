@@ -9,3 +9,5 @@ mod disk;
 mod evidence;
 #[path = "faults/power.rs"]
 mod power;
+#[path = "faults/strangers.rs"]
+mod strangers;
