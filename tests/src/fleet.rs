@@ -79,6 +79,14 @@ impl Broker {
         Self::on(database, scratch, settings).await
     }
 
+    /// Starts a broker on a database that the test made itself.
+    ///
+    /// # Errors
+    /// When it is not ready in time.
+    pub async fn at(database: &str, settings: &[(&str, &str)]) -> Result<Self, LabError> {
+        Self::on(database.to_owned(), Scratch::new("broker")?, settings).await
+    }
+
     /// Starts a broker whose SQLite file and admin's key are in this folder, or will be.
     ///
     /// # Errors

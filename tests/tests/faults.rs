@@ -7,6 +7,8 @@
 mod disk;
 #[path = "faults/evidence.rs"]
 mod evidence;
+#[path = "faults/outage.rs"]
+mod outage;
 #[path = "faults/power.rs"]
 mod power;
 #[path = "faults/strangers.rs"]

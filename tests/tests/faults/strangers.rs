@@ -134,7 +134,8 @@ async fn sweep(address: &str) {
     for method in METHODS.into_iter().chain(["BREW"]) {
         for route in ROUTES.into_iter().chain(["/nowhere"]) {
             for extra in ["", "content-type: application/json\r\n"] {
-                let request = format!("{method} {route} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{extra}content-length: 0\r\n\r\n");
+                let request =
+                    format!("{method} {route} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{extra}content-length: 0\r\n\r\n");
                 status(address, request.as_bytes()).await;
             }
         }
