@@ -15,9 +15,9 @@ async fn presence_of_a_thousand_agents_is_one_statement_and_never_goes_backwards
         };
         let seen = |at| agents.iter().map(|id| (*id, at)).collect::<Vec<_>>();
 
-        world.state.db.flush_presence(&seen(late), &[]).await.unwrap();
+        world.state.db.flush_presence(&seen(late), &[], &[]).await.unwrap();
         assert_eq!(flushes(), 1);
-        world.state.db.flush_presence(&seen(early), &[]).await.unwrap();
+        world.state.db.flush_presence(&seen(early), &[], &[]).await.unwrap();
 
         assert_eq!(world.state.db.totals(late).await.unwrap().active_agents, 1_000);
         let one = world.state.db.find_agent(&super::name("agent-7")).await.unwrap().unwrap();
