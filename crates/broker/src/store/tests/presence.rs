@@ -32,7 +32,7 @@ async fn an_agent_that_is_gone_does_not_stop_the_presence_of_the_others() {
         let agents = world.many_agents(1).await;
         let gone = AgentId(world.state.ids.uuid(world.state.clock.now()));
         let now = Timestamp::from_micros(5);
-        world.state.db.flush_presence(&[(gone, now), (agents[0], now)], &[]).await.unwrap();
+        world.state.db.flush_presence(&[(gone, now), (agents[0], now)], &[], &[]).await.unwrap();
         assert_eq!(world.state.db.totals(now).await.unwrap().active_agents, 1);
     })
     .await;
