@@ -22,7 +22,7 @@ use tracing::{dispatcher::DefaultGuard, instrument::WithSubscriber};
 use crate::{
     bootstrap::{Bootstrap, first_admin_key},
     config::DatabaseConfig,
-    domain::handoff::Handoff,
+    domain::{handoff::Handoff, seal::Keyring},
     feed::Feed,
     http::{self as api, AppState},
     presence::Presence,
@@ -128,7 +128,7 @@ impl World {
         let ids: Arc<dyn Ids> = Arc::new(SeededIds::new(seed));
         let config = DatabaseConfig { url: url.clone(), ..DatabaseConfig::default() };
         let metrics = capture.telemetry().broker_metrics();
-        let (db, installation) = store::open(&config, metrics.clone(), &*clock, &*ids).await.unwrap();
+        let (db, _) = store::open(&config, metrics.clone(), &*clock, &*ids).await.unwrap();
         let admin = match (first_admin_key(&db, &*clock, &*ids, None).await.unwrap(), admin) {
             (Bootstrap::Show(new), None) => new,
             (Bootstrap::Unneeded, Some(known)) => known,
@@ -145,7 +145,7 @@ impl World {
             presence: Arc::new(Presence::default()),
             clock: Arc::clone(&clock) as _,
             ids,
-            installation: Arc::new(installation),
+            keyring: Arc::new(Keyring::parse(&Keyring::new_line("test", &SeededIds::new(9))).unwrap()),
             settings: api::Settings { handoff: Handoff::Auto, active: Duration::from_secs(75) },
             totals_changed: Arc::new(Notify::new()),
             stopping: lifecycle.stopping().clone(),

@@ -25,8 +25,13 @@ pub(super) struct Envelope {
     pub(super) ids: Arc<dyn Ids>,
 }
 
-pub(super) async fn envelope(State(envelope): State<Envelope>, request: Request, next: Next) -> Response {
+/// The id of a request, among its extensions.
+#[derive(Debug, Clone)]
+pub(super) struct RequestId(pub(super) String);
+
+pub(super) async fn envelope(State(envelope): State<Envelope>, mut request: Request, next: Next) -> Response {
     let request_id = envelope.ids.uuid(envelope.clock.now()).hyphenated().to_string();
+    request.extensions_mut().insert(RequestId(request_id.clone()));
     let mut response = match tokio::time::timeout(LIMIT, next.run(request)).await {
         Ok(response) => response,
         Err(_) => Failure::new(ErrorCode::Timeout, "the request took longer than the broker allows").into_response(),

@@ -2,8 +2,10 @@
 
 mod auth;
 mod body;
+mod conditional;
 mod envelope;
 mod error;
+mod record;
 mod router;
 mod state;
 #[cfg(test)]
