@@ -71,7 +71,7 @@ statements! {
         "DELETE FROM deployment_objects WHERE stack_id IN (SELECT item.value->>'id' FROM each($1))";
     DROP_CONTENTS = Delete contents "DELETE FROM contents WHERE stack_id IN (SELECT item.value->>'id' FROM each($1))";
     TARGETS_AND_AGENT = Select stacks
-        "SELECT s.id, s.targets, s.generation, s.digest, CASE WHEN d.action = 'apply' THEN 1 ELSE 0 END AS has
+        "SELECT s.id, s.targets, s.generation, s.digest, CAST(CASE WHEN d.action = 'apply' THEN 1 ELSE 0 END AS BIGINT) AS has
          FROM stacks s LEFT JOIN deployments d ON d.stack_id = s.id AND d.agent_id = $1
          WHERE s.deleting_since IS NULL AND s.deleted_at IS NULL";
 }

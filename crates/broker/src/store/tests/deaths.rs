@@ -21,29 +21,42 @@ use crate::{
 /// What the dying process is told, as JSON.
 const ORDER: &str = "BROKKR_TEST_DEATH";
 
-/// A write, and the events that belong to it.
+/// A write, who makes it, and the events that belong to it. What people do is in the audit log too.
 struct Write {
     name: &'static str,
+    by: By,
     events: &'static [&'static str],
 }
 
-const fn write(name: &'static str, events: &'static [&'static str]) -> Write {
-    Write { name, events }
+#[derive(PartialEq, Eq)]
+enum By {
+    Person,
+    Agent,
+}
+
+const fn write(by: By, name: &'static str, events: &'static [&'static str]) -> Write {
+    Write { name, by, events }
 }
 
 /// In this order, because each builds on those before.
-const WRITES: [Write; 11] = [
-    write("make an agent", &["agent.created"]),
-    write("make a key", &[]),
-    write("make a stack", &["stack.created"]),
-    write("send manifests", &["deployment_object.created"]),
-    write("relabel an agent", &["agent.updated"]),
-    write("report applied", &["deployment.applied"]),
-    write("retarget the stack", &["stack.updated"]),
-    write("report deleted", &["deployment.deleted"]),
-    write("say hello", &[]),
-    write("delete the stack", &["stack.deletion_requested"]),
-    write("report the last one deleted", &["deployment.deleted", "stack.deleted"]),
+const WRITES: [Write; 17] = [
+    write(By::Person, "make an agent", &["agent.created"]),
+    write(By::Person, "make a key", &["key.created"]),
+    write(By::Person, "make a generator", &["generator.created"]),
+    write(By::Person, "make a stack", &["stack.created"]),
+    write(By::Person, "send manifests", &["deployment_object.created"]),
+    write(By::Person, "relabel an agent", &["agent.updated"]),
+    write(By::Agent, "report applied", &["deployment.applied"]),
+    write(By::Person, "suspend the stack", &["stack.suspended"]),
+    write(By::Person, "send a Secret", &["deployment_object.created"]),
+    write(By::Person, "roll back", &["deployment_object.created"]),
+    write(By::Person, "resume the stack", &["stack.resumed"]),
+    write(By::Person, "retarget the stack", &["stack.updated"]),
+    write(By::Agent, "report deleted", &["deployment.deleted"]),
+    write(By::Agent, "say hello", &[]),
+    write(By::Person, "delete the stack", &["stack.deletion_requested"]),
+    write(By::Agent, "report the last one deleted", &["deployment.deleted", "stack.deleted"]),
+    write(By::Person, "abandon an agent", &["agent.abandoned"]),
 ];
 
 /// A database with two agents in it, and what opens it.
@@ -82,6 +95,7 @@ impl Ground {
                 world.post(&self.admin, "/api/v1/agents", body).await.expect(201)
             }
             "make a key" => world.post(&self.admin, "/api/v1/keys", json!({"name": "people", "role": "admin"})).await.expect(201),
+            "make a generator" => world.post(&self.admin, "/api/v1/generators", json!({"name": "team"})).await.expect(201),
             "make a stack" => world.stack("shop", json!({"site": "a"})).await.expect(201),
             "send manifests" => world.apply("shop", "one").await.expect(201),
             "relabel an agent" => {
@@ -89,6 +103,15 @@ impl Ground {
                 world.call(&self.admin, Method::PATCH, "/api/v1/agents/other", labels).await.expect(200)
             }
             "report applied" => world.report_all(&self.edge, "applied").await.expect(200),
+            "suspend the stack" => {
+                world.put(&self.admin, "/api/v1/stacks/shop/suspension", json!({"reason": "a test"})).await.expect(200)
+            }
+            "send a Secret" => {
+                let secret = json!([{"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a", "namespace": "shop"}}]);
+                world.put(&self.admin, "/api/v1/stacks/shop/deployment-objects", secret).await.expect(201)
+            }
+            "roll back" => world.post(&self.admin, "/api/v1/stacks/shop/rollback", json!({"generation": 1})).await.expect(201),
+            "resume the stack" => world.delete(&self.admin, "/api/v1/stacks/shop/suspension").await.expect(200),
             "retarget the stack" => world.stack("shop", json!({"site": "nowhere"})).await.expect(200),
             "report deleted" => world.report_all(&self.edge, "deleted").await.expect(200),
             "say hello" => {
@@ -97,6 +120,7 @@ impl Ground {
             }
             "delete the stack" => world.delete(&self.admin, "/api/v1/stacks/shop").await.expect(202),
             "report the last one deleted" => world.report_all(&self.other, "deleted").await.expect(200),
+            "abandon an agent" => world.post(&self.admin, "/api/v1/agents:abandon", json!({"agent": "second"})).await.expect(200),
             unknown => panic!("no such write: {unknown}"),
         }
     }
@@ -146,13 +170,18 @@ impl Ground {
         rows
     }
 
-    async fn events(&self) -> Vec<String> {
+    /// What is told of it: the types of all events, and the actions of the audit log.
+    async fn told(&self) -> [Vec<String>; 2] {
         let world = self.open(WRITES.len()).await;
-        let text = "SELECT type FROM events ORDER BY type";
-        match &world.state.db.engine {
-            Driver::Postgres(pool) => sqlx::query_scalar(text).fetch_all(pool).await.unwrap(),
-            Driver::Sqlite { read, .. } => sqlx::query_scalar(text).fetch_all(read).await.unwrap(),
+        let mut told = [Vec::new(), Vec::new()];
+        for (told, text) in told.iter_mut().zip(["SELECT type FROM events", "SELECT action FROM audit"]) {
+            *told = match &world.state.db.engine {
+                Driver::Postgres(pool) => sqlx::query_scalar(text).fetch_all(pool).await.unwrap(),
+                Driver::Sqlite { read, .. } => sqlx::query_scalar(text).fetch_all(read).await.unwrap(),
+            };
+            told.sort();
         }
+        told
     }
 }
 
@@ -172,7 +201,7 @@ async fn kill_at_every_step(engine: Engine) {
     let ((url, _folder), (twins_url, _twins_folder)) = (engine.database(), engine.database());
     let (ground, twin) = (Ground::prepare(&url).await, Ground::prepare(&twins_url).await);
     for (index, write) in WRITES.iter().enumerate() {
-        let (before, mut told) = (ground.rows().await, ground.events().await);
+        let (before, [mut events, mut audit]) = (ground.rows().await, ground.told().await);
         assert_eq!(before, twin.rows().await, "before {:?}", write.name);
         assert!(!twin.dies(index, 0), "nobody told it to");
         let whole = twin.rows().await;
@@ -189,9 +218,13 @@ async fn kill_at_every_step(engine: Engine) {
         };
         assert!(step > 2, "{:?} happened at step {step}: nothing was between two statements", write.name);
         assert_eq!(after, whole, "{:?}, killed at step {step}, happened by halves", write.name);
-        told.extend(write.events.iter().map(|&kind| kind.to_owned()));
-        told.sort();
-        assert_eq!(ground.events().await, told, "{:?} happened without its events", write.name);
+        let told = write.events.iter().map(|&kind| kind.to_owned());
+        audit.extend(told.clone().filter(|_| write.by == By::Person));
+        events.extend(told);
+        for list in [&mut events, &mut audit] {
+            list.sort();
+        }
+        assert_eq!(ground.told().await, [events, audit], "{:?} happened without its events or its audit entry", write.name);
     }
 }
 
