@@ -11,7 +11,10 @@ mod row;
 mod statement;
 mod value;
 
-use std::time::Instant;
+use std::{
+    io,
+    time::{Duration, Instant},
+};
 
 use brokkr_telemetry::{
     BrokerMetrics,
@@ -61,7 +64,7 @@ impl Instruments {
             server_address: self.target.server_address.as_deref(),
         });
         let started = Instant::now();
-        let result = unseen(run).await;
+        let result = in_time(run).await;
         span.in_scope(|| self.metrics.database_query(statement.operation, started.elapsed()));
         result.map_err(|source| {
             let error = Error::of_statement(statement.name, source);
@@ -82,12 +85,22 @@ impl Instruments {
             namespace: &self.target.namespace,
             server_address: self.target.server_address.as_deref(),
         });
-        unseen(run).await.map_err(|source| {
+        in_time(run).await.map_err(|source| {
             let error = Error::of_statement(verb, source);
             spans::record_error(&span, error.kind());
             error
         })
     }
+}
+
+/// Longest time that the driver is waited for, above what the server allows itself: one that is frozen, or cut off without a word,
+/// never answers.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// Runs the driver, and gives up when the database does not answer.
+async fn in_time<T>(run: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+    let late = || sqlx::Error::Io(io::ErrorKind::TimedOut.into());
+    tokio::time::timeout(LIMIT, unseen(run)).await.unwrap_or_else(|_| Err(late()))
 }
 
 /// Runs the driver where it sees no span. SQLite's thread would hold on to the one that it saw until after the answer, and a span

@@ -5,6 +5,7 @@ mod deaths;
 mod errors;
 mod events;
 mod fleet;
+mod hangs;
 mod lifecycle;
 mod presence;
 mod schema;
