@@ -106,8 +106,15 @@ impl Broker {
     /// # Errors
     /// When it is not ready in time.
     pub async fn beside(&self) -> Result<Self, LabError> {
-        let scratch = Scratch::new("broker")?;
-        let mut other = Self::on(self.database.clone(), scratch, &[]).await?;
+        self.beside_with(&[]).await
+    }
+
+    /// The same with settings of its own.
+    ///
+    /// # Errors
+    /// When it is not ready in time.
+    pub async fn beside_with(&self, settings: &[(&str, &str)]) -> Result<Self, LabError> {
+        let mut other = Self::at(&self.database, settings).await?;
         other.admin_key.clone_from(&self.admin_key);
         Ok(other)
     }

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "the helpers of a test fail it where it went wrong")]
 #![expect(clippy::disallowed_methods, reason = "a test has no lifecycle: its tasks end with its runtime")]
 
+#[path = "faults/brokers.rs"]
+mod brokers;
 #[path = "faults/disk.rs"]
 mod disk;
 #[path = "faults/evidence.rs"]

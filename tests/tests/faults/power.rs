@@ -123,6 +123,7 @@ impl Writer {
             objects: Vec::new(),
             error: None,
             scope: None,
+            health: None,
         };
         let answer = self.as_agent.report(&Reports { epoch: state.epoch, reports: vec![report] }).await?;
         assert_eq!(answer.results, [ReportResult::Accepted], "nobody else changes this stack");
@@ -139,7 +140,7 @@ async fn create_agent(admin: &Client, name: &str) -> Result<CreatedAgent, Client
 
 async fn put_stack(admin: &Client, name: &str, agent: &Name) -> Result<Stack, ClientError> {
     let targets = TargetSelector { labels: None, names: vec![agent.clone()] };
-    admin.put_stack(&name.parse().unwrap(), &PutStack { labels: Labels::default(), targets }).await
+    admin.put_stack(&name.parse().unwrap(), &PutStack { labels: Labels::default(), targets, preview_token: None }).await
 }
 
 /// What a recovered broker has lost.
