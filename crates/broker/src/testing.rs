@@ -155,6 +155,14 @@ impl World {
         Self { state, router, capture, clock, admin, url, lifecycle, _capturing: capturing, _folder: folder }
     }
 
+    /// What a broker is that has no key to seal Secrets with.
+    pub(crate) fn forget_keys(&mut self) {
+        self.state.keyring = Arc::new(Keyring::default());
+        let telemetry = ServerTelemetry::new(self.capture.telemetry(), Some(self.capture.telemetry().broker_metrics()));
+        let telemetry_handles = (self.capture.telemetry().status_handle(), self.capture.telemetry().metrics_endpoint());
+        self.router = api::router(&self.state, telemetry, telemetry_handles.0, telemetry_handles.1);
+    }
+
     /// What a broker does when it is asked to end.
     pub(crate) fn drain(&self) {
         self.lifecycle.stop();
