@@ -99,7 +99,9 @@ impl Writer {
                 self.acknowledged.add(Written::Stack(stack));
             }
             _ => {
-                let manifests = config_map("shop", "a", &name).into_bytes();
+                // Every other one is sealed, and the key that opens it must be there too.
+                let kind = if round % 2 == 0 { "Secret" } else { "ConfigMap" };
+                let manifests = config_map("shop", "a", &name).replace("ConfigMap", kind).into_bytes();
                 let sent = self.admin.put_deployment_objects(&self.stack.name, "application/yaml", manifests).await?;
                 let (stack, object) = (self.stack.clone(), sent.deployment_object);
                 self.acknowledged.add(Written::Generation { stack, object, value: name });
