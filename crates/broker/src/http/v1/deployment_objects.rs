@@ -71,6 +71,9 @@ pub(crate) async fn rollback(
     Json(request): Json<Rollback>,
 ) -> Result<Versioned<AcceptedDeploymentObject>, Failure> {
     let (condition, idempotency_key) = (conditional::if_match(&headers)?, idempotency_key(&headers)?);
+    if request.generation == Some(0) {
+        return Err(Failure::new(ErrorCode::InvalidField, "generations are counted from 1").at("generation"));
+    }
     let old = match state.db.find_kept(caller.scope, &name, request.generation).await? {
         Some(old) => old,
         None => return Err(no_generation(&caller, &state, &name, request.generation).await?),
