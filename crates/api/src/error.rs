@@ -81,6 +81,8 @@ error_codes! {
     ClusterMismatch = "cluster_mismatch", 409, "The key belongs to another cluster";
     /// The agent speaks a protocol version that this broker does not serve.
     ProtocolUnsupported = "protocol_unsupported", 400, "The protocol version is not supported";
+    /// The key, or the address of a caller without one, has sent more requests than it may; `Retry-After` says when to go on.
+    RateLimited = "rate_limited", 429, "Too many requests";
     /// The request took longer than the broker allows.
     Timeout = "timeout", 503, "The request took too long";
     /// The database does not answer; the same request may work later.

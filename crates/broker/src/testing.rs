@@ -133,7 +133,9 @@ impl World {
             clock: Arc::clone(&clock) as _,
             ids,
             installation: Arc::new(installation),
-            settings: api::Settings { handoff: Handoff::Auto, active: Duration::from_secs(75) },
+            settings: api::Settings { handoff: Handoff::Auto, active: Duration::from_secs(75), allowed_origins: origins },
+            // The clock stands still here: quotas would never fill again.
+            limits: Arc::new(api::Limits::new(limits)),
             totals_changed: Arc::new(Notify::new()),
             stopping: lifecycle.stopping().clone(),
         };

@@ -1,11 +1,16 @@
 //! Who is calling. Principals are extractors, so that a handler's signature says who may call it.
 
+use std::sync::Arc;
+
 use axum::extract::FromRequestParts;
 use brokkr_api::{AgentId, ErrorCode, KeyId, PROTOCOL_HEADER, PROTOCOL_VERSION, keys::Role};
 use http::{header, request::Parts};
 
 use super::{AppState, error::Failure};
-use crate::{domain::key, store::Scope};
+use crate::{
+    domain::key,
+    store::{KeyRow, Scope},
+};
 
 /// Oldest protocol version that is still served.
 const OLDEST_PROTOCOL: u32 = if PROTOCOL_VERSION > 2 { PROTOCOL_VERSION - 2 } else { 1 };
@@ -41,9 +46,9 @@ fn secret(parts: &Parts) -> Option<&str> {
     Some(secret.trim()).filter(|secret| scheme.eq_ignore_ascii_case("bearer") && key::is_well_formed(secret))
 }
 
-/// Whether a request comes with a key that memory knows. Asked before the handler authenticates it, and never waits.
-pub(super) fn is_known(state: &AppState, parts: &Parts) -> bool {
-    secret(parts).is_some_and(|secret| state.feed.key(&key::digest(secret), state.clock.now()).is_some())
+/// The key that a request comes with, if memory knows it to be valid. Asked before the handler authenticates it, and never waits.
+pub(super) fn known_key(state: &AppState, parts: &Parts) -> Option<Arc<KeyRow>> {
+    secret(parts).and_then(|secret| state.feed.key(&key::digest(secret), state.clock.now()))
 }
 
 async fn authenticate(parts: &Parts, state: &AppState) -> Result<Caller, Failure> {

@@ -2,13 +2,18 @@
 
 mod auth;
 mod body;
+mod cors;
+mod document;
 mod envelope;
 mod error;
+mod limits;
 mod router;
 mod state;
 #[cfg(test)]
 mod tests;
 mod v1;
 
+pub(crate) use cors::Origin;
+pub(crate) use limits::Limits;
 pub(crate) use router::{openapi, router};
 pub(crate) use state::{AppState, Settings};
