@@ -66,6 +66,7 @@ impl Workshop {
             Action::Delete | Action::Withdraw => self.remove(deployment, &set, origin).await,
         };
         let empty = Report {
+            health: None,
             stack_id: deployment.stack_id,
             revision: due.revision,
             phase: Phase::Failed,

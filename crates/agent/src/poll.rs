@@ -141,6 +141,7 @@ impl Poller {
             cluster_uid,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             kubernetes_version: text(&version, "/gitVersion").unwrap_or_else(|| "unknown".to_owned()),
+            capabilities: Vec::new(),
         };
         let welcome = self.workshop.client.hello(&hello).await?;
         self.status.welcomed(&welcome);

@@ -124,6 +124,7 @@ mod tests {
             action: Action::Apply,
             generation: 1,
             digest: None,
+            suspended: None,
             trace: None,
             scope: None,
             content: None,
@@ -132,6 +133,7 @@ mod tests {
             protocol: 1,
             installation: "i".to_owned(),
             epoch: epoch.to_owned(),
+            rotate_key: false,
             deployments: revisions.iter().enumerate().map(deployment).collect(),
         }
     }

@@ -21,11 +21,27 @@ pub struct DeploymentObject {
     pub objects: u64,
     /// Size of the canonical content in bytes.
     pub bytes: u64,
+    /// Whether its content holds Secrets, and is encrypted in the database.
+    #[serde(default)]
+    pub encrypted: bool,
+    /// The generation whose content it brings back, if it is a rollback.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollback_to: Option<u64>,
     /// When it was accepted.
     pub created_at: Timestamp,
     /// Id of the trace of the request that brought it, if that was traced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<String>,
+}
+
+/// Brings old content back as a new generation: `POST /api/v1/stacks/{stack}/rollback`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rollback {
+    /// The generation whose content to bring back; it must be in the history. The one before the newest when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1)]
+    pub generation: Option<u64>,
 }
 
 /// The answer to `PUT /api/v1/stacks/{stack}/deployment-objects`.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::{Name, StackId, WorkTrace, wait::Wait};
+use crate::{Name, StackId, WorkTrace, suspension::Suspension, wait::Wait};
 
 /// Largest content that comes inside the index, in bytes; larger is fetched by digest.
 pub const MAX_INLINE_BYTES: u64 = 64 * 1024;
@@ -28,6 +28,9 @@ pub struct DesiredState {
     pub installation: String,
     /// New after a restore from backup; reports must name it.
     pub epoch: String,
+    /// Whether the agent should ask for a new key: `POST /api/v1/agent/key`.
+    #[serde(default)]
+    pub rotate_key: bool,
     /// One entry per stack that concerns the agent, sorted by stack id.
     pub deployments: Vec<DesiredDeployment>,
 }
@@ -48,6 +51,11 @@ pub struct DesiredDeployment {
     /// Digest of the content, `sha256:<64 hex>`; absent for a tombstone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
+    /// Present while somebody holds it back: then nothing of it is applied, deleted or repaired.
+    ///
+    /// An agent of protocol version 1 does not know suspension and is not told of suspended deployments at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspended: Option<Suspension>,
     /// The trace that the work belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<WorkTrace>,

@@ -77,12 +77,26 @@ error_codes! {
     StackDeleting = "stack_deleting", 409, "The stack is being deleted";
     /// The broker was restored from a backup since the agent read its desired state; it must read again.
     EpochChanged = "epoch_changed", 409, "The broker's epoch is another";
+    /// What the request was conditional on (`If-Match`) is no longer so; read again and decide again.
+    PreconditionFailed = "precondition_failed", 412, "The resource has changed";
+    /// The change would take the stack from many agents: look at `targets:preview` and send its token.
+    PreviewRequired = "preview_required", 409, "The change needs the token of a preview";
+    /// The idempotency key was used for other content.
+    IdempotencyMismatch = "idempotency_mismatch", 422, "The idempotency key belongs to another request";
+    /// The generator's quota does not allow it.
+    QuotaExceeded = "quota_exceeded", 403, "The quota does not allow this";
+    /// The key, or an address without one, sends more requests than it may; the header Retry-After says when to go on.
+    RateLimited = "rate_limited", 429, "There are too many requests";
+    /// The content holds Secrets, and the broker has no key to encrypt them with.
+    EncryptionKeyMissing = "encryption_key_missing", 422, "There is no key to encrypt Secrets with";
+    /// The agent is deactivated; its keys open nothing until somebody activates it.
+    AgentDeactivated = "agent_deactivated", 403, "The agent is deactivated";
+    /// The agent knows a newer state than the database: the database was restored from a backup.
+    DatabaseRestored = "database_restored", 503, "The database is older than what agents know";
     /// The agent's key is bound to another cluster.
     ClusterMismatch = "cluster_mismatch", 409, "The key belongs to another cluster";
     /// The agent speaks a protocol version that this broker does not serve.
     ProtocolUnsupported = "protocol_unsupported", 400, "The protocol version is not supported";
-    /// The key, or the address of a caller without one, has sent more requests than it may; `Retry-After` says when to go on.
-    RateLimited = "rate_limited", 429, "Too many requests";
     /// The request took longer than the broker allows.
     Timeout = "timeout", 503, "The request took too long";
     /// The database does not answer; the same request may work later.

@@ -55,4 +55,8 @@ ids! {
     DeploymentObjectId;
     /// An event.
     EventId;
+    /// A registration token (never the token itself).
+    RegistrationTokenId;
+    /// An entry of the audit log.
+    AuditId;
 }

@@ -3,9 +3,12 @@
 //! Nothing here does I/O; the feature `client` adds the typed HTTP client that the agent and the command line share.
 
 pub mod agents;
+pub mod audit;
 pub mod deployment_objects;
 pub mod desired_state;
+pub mod enrolment;
 pub mod error;
+pub mod events;
 pub mod generators;
 pub mod ids;
 pub mod keys;
@@ -18,6 +21,7 @@ pub mod rollouts;
 pub mod routes;
 pub mod selector;
 pub mod stacks;
+pub mod suspension;
 pub mod time;
 pub mod trace;
 pub mod wait;
@@ -26,7 +30,7 @@ pub mod wait;
 pub mod client;
 
 pub use error::{ErrorCode, Problem};
-pub use ids::{AgentId, DeploymentObjectId, EventId, GeneratorId, KeyId, StackId};
+pub use ids::{AgentId, AuditId, DeploymentObjectId, EventId, GeneratorId, KeyId, RegistrationTokenId, StackId};
 pub use labels::Labels;
 pub use name::Name;
 pub use page::Page;
@@ -36,11 +40,18 @@ pub use trace::{Relation, WorkTrace};
 
 /// Version of the protocol between broker and agent, sent by both sides in [`PROTOCOL_HEADER`].
 ///
-/// A broker serves agents of this version and of the two before it.
-pub const PROTOCOL_VERSION: u32 = 1;
+/// A broker serves agents of this version and of the two before it. Version 2 knows suspension: an agent of version 1 is not told
+/// of what is suspended.
+pub const PROTOCOL_VERSION: u32 = 2;
 
 /// Request header in which an agent names its [`PROTOCOL_VERSION`].
 pub const PROTOCOL_HEADER: &str = "brokkr-protocol";
+
+/// Request header in which an agent names the UID of the namespace `kube-system` of its cluster, which its key is bound to.
+pub const CLUSTER_HEADER: &str = "brokkr-cluster";
+
+/// Request header that makes sending manifests and rolling back idempotent: 1 to 255 printable ASCII characters.
+pub const IDEMPOTENCY_HEADER: &str = "idempotency-key";
 
 /// Answer header with the id of the request, also in every problem.
 pub const REQUEST_ID_HEADER: &str = "x-request-id";

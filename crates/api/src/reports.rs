@@ -40,9 +40,43 @@ pub struct Report {
     /// Why it failed, or what it waits for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Failure>,
+    /// How the objects are, where the agent knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
     /// Where members of the `ApplySet` may be after this attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<Scope>,
+}
+
+/// How the objects of a deployment are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Health {
+    /// The worst of its objects.
+    pub status: HealthStatus,
+    /// A word for the class of trouble, at most [`MAX_REASON`] characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// For people, at most [`MAX_MESSAGE`] characters; never contains values of the object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// The object that is in the worst state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub object: Option<ObjectRef>,
+}
+
+/// How an object or a deployment is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HealthStatus {
+    /// It does what it should.
+    Healthy,
+    /// It is on its way there.
+    Progressing,
+    /// It does not get there by itself.
+    Degraded,
+    /// Nothing is known.
+    Unknown,
 }
 
 /// What happened to one object.

@@ -1,12 +1,15 @@
 //! Rollouts: one generation of a stack on its way to all its agents.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     Name, StackId, Timestamp,
     desired_state::Action,
-    reports::{Failure, ObjectReport},
+    reports::{Failure, Health, ObjectReport},
+    suspension::Suspension,
     wait::Wait,
 };
 
@@ -105,19 +108,61 @@ pub struct Rollout {
     pub finished: u64,
     /// How many have failed (the agents keep trying).
     pub failed: u64,
+    /// How many are held back by a suspension.
+    #[serde(default)]
+    pub suspended: u64,
+    /// How many are in each phase.
+    #[serde(default)]
+    pub phases: BTreeMap<Phase, u64>,
+    /// The agent that took longest among those that are finished, or else has waited longest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slowest: Option<Slowest>,
     /// When the newest generation was accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accepted_at: Option<Timestamp>,
     /// Id of the trace that the rollout started in, if that was traced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<String>,
-    /// The deployments: failed first, then unfinished, then the slowest; at most 100.
+    /// The deployments: failed first, then unfinished, then the slowest; at most 100, and at most 20 objects of each: those that
+    /// failed or were held first.
     pub deployments: Vec<Deployment>,
+}
+
+/// Who holds a rollout up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Slowest {
+    /// The agent.
+    pub agent: Name,
+    /// Milliseconds from the acceptance of its revision until it was finished, or until now.
+    pub milliseconds: u64,
+    /// Whether it is finished.
+    pub finished: bool,
+}
+
+/// Query of `GET /api/v1/stacks/{stack}/deployments`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+pub struct DeploymentsQuery {
+    /// Most items in the answer, 1 to 500; 100 when absent.
+    #[param(minimum = 1, maximum = 500)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+    /// Only deployments in this phase.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phase: Option<Phase>,
 }
 
 /// What one agent has to do with one stack, and how far it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Deployment {
+    /// The stack.
+    pub stack_id: StackId,
+    /// The stack's name.
+    pub stack: Name,
     /// The agent.
     pub agent: Name,
     /// Its cluster.
@@ -137,15 +182,39 @@ pub struct Deployment {
     /// What it waits for, for people; absent when it is finished.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting_for: Option<String>,
+    /// Why it is held back: the fleet, the agent or the stack is suspended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspended: Option<Suspension>,
+    /// How its objects are, as the agent reported last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
+    /// Attempts at this revision that were reported.
+    #[serde(default)]
+    pub attempts: u64,
     /// Why the last attempt failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Failure>,
-    /// What happened to each object in the last attempt.
+    /// What happened to each object in the last attempt; absent in lists.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub objects: Vec<ObjectReport>,
     /// When the revision was written.
     pub desired_at: Timestamp,
+    /// When the revision was first handed to the agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub picked_up_at: Option<Timestamp>,
+    /// When the agent reported last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reported_at: Option<Timestamp>,
     /// When the revision was acknowledged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Timestamp>,
+    /// When it became healthy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub healthy_at: Option<Timestamp>,
+    /// Id of the trace of the change that wrote the revision, if that was traced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<String>,
+    /// Id of the trace of the last report: the agent's own where it is not the change's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report_trace_id: Option<String>,
 }

@@ -7,20 +7,57 @@ pub const READYZ: &str = "/readyz";
 /// Metrics in the text format of Prometheus or in `OpenMetrics`.
 pub const METRICS: &str = "/metrics";
 
+/// The `OpenAPI` document, for anybody.
+pub const OPENAPI: &str = "/api/v1/openapi.json";
+/// The same as a page for people.
+pub const DOCS: &str = "/docs";
+
 /// Create and list keys.
 pub const KEYS: &str = "/api/v1/keys";
 /// Revoke a key.
 pub const KEY: &str = "/api/v1/keys/{key}";
 /// Create and list generators.
 pub const GENERATORS: &str = "/api/v1/generators";
+/// Read and change a generator.
+pub const GENERATOR: &str = "/api/v1/generators/{generator}";
+/// Create and list registration tokens.
+pub const REGISTRATION_TOKENS: &str = "/api/v1/registration-tokens";
+/// Revoke a registration token.
+pub const REGISTRATION_TOKEN: &str = "/api/v1/registration-tokens/{token}";
+/// An agent gets its identity for a registration token.
+pub const ENROLMENTS: &str = "/api/v1/enrolments";
+/// The fleet as a whole.
+pub const FLEET: &str = "/api/v1/fleet";
+/// Suspend and resume the fleet.
+pub const FLEET_SUSPENSION: &str = "/api/v1/fleet/suspension";
 /// Create and list agents.
 pub const AGENTS: &str = "/api/v1/agents";
 /// Read and change an agent.
 pub const AGENT: &str = "/api/v1/agents/{agent}";
+/// Suspend and resume an agent.
+pub const AGENT_SUSPENSION: &str = "/api/v1/agents/{agent}/suspension";
+/// Deactivate and activate an agent.
+pub const AGENT_DEACTIVATION: &str = "/api/v1/agents/{agent}/deactivation";
+/// Ask an agent to take a new key.
+pub const AGENT_KEY_ROTATION: &str = "/api/v1/agents/{agent}/key-rotation";
+/// What an agent has to do, and how far it is.
+pub const AGENT_DEPLOYMENTS: &str = "/api/v1/agents/{agent}/deployments";
+/// Say that an agent is gone for ever.
+pub const ABANDON_AGENT: &str = "/api/v1/agents:abandon";
 /// List stacks.
 pub const STACKS: &str = "/api/v1/stacks";
 /// Create, read, change and delete a stack.
 pub const STACK: &str = "/api/v1/stacks/{stack}";
+/// Who would gain and lose a stack.
+pub const TARGETS_PREVIEW: &str = "/api/v1/stacks/{stack}/targets:preview";
+/// Suspend and resume a stack.
+pub const STACK_SUSPENSION: &str = "/api/v1/stacks/{stack}/suspension";
+/// Bring old content back.
+pub const ROLLBACK: &str = "/api/v1/stacks/{stack}/rollback";
+/// Where a stack stands on each of its agents.
+pub const DEPLOYMENTS: &str = "/api/v1/stacks/{stack}/deployments";
+/// Where a stack stands on one agent, object by object.
+pub const DEPLOYMENT: &str = "/api/v1/stacks/{stack}/deployments/{agent}";
 /// Send manifests, list generations.
 pub const DEPLOYMENT_OBJECTS: &str = "/api/v1/stacks/{stack}/deployment-objects";
 /// Read one generation's content.
@@ -28,8 +65,15 @@ pub const DEPLOYMENT_OBJECT: &str = "/api/v1/stacks/{stack}/deployment-objects/{
 /// How far a stack's newest generation has come.
 pub const ROLLOUT: &str = "/api/v1/stacks/{stack}/rollout";
 
+/// What happened, by position.
+pub const EVENTS: &str = "/api/v1/events";
+/// Who did what.
+pub const AUDIT: &str = "/api/v1/audit";
+
 /// An agent says what it is and which cluster it works in.
 pub const AGENT_CLUSTER: &str = "/api/v1/agent/cluster";
+/// An agent takes a new key.
+pub const AGENT_KEY: &str = "/api/v1/agent/key";
 /// The long poll of an agent.
 pub const DESIRED_STATE: &str = "/api/v1/agent/desired-state";
 /// Content by digest.

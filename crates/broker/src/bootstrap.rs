@@ -54,7 +54,18 @@ pub(crate) async fn first_admin_key(
     let (secret, digest) = key::generate(Role::Admin, ids);
     let name = brokkr_api::Name::try_from("first-admin".to_owned())
         .map_err(|source| Error::Corrupt { column: "name", source: source.into() })?;
-    let new = NewKey { id: KeyId(ids.uuid(now)), name, role: Role::Admin, generator: None, agent: None, digest, created_at: now };
+    let new = NewKey {
+        id: KeyId(ids.uuid(now)),
+        name,
+        role: Role::Admin,
+        generator: None,
+        agent: None,
+        digest,
+        created_at: now,
+        expires_at: None,
+        scopes: Vec::new(),
+        pending: false,
+    };
     tx.insert_key(&new, change).await?;
     // Written before the commit, so that there is never a key that nobody has.
     if let Some(path) = file {

@@ -16,6 +16,8 @@ pub(crate) struct Config {
     pub(crate) server: ServerConfig,
     /// Where the broker keeps its state.
     pub(crate) database: DatabaseConfig,
+    /// Encryption of content that holds Secrets.
+    pub(crate) encryption: EncryptionConfig,
     /// What happens at the first start.
     pub(crate) bootstrap: BootstrapConfig,
     /// The fleet.
@@ -83,6 +85,23 @@ impl std::fmt::Debug for DatabaseConfig {
     }
 }
 
+/// Encryption of content that holds Secrets: AES-256-GCM.
+#[derive(Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct EncryptionConfig {
+    /// File with one key on a line, `ID:BASE64-OF-32-BYTES`; the first encrypts, each decrypts what it encrypted. With SQLite and
+    /// neither file nor keys the broker makes a key in a file beside its database (mode 0600). Keep it apart from backups, and keep it.
+    pub(crate) keys_file: Option<PathBuf>,
+    /// The same as text, for `BROKKR__ENCRYPTION__KEYS`; keys are parted by line ends.
+    pub(crate) keys: Option<String>,
+}
+
+impl std::fmt::Debug for EncryptionConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EncryptionConfig").field("keys_file", &self.keys_file).finish_non_exhaustive()
+    }
+}
+
 /// What happens at the first start.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -141,5 +160,13 @@ impl Default for LimitsConfig {
             anonymous_requests_per_second: 50,
             anonymous_burst: 200,
         }
+    }
+}
+
+#[cfg(test)]
+impl LimitsConfig {
+    /// Everybody as much as they like.
+    pub(crate) fn off() -> Self {
+        Self { requests_per_second: 0, agent_requests_per_second: 0, anonymous_requests_per_second: 0, ..Self::default() }
     }
 }

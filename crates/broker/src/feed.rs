@@ -4,19 +4,19 @@ use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
-use brokkr_api::{AgentId, KeyId, StackId, Timestamp};
+use brokkr_api::{AgentId, StackId, Timestamp};
 use brokkr_telemetry::spans;
 use parking_lot::RwLock;
 use tokio::sync::{Notify, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, warn};
 
-use crate::store::{ChangeListener, Db, Error, KeyRow};
+use crate::store::{ChangeListener, Db, Error, Installation, KeyRow};
 
 /// How often the feed is read again when nobody hints that it has grown.
 const REREAD: Duration = Duration::from_secs(1);
@@ -27,6 +27,8 @@ pub(crate) struct Feed {
     agents: RwLock<HashMap<AgentId, watch::Sender<u64>>>,
     keys: RwLock<HashMap<String, Arc<KeyRow>>>,
     last: AtomicU64,
+    installation: RwLock<Arc<Installation>>,
+    restored: AtomicBool,
     nudge: Notify,
     reports: broadcast::Sender<StackId>,
     trouble: RwLock<Option<&'static str>>,
@@ -35,8 +37,11 @@ pub(crate) struct Feed {
 impl Feed {
     /// Reads everything once.
     pub(crate) async fn load(db: Db) -> Result<Arc<Self>, Error> {
+        let (_, installation) = db.standing().await?;
         let feed = Self {
             db,
+            installation: RwLock::new(Arc::new(installation)),
+            restored: AtomicBool::new(false),
             agents: RwLock::default(),
             keys: RwLock::default(),
             last: AtomicU64::new(0),
@@ -74,9 +79,26 @@ impl Feed {
         Ok(self.key(digest, now))
     }
 
-    /// Whether a key that a parked request came with still opens something.
-    pub(crate) fn is_valid(&self, digest: &str, id: KeyId, now: Timestamp) -> bool {
-        self.key(digest, now).is_some_and(|key| key.id == id)
+    /// The highest change that was read.
+    pub(crate) fn last(&self) -> u64 {
+        self.last.load(Ordering::Acquire)
+    }
+
+    /// Which installation and epoch the database belongs to; the epoch may change while the broker runs.
+    pub(crate) fn installation(&self) -> Arc<Installation> {
+        Arc::clone(&self.installation.read())
+    }
+
+    /// An agent knows more than the database does.
+    pub(crate) fn found_restored(&self) {
+        if !self.restored.swap(true, Ordering::Relaxed) {
+            tracing::error!("the database is older than what agents know: run brokkr-broker restore-epoch");
+        }
+    }
+
+    /// Whether the database was found to be older than what agents know.
+    pub(crate) fn is_restored(&self) -> bool {
+        self.restored.load(Ordering::Relaxed)
     }
 
     /// Reads the feed soon: called after a commit that changed desired state or keys.
@@ -129,7 +151,12 @@ impl Feed {
 
     async fn catch_up(&self) -> Result<(), Error> {
         let last = self.last.load(Ordering::Acquire);
-        let newest = self.db.last_change().await?;
+        let (newest, installation) = self.db.standing().await?;
+        if *self.installation() != installation {
+            tracing::warn!(epoch = installation.epoch, "the database has a new epoch: every agent reads its desired state again");
+            *self.installation.write() = Arc::new(installation);
+            self.restored.store(false, Ordering::Relaxed);
+        }
         if newest == last {
             return Ok(());
         }
@@ -165,7 +192,7 @@ impl Feed {
         }
         let key = Arc::new(key);
         keys.insert(key.digest.clone(), Arc::clone(&key));
-        if key.revoked_at.is_some() {
+        if key.revoked_at.is_some() || key.deactivated {
             // A parked poll of this agent looks at its key when it wakes.
             if let Some(sender) = key.agent.and_then(|agent| self.agents.read().get(&agent).cloned()) {
                 sender.send_modify(|_| ());

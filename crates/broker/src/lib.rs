@@ -7,6 +7,7 @@ mod feed;
 mod generate;
 mod http;
 mod jobs;
+mod keyring;
 mod presence;
 mod serve;
 mod store;

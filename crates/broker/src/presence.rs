@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, warn};
 
-use crate::store::{Db, Error};
+use crate::store::{Db, Error, PickedUp};
 
 /// How often presence is written.
 pub(crate) const FLUSH: Duration = Duration::from_secs(15);
@@ -29,6 +29,7 @@ struct Seen {
     agents: HashMap<AgentId, Timestamp>,
     keys: HashMap<KeyId, Timestamp>,
     flushed: HashMap<AgentId, Timestamp>,
+    handed: HashMap<AgentId, PickedUp>,
 }
 
 impl Presence {
@@ -42,6 +43,16 @@ impl Presence {
         }
     }
 
+    /// An agent was handed everything up to a change. Of several times before a flush the first one of the newest change is kept.
+    pub(crate) fn handed(&self, agent: AgentId, seq: u64, now: Timestamp) {
+        let at = now.as_micros();
+        let mut seen = self.seen.lock();
+        let entry = seen.handed.entry(agent).or_insert(PickedUp { id: agent, seq, at });
+        if seq > entry.seq {
+            *entry = PickedUp { id: agent, seq, at };
+        }
+    }
+
     /// A key was used.
     pub(crate) fn key_used(&self, key: KeyId, now: Timestamp) {
         self.seen.lock().keys.insert(key, now);
@@ -49,16 +60,17 @@ impl Presence {
 
     /// Writes what was seen. When the database does not answer, it is kept for the next time.
     pub(crate) async fn flush(&self, db: &Db) -> Result<(), Error> {
-        let (agents, keys) = {
+        let (agents, keys, handed) = {
             let mut seen = self.seen.lock();
-            (std::mem::take(&mut seen.agents), std::mem::take(&mut seen.keys))
+            (std::mem::take(&mut seen.agents), std::mem::take(&mut seen.keys), std::mem::take(&mut seen.handed))
         };
-        if agents.is_empty() && keys.is_empty() {
+        if agents.is_empty() && keys.is_empty() && handed.is_empty() {
             return Ok(());
         }
+        let handed: Vec<_> = handed.into_values().collect();
         let agents: Vec<_> = agents.into_iter().collect();
         let keys: Vec<_> = keys.into_iter().collect();
-        let result = db.flush_presence(&agents, &keys).await;
+        let result = db.flush_presence(&agents, &keys, &handed).await;
         let mut seen = self.seen.lock();
         for (agent, at) in agents {
             if result.is_ok() {
@@ -70,6 +82,9 @@ impl Presence {
         if result.is_err() {
             for (key, at) in keys {
                 seen.keys.entry(key).or_insert(at);
+            }
+            for picked_up in handed {
+                seen.handed.entry(picked_up.id).or_insert(picked_up);
             }
         }
         result

@@ -13,7 +13,7 @@ use crate::{
     config::Config,
     feed::Feed,
     http::{self, AppState},
-    jobs,
+    jobs, keyring,
     presence::{self, Presence},
     store,
 };
@@ -42,10 +42,11 @@ async fn serve(config: Config, telemetry: &Telemetry, instance: String) -> anyho
     let start = async {
         let (db, installation) = store::open(&config.database, metrics.clone(), &*clock, &*ids).await?;
         announce(first_admin_key(&db, &*clock, &*ids, config.bootstrap.admin_key_file.as_deref()).await?);
+        let keyring = keyring::load(&config.encryption, &config.database, &*ids)?;
         let feed = Feed::load(db.clone()).await.context("the change feed cannot be read")?;
-        anyhow::Ok((db, installation, feed))
+        anyhow::Ok((db, installation, feed, keyring))
     };
-    let (db, installation, feed) = start.instrument(spans::job("start")).await?;
+    let (db, installation, feed, keyring) = start.instrument(spans::job("start")).await?;
     let (lifecycle, crashes) = Lifecycle::new();
     let state = AppState {
         db: db.clone(),
@@ -53,7 +54,7 @@ async fn serve(config: Config, telemetry: &Telemetry, instance: String) -> anyho
         presence: Arc::new(Presence::default()),
         clock: Arc::clone(&clock),
         ids,
-        installation: Arc::new(installation),
+        keyring: Arc::new(keyring),
         settings: http::Settings {
             handoff: config.delivery.handoff,
             active: Duration::from_secs(config.agents.active_seconds),
@@ -75,7 +76,7 @@ async fn serve(config: Config, telemetry: &Telemetry, instance: String) -> anyho
         telemetry.metrics_endpoint(),
     );
     let address = listener.local_addr().unwrap_or(config.server.listen);
-    info!(%address, version = env!("CARGO_PKG_VERSION"), installation = state.installation.id, "the broker serves");
+    info!(%address, version = env!("CARGO_PKG_VERSION"), installation = installation.id, "the broker serves");
     let server = server::serve(listener, router, stopping());
     lifecycle.spawn("http-server", async move {
         if let Err(error) = server.await {

@@ -10,6 +10,7 @@ use brokkr_telemetry::{
     http::ServerTelemetry,
 };
 use brokkr_tests::postgres::Postgres;
+use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
@@ -20,8 +21,8 @@ use tracing::{dispatcher::DefaultGuard, instrument::WithSubscriber};
 
 use crate::{
     bootstrap::{Bootstrap, first_admin_key},
-    config::DatabaseConfig,
-    domain::handoff::Handoff,
+    config::{DatabaseConfig, LimitsConfig},
+    domain::{handoff::Handoff, seal::Keyring},
     feed::Feed,
     http::{self as api, AppState},
     presence::Presence,
@@ -73,6 +74,7 @@ pub(crate) struct Answer {
     pub(crate) headers: HeaderMap,
     /// Null where the body is no JSON.
     pub(crate) json: Value,
+    pub(crate) bytes: Bytes,
 }
 
 impl Answer {
@@ -115,7 +117,7 @@ impl World {
         let ids: Arc<dyn Ids> = Arc::new(SeededIds::new(if admin.is_some() { 8 } else { 7 }));
         let config = DatabaseConfig { url: url.clone(), ..DatabaseConfig::default() };
         let metrics = capture.telemetry().broker_metrics();
-        let (db, installation) = store::open(&config, metrics.clone(), &*clock, &*ids).await.unwrap();
+        let (db, _) = store::open(&config, metrics.clone(), &*clock, &*ids).await.unwrap();
         let admin = match (first_admin_key(&db, &*clock, &*ids, None).await.unwrap(), admin) {
             (Bootstrap::Show(new), None) => new,
             (Bootstrap::Unneeded, Some(known)) => known,
@@ -132,16 +134,28 @@ impl World {
             presence: Arc::new(Presence::default()),
             clock: Arc::clone(&clock) as _,
             ids,
-            installation: Arc::new(installation),
-            settings: api::Settings { handoff: Handoff::Auto, active: Duration::from_secs(75), allowed_origins: origins },
-            // The clock stands still here: quotas would never fill again.
-            limits: Arc::new(api::Limits::new(limits)),
+            keyring: Arc::new(Keyring::parse(&Keyring::new_line("test", &SeededIds::new(9))).unwrap()),
+            settings: api::Settings { handoff: Handoff::Auto, active: Duration::from_secs(75), allowed_origins: Arc::default() },
+            // The clock stands still here: a quota that is used up would never fill again.
+            limits: Arc::new(api::Limits::new(LimitsConfig::off())),
             totals_changed: Arc::new(Notify::new()),
             stopping: lifecycle.stopping().clone(),
         };
-        let telemetry = ServerTelemetry::new(capture.telemetry(), Some(metrics));
-        let router = api::router(&state, telemetry, capture.telemetry().status_handle(), capture.telemetry().metrics_endpoint());
+        let router = Self::route(&state, &capture);
         Self { state, router, capture, clock, admin, url, lifecycle, _capturing: capturing, _folder: folder }
+    }
+
+    /// The same broker with other limits and origins, and nothing used of the limits.
+    pub(crate) fn with_manners(&mut self, limits: LimitsConfig, origins: &[&str]) {
+        self.state.limits = Arc::new(api::Limits::new(limits));
+        self.state.settings.allowed_origins = origins.iter().map(|origin| (*origin).to_owned().try_into().unwrap()).collect();
+        self.router = Self::route(&self.state, &self.capture);
+    }
+
+    fn route(state: &AppState, capture: &Capture) -> Router {
+        let telemetry = capture.telemetry();
+        let server = ServerTelemetry::new(telemetry, Some(telemetry.broker_metrics()));
+        api::router(state, server, telemetry.status_handle(), telemetry.metrics_endpoint())
     }
 
     /// What a broker does when it is asked to end.
@@ -155,7 +169,7 @@ impl World {
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
         let json = serde_json::from_slice(&bytes).unwrap_or_default();
-        Answer { status: parts.status, headers: parts.headers, json }
+        Answer { status: parts.status, headers: parts.headers, json, bytes }
     }
 
     /// Sends JSON, or nothing for null.

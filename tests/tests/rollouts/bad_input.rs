@@ -103,7 +103,7 @@ async fn bad_input_is_a_problem_that_names_the_place_and_nothing_is_stored_or_lo
         }
         let stored = broker.admin().list_deployment_objects(&stack, &PageQuery::default()).await.unwrap();
         assert!(stored.items.is_empty(), "{stored:?}");
-        let stacks = broker.admin().list_stacks(&PageQuery::default()).await.unwrap();
+        let stacks = broker.admin().list_stacks(&brokkr_api::stacks::StacksQuery::default()).await.unwrap();
         assert_eq!(stacks.items.len(), 1);
         assert!(!broker.process.output().lines().iter().any(|line| line.contains(MARK)), "the log has something of a body");
     }
@@ -122,7 +122,14 @@ async fn a_wrong_a_missing_and_a_revoked_key_open_nothing() {
                 .await
                 .unwrap()
         };
-        let request = CreateKey { name: "temporary".parse().unwrap(), role: Role::Admin, generator: None, agent: None };
+        let request = CreateKey {
+            name: "temporary".parse().unwrap(),
+            role: Role::Admin,
+            generator: None,
+            agent: None,
+            scopes: Vec::new(),
+            expires_at: None,
+        };
         let temporary = broker.admin().create_key(&request).await.unwrap();
         assert!(ask(Some(&temporary.secret)).await.status().is_success());
         broker.admin().revoke_key(temporary.key.id).await.unwrap();

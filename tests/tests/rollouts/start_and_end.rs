@@ -58,7 +58,7 @@ async fn sigterm_answers_the_parked_poll_ends_with_0_and_loses_no_span() {
         let trace_id =
             format!("{:032x}", 0xabc0_0000_0000_0000_0000_0000_0000_0000_u128 + u128::from(broker.process.pid().unwrap()));
         let client = broker.traced(&format!("00-{trace_id}-00f067aa0ba902b7-01"));
-        client.list_stacks(&brokkr_api::page::PageQuery::default()).await.unwrap();
+        client.list_stacks(&brokkr_api::stacks::StacksQuery::default()).await.unwrap();
 
         let status = broker.process.terminate(Duration::from_secs(10)).await.unwrap();
 

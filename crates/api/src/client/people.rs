@@ -7,7 +7,7 @@ use reqwest::{Method, header::CONTENT_TYPE};
 use super::{Client, ClientError, REQUEST_TIMEOUT, accept, read};
 use crate::{
     KeyId, Name, Page,
-    agents::{Agent, CreateAgent, CreatedAgent, UpdateAgent},
+    agents::{Agent, AgentsQuery, CreateAgent, CreatedAgent, UpdateAgent},
     deployment_objects::{AcceptedDeploymentObject, DeploymentObject},
     desired_state::Content,
     generators::{CreateGenerator, Generator},
@@ -16,7 +16,7 @@ use crate::{
     readiness::Readiness,
     rollouts::{Rollout, RolloutQuery},
     routes,
-    stacks::{PutStack, Stack},
+    stacks::{PutStack, Stack, StacksQuery},
     wait::Wait,
 };
 
@@ -66,7 +66,7 @@ impl Client {
     ///
     /// # Errors
     /// As above.
-    pub async fn list_agents(&self, page: &PageQuery) -> Result<Page<Agent>, ClientError> {
+    pub async fn list_agents(&self, page: &AgentsQuery) -> Result<Page<Agent>, ClientError> {
         read(self.request(Method::GET, routes::AGENTS, &[])?.query(page)).await
     }
 
@@ -98,7 +98,7 @@ impl Client {
     ///
     /// # Errors
     /// As above.
-    pub async fn list_stacks(&self, page: &PageQuery) -> Result<Page<Stack>, ClientError> {
+    pub async fn list_stacks(&self, page: &StacksQuery) -> Result<Page<Stack>, ClientError> {
         read(self.request(Method::GET, routes::STACKS, &[])?.query(page)).await
     }
 

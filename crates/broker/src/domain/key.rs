@@ -12,7 +12,19 @@ const CHECK_CHARS: usize = 6;
 
 /// A new key and its digest; only the digest is kept.
 pub(crate) fn generate(role: Role, ids: &dyn Ids) -> (String, String) {
-    let mut key = format!("brokkr_{}_", role.as_str());
+    generate_for(role.as_str(), ids)
+}
+
+/// A new registration token and its digest; it is no key, and opens nothing but the enrolment.
+pub(crate) fn generate_token(ids: &dyn Ids) -> (String, String) {
+    generate_for(TOKEN, ids)
+}
+
+/// The word that stands in a registration token where a key has its role.
+const TOKEN: &str = "registration";
+
+fn generate_for(word: &str, ids: &dyn Ids) -> (String, String) {
+    let mut key = format!("brokkr_{word}_");
     // 43 characters of 62 carry 256 bits. Bytes above the largest multiple of 62 are thrown away, or the first characters would be likelier.
     let mut random = 0;
     while random < RANDOM_CHARS {
@@ -31,10 +43,21 @@ pub(crate) fn generate(role: Role, ids: &dyn Ids) -> (String, String) {
 
 /// Whether a text can be a key at all.
 pub(crate) fn is_well_formed(key: &str) -> bool {
-    let roles = [Role::Admin, Role::Generator, Role::Agent];
-    let prefix = |role: Role| format!("brokkr_{}_", role.as_str());
-    let Some(role) = roles.into_iter().find(|role| key.starts_with(&prefix(*role))) else { return false };
-    if !key.is_ascii() || key.len() != prefix(role).len() + RANDOM_CHARS + CHECK_CHARS {
+    word_of(key).is_some_and(|word| Role::ALL.into_iter().any(|role| role.as_str() == word)) && is_intact(key)
+}
+
+/// Whether a text can be a registration token at all.
+pub(crate) fn is_well_formed_token(token: &str) -> bool {
+    word_of(token) == Some(TOKEN) && is_intact(token)
+}
+
+fn word_of(key: &str) -> Option<&str> {
+    key.strip_prefix("brokkr_")?.split_once('_').map(|(word, _)| word)
+}
+
+fn is_intact(key: &str) -> bool {
+    let word = word_of(key).unwrap_or_default();
+    if !key.is_ascii() || key.len() != "brokkr__".len() + word.len() + RANDOM_CHARS + CHECK_CHARS {
         return false;
     }
     let (payload, check) = key.split_at(key.len() - CHECK_CHARS);
@@ -77,6 +100,14 @@ mod tests {
         }
         assert!(!is_well_formed(""));
         assert!(!is_well_formed("brokkr_admin_"));
+    }
+
+    #[test]
+    fn a_registration_token_is_no_key_and_a_key_no_token() {
+        let ids = SeededIds::new(7);
+        let ((token, _), (key, _)) = (generate_token(&ids), generate(Role::Agent, &ids));
+        assert!(is_well_formed_token(&token) && !is_well_formed(&token));
+        assert!(is_well_formed(&key) && !is_well_formed_token(&key));
     }
 
     #[test]

@@ -20,6 +20,8 @@ pub(crate) struct Canonical {
     pub(crate) body: Vec<u8>,
     /// How many objects it holds.
     pub(crate) objects: u64,
+    /// Whether one of them is a Secret.
+    pub(crate) has_secrets: bool,
 }
 
 /// Checks the objects and brings them into canonical form.
@@ -47,10 +49,15 @@ pub(crate) fn canonicalize(documents: Vec<Value>) -> Result<Canonical, Problem> 
         }
     }
     let count = objects.len() as u64;
+    let has_secrets = objects.iter().any(is_secret);
     let canonical = Value::Array(objects.into_iter().map(sorted).collect());
     let body = canonical.to_string().into_bytes();
     let digest = Sha256::digest(&body).iter().fold("sha256:".to_owned(), |hex, byte| hex + &format!("{byte:02x}"));
-    Ok(Canonical { digest, body, objects: count })
+    Ok(Canonical { digest, body, objects: count, has_secrets })
+}
+
+fn is_secret(object: &Value) -> bool {
+    object.get("kind").is_some_and(|kind| kind == "Secret") && object.get("apiVersion").is_some_and(|version| version == "v1")
 }
 
 /// `kind: List` of `v1` is not an object but a way of writing several.

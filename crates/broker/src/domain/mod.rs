@@ -4,4 +4,5 @@ pub(crate) mod handoff;
 pub(crate) mod key;
 pub(crate) mod manifests;
 pub(crate) mod rollout;
+pub(crate) mod seal;
 pub(crate) mod targeting;

@@ -4,6 +4,7 @@ use brokkr_api::{
     Timestamp,
     desired_state::Action,
     rollouts::{Deployment, Phase},
+    suspension::{Suspension, SuspensionScope},
 };
 
 /// Whether a deployment needs nothing more.
@@ -30,26 +31,38 @@ pub(crate) fn is_reportable(action: Action, phase: Phase) -> bool {
 }
 
 /// What a deployment waits for, in words; nothing when it is finished.
-pub(crate) fn waiting_for(
-    deployment: &Deployment,
-    last_seen_at: Option<Timestamp>,
-    online: bool,
-    attempts: u64,
-) -> Option<String> {
+pub(crate) fn waiting_for(deployment: &Deployment, last_seen_at: Option<Timestamp>, online: bool) -> Option<String> {
     let work = if deployment.action == Action::Apply { "apply" } else { "delete" };
     match deployment.phase {
         phase if is_finished(phase) => None,
-        Phase::Failed => Some(format!("the agent to try again (attempt {attempts} failed)")),
-        Phase::Suspended => Some("somebody to resume it".to_owned()),
+        Phase::Suspended => Some(deployment.suspended.as_ref().map_or_else(|| "somebody to resume it".to_owned(), held)),
         _ if last_seen_at.is_none() => Some(format!("agent {} to connect for the first time", deployment.agent)),
         _ if !online => Some(format!(
             "agent {} to come back (last seen {})",
             deployment.agent,
             last_seen_at.map_or_else(String::new, |at| at.to_string())
         )),
+        Phase::Failed => Some(format!("the agent to try again (attempt {} failed)", deployment.attempts)),
         Phase::Progressing => Some(format!("the agent to {work} the remaining objects")),
+        _ if deployment.picked_up_at.is_some() => {
+            Some(format!("the agent to {work} revision {}, which it has", deployment.revision))
+        }
         _ => Some(format!("the agent to pick up revision {} and {work} it", deployment.revision)),
     }
+}
+
+fn held(suspension: &Suspension) -> String {
+    let what = match suspension.scope {
+        SuspensionScope::Fleet => "the fleet",
+        SuspensionScope::Agent => "the agent",
+        SuspensionScope::Stack => "the stack",
+    };
+    format!("somebody to resume {what}, which {} suspended: {}", suspension.by, suspension.reason)
+}
+
+/// Whether a report comes too late to tell anything: the revision was acknowledged, and beginning with it again is no news.
+pub(crate) fn is_late(phase: Phase, acknowledged: bool) -> bool {
+    acknowledged && phase == Phase::Progressing
 }
 
 #[cfg(test)]

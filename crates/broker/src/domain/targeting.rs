@@ -1,9 +1,13 @@
 //! Who is concerned by a stack, and what changes when that changes.
 
-use std::collections::HashSet;
-
-use brokkr_api::{AgentId, Labels, Name, StackId, TargetSelector, desired_state::Action, rollouts::Phase};
+use brokkr_api::{
+    AgentId, Labels, Name, StackId, TargetSelector,
+    desired_state::Action,
+    rollouts::Phase,
+    stacks::{PREVIEW_AGENTS, PREVIEW_PERCENT},
+};
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 
 /// One deployment that begins or ends because targeting changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -14,6 +18,17 @@ pub(crate) struct TargetChange {
     pub(crate) phase: Phase,
     pub(crate) generation: u64,
     pub(crate) digest: Option<String>,
+}
+
+/// What an agent has of a stack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Current {
+    /// It has it, or will.
+    Has,
+    /// It was told to remove it and has not acknowledged that.
+    Leaves,
+    /// Nothing.
+    HasNot,
 }
 
 /// What targeting needs of an agent.
@@ -31,47 +46,97 @@ pub(crate) struct Target<'a> {
     pub(crate) digest: Option<&'a str>,
 }
 
-/// Deployments that begin and end when a stack's selector meets these agents. `current` are the agents that it is for now.
-pub(crate) fn changes_of_stack(target: &Target<'_>, agents: &[Candidate<'_>], current: &HashSet<AgentId>) -> Vec<TargetChange> {
-    agents.iter().filter_map(|agent| change(target, agent, current.contains(&agent.id))).collect()
-}
-
-/// Deployments that begin and end when an agent meets these stacks. `current` are the stacks that it has now.
-pub(crate) fn changes_of_agent(agent: &Candidate<'_>, targets: &[Target<'_>], current: &HashSet<StackId>) -> Vec<TargetChange> {
-    targets.iter().filter_map(|target| change(target, agent, current.contains(&target.id))).collect()
-}
-
-fn change(target: &Target<'_>, agent: &Candidate<'_>, is_current: bool) -> Option<TargetChange> {
+/// What happens to one deployment when a stack's selector meets an agent; nothing when it stays as it is.
+pub(crate) fn change(target: &Target<'_>, agent: &Candidate<'_>, has: bool) -> Option<TargetChange> {
     let wanted = target.selector.matches(agent.name, agent.labels);
-    let (action, phase, digest) = match (wanted, is_current) {
+    let (action, phase, digest) = match (wanted, has) {
         (true, false) => (Action::Apply, Phase::Pending, target.digest.map(str::to_owned)),
+        // What was never handed to an agent needs no tombstone.
+        (false, true) if target.generation == 0 => (Action::Withdraw, Phase::Deleted, None),
         (false, true) => (Action::Withdraw, Phase::Deleting, None),
         _ => return None,
     };
     Some(TargetChange { agent: agent.id, stack: target.id, action, phase, generation: target.generation, digest })
 }
 
+/// Whether a change that takes a stack from `lost` of the `had` agents that have it must have been looked at before.
+pub(crate) fn needs_preview(had: u64, lost: u64) -> bool {
+    lost >= PREVIEW_AGENTS && lost * 100 > had * PREVIEW_PERCENT
+}
+
+/// Confirms one change of targets: it names the stack as it is, the selector and exactly the agents that lose the stack.
+///
+/// No secret: it proves that somebody has looked, not who. It needs no memory, and ceases to be valid when the consequence changes.
+pub(crate) fn preview_token(stack: StackId, version: u64, selector: &TargetSelector, lost: &mut [AgentId]) -> String {
+    lost.sort_unstable();
+    let mut hash = Sha256::new();
+    hash.update(stack.0.as_bytes());
+    hash.update(version.to_be_bytes());
+    hash.update(serde_json::to_vec(selector).unwrap_or_default());
+    for agent in lost.iter() {
+        hash.update(agent.0.as_bytes());
+    }
+    hash.finalize().iter().take(16).fold(String::with_capacity(32), |hex, byte| hex + &format!("{byte:02x}"))
+}
+
 #[cfg(test)]
 mod tests {
+    use brokkr_api::Timestamp;
     use brokkr_runtime::{Ids, SeededIds};
 
     use super::*;
 
+    fn id(ids: &SeededIds) -> uuid::Uuid {
+        ids.uuid(Timestamp::from_micros(0))
+    }
+
     #[test]
     fn agents_that_match_begin_those_that_no_longer_match_end_and_the_rest_is_left_alone() {
         let ids = SeededIds::new(1);
-        let id = || AgentId(ids.uuid(brokkr_api::Timestamp::from_micros(0)));
         let names: Vec<Name> = ["new", "kept", "lost", "never"].iter().map(|name| name.parse().unwrap()).collect();
         let labels = Labels::default();
-        let agents: Vec<_> = names.iter().map(|name| Candidate { id: id(), name, labels: &labels }).collect();
+        let agents: Vec<_> = names.iter().map(|name| Candidate { id: AgentId(id(&ids)), name, labels: &labels }).collect();
         let selector = TargetSelector { names: names[..2].to_vec(), labels: None };
-        let stack = StackId(ids.uuid(brokkr_api::Timestamp::from_micros(0)));
-        let target = Target { id: stack, selector: &selector, generation: 3, digest: Some("sha256:x") };
-        let current = HashSet::from([agents[1].id, agents[2].id]);
+        let target = Target { id: StackId(id(&ids)), selector: &selector, generation: 3, digest: Some("sha256:x") };
 
-        let changes = changes_of_stack(&target, &agents, &current);
+        let has = [false, true, true, false];
+        let changes: Vec<_> = agents.iter().zip(has).filter_map(|(agent, has)| change(&target, agent, has)).collect();
 
         let seen: Vec<_> = changes.iter().map(|change| (change.agent, change.action, change.digest.as_deref())).collect();
         assert_eq!(seen, [(agents[0].id, Action::Apply, Some("sha256:x")), (agents[2].id, Action::Withdraw, None)]);
+        assert_eq!(changes[1].phase, Phase::Deleting);
+    }
+
+    #[test]
+    fn what_was_never_handed_out_needs_no_tombstone() {
+        let ids = SeededIds::new(1);
+        let (name, labels, selector) = ("edge".parse().unwrap(), Labels::default(), TargetSelector::default());
+        let target = Target { id: StackId(id(&ids)), selector: &selector, generation: 0, digest: None };
+        let agent = Candidate { id: AgentId(id(&ids)), name: &name, labels: &labels };
+        assert_eq!(change(&target, &agent, true).unwrap().phase, Phase::Deleted);
+    }
+
+    #[test]
+    fn only_a_loss_of_many_agents_needs_a_preview() {
+        for (had, lost, needed) in [(100, 30, false), (100, 31, true), (2, 2, false), (3, 3, true), (9, 3, true), (10, 3, false)]
+        {
+            assert_eq!(needs_preview(had, lost), needed, "{lost} of {had}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_for_one_change_of_one_version_and_for_those_agents_alone() {
+        let ids = SeededIds::new(2);
+        let (stack, one, other) = (StackId(id(&ids)), AgentId(id(&ids)), AgentId(id(&ids)));
+        let token = preview_token(stack, 1, &TargetSelector::default(), &mut [one, other]);
+        assert_eq!(token, preview_token(stack, 1, &TargetSelector::default(), &mut [other, one]), "the order is no part of it");
+        for another in [
+            preview_token(stack, 2, &TargetSelector::default(), &mut [one, other]),
+            preview_token(stack, 1, &TargetSelector::everyone(), &mut [one, other]),
+            preview_token(stack, 1, &TargetSelector::default(), &mut [one]),
+            preview_token(StackId(one.0), 1, &TargetSelector::default(), &mut [one, other]),
+        ] {
+            assert_ne!(token, another);
+        }
     }
 }

@@ -1,43 +1,92 @@
-//! Who is calling. Principals are extractors, so that a handler's signature says who may call it.
+//! Who is calling, and what it may do. Permissions are extractors, so that a handler's signature says what its caller needs.
 
-use std::sync::Arc;
+use std::{marker::PhantomData, ops::Deref, sync::Arc};
 
-use axum::extract::FromRequestParts;
-use brokkr_api::{AgentId, ErrorCode, KeyId, PROTOCOL_HEADER, PROTOCOL_VERSION, keys::Role};
+use axum::extract::{FromRequestParts, MatchedPath};
+use brokkr_api::{
+    AgentId, CLUSTER_HEADER, ErrorCode, KeyId, PROTOCOL_HEADER, PROTOCOL_VERSION,
+    keys::{Permission, Role},
+};
 use http::{header, request::Parts};
 
-use super::{AppState, error::Failure};
+use super::{AppState, envelope::RequestId, error::Failure, record::record_denial};
 use crate::{
     domain::key,
     store::{KeyRow, Scope},
 };
 
 /// Oldest protocol version that is still served.
-const OLDEST_PROTOCOL: u32 = if PROTOCOL_VERSION > 2 { PROTOCOL_VERSION - 2 } else { 1 };
+pub(super) const OLDEST_PROTOCOL: u32 = if PROTOCOL_VERSION > 2 { PROTOCOL_VERSION - 2 } else { 1 };
 
-/// An admin.
-pub(crate) struct Admin;
-
-/// Whoever owns stacks: an admin, or a generator.
-pub(crate) struct Owner {
+/// Whoever sent a valid key.
+#[derive(Debug, Clone)]
+pub(crate) struct Caller {
     pub(crate) key: KeyId,
+    /// The key's name.
+    pub(crate) name: String,
+    pub(crate) role: Role,
     pub(crate) scope: Scope,
+    pub(crate) request_id: Option<String>,
+    pub(crate) row: Arc<KeyRow>,
+}
+
+/// A permission as a type.
+pub(crate) trait Grant: Send + Sync + 'static {
+    const PERMISSION: Permission;
+}
+
+macro_rules! grants {
+    ($($(#[$doc:meta])* $name:ident;)*) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy)]
+        pub(crate) struct $name;
+
+        impl Grant for $name {
+            const PERMISSION: Permission = Permission::$name;
+        }
+    )*};
+}
+
+grants! {
+    /// See stacks, generations, deployments and rollouts.
+    StacksRead;
+    /// Change stacks.
+    StacksWrite;
+    /// Read manifests.
+    ContentRead;
+    /// See agents and the fleet.
+    AgentsRead;
+    /// Change agents.
+    AgentsWrite;
+    /// Suspend and resume the fleet.
+    FleetWrite;
+    /// Read events.
+    EventsRead;
+    /// Read the audit log.
+    AuditRead;
+    /// Make and revoke keys and generators.
+    IdentitiesWrite;
+}
+
+/// A caller that has a permission: its role allows it, and so do the scopes of its key.
+pub(crate) struct Allowed<G> {
+    caller: Caller,
+    _grant: PhantomData<G>,
+}
+
+impl<G> Deref for Allowed<G> {
+    type Target = Caller;
+
+    fn deref(&self) -> &Caller {
+        &self.caller
+    }
 }
 
 /// An agent.
 pub(crate) struct AgentCaller {
-    pub(crate) key: KeyId,
-    pub(crate) digest: String,
+    pub(crate) caller: Caller,
     pub(crate) agent: AgentId,
     pub(crate) protocol: u32,
-}
-
-struct Caller {
-    key: KeyId,
-    digest: String,
-    role: Role,
-    scope: Scope,
-    agent: Option<AgentId>,
 }
 
 /// The key of a request, if the text can be one at all: what cannot costs no query.
@@ -58,35 +107,39 @@ async fn authenticate(parts: &Parts, state: &AppState) -> Result<Caller, Failure
     let now = state.clock.now();
     let row = state.feed.find_key(&digest, now).await?.ok_or_else(|| refuse("the key is unknown, expired or revoked"))?;
     state.presence.key_used(row.id, now);
-    let scope = row.generator.map_or(Scope::Admin, Scope::Generator);
-    Ok(Caller { key: row.id, digest, role: row.role, scope, agent: row.agent })
+    let scope = row.generator.map_or(Scope::Everybody, Scope::Generator);
+    let request_id = parts.extensions.get::<RequestId>().map(|id| id.0.clone());
+    Ok(Caller { key: row.id, name: row.name.clone(), role: row.role, scope, request_id, row })
 }
 
-fn forbidden(role: Role) -> Failure {
-    Failure::new(ErrorCode::Forbidden, format!("a key of role {} may not do this", role.as_str()))
-}
-
-impl FromRequestParts<AppState> for Admin {
-    type Rejection = Failure;
-
-    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Failure> {
-        let caller = authenticate(parts, state).await?;
-        match caller.role {
-            Role::Admin => Ok(Self),
-            role => Err(forbidden(role)),
-        }
+/// Refuses, and writes it down.
+async fn forbid(parts: &Parts, state: &AppState, caller: &Caller, permission: Permission) -> Failure {
+    let route = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    let what = format!("{} {route}", parts.method);
+    if let Err(failure) = record_denial(state, caller, &what).await {
+        return failure;
     }
+    let detail = if caller.role.allows(permission) {
+        "the key's scopes do not allow this".to_owned()
+    } else {
+        format!("a key of role {} may not do this", caller.role.as_str())
+    };
+    Failure::new(ErrorCode::Forbidden, detail)
 }
 
-impl FromRequestParts<AppState> for Owner {
+fn has(caller: &Caller, permission: Permission) -> bool {
+    caller.role.allows(permission) && (caller.row.scopes.is_empty() || caller.row.scopes.contains(&permission))
+}
+
+impl<G: Grant> FromRequestParts<AppState> for Allowed<G> {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Failure> {
         let caller = authenticate(parts, state).await?;
-        match caller.role {
-            Role::Admin | Role::Generator => Ok(Self { key: caller.key, scope: caller.scope }),
-            role @ Role::Agent => Err(forbidden(role)),
+        if !has(&caller, G::PERMISSION) {
+            return Err(forbid(parts, state, &caller, G::PERMISSION).await);
         }
+        Ok(Self { caller, _grant: PhantomData })
     }
 }
 
@@ -95,7 +148,14 @@ impl FromRequestParts<AppState> for AgentCaller {
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Failure> {
         let caller = authenticate(parts, state).await?;
-        let (Role::Agent, Some(agent)) = (caller.role, caller.agent) else { return Err(forbidden(caller.role)) };
+        let agent = match caller.row.agent {
+            Some(agent) if has(&caller, Permission::AgentWork) => agent,
+            _ => return Err(forbid(parts, state, &caller, Permission::AgentWork).await),
+        };
+        if caller.row.deactivated {
+            return Err(deactivated());
+        }
+        check_cluster(parts, &caller.row)?;
         let protocol =
             parts.headers.get(PROTOCOL_HEADER).and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok());
         let protocol = protocol.ok_or_else(|| {
@@ -106,6 +166,23 @@ impl FromRequestParts<AppState> for AgentCaller {
                 format!("this broker serves protocol versions {OLDEST_PROTOCOL} to {PROTOCOL_VERSION}: upgrade the older side");
             return Err(Failure::new(ErrorCode::ProtocolUnsupported, detail).at(format!("header {PROTOCOL_HEADER}")));
         }
-        Ok(Self { key: caller.key, digest: caller.digest, agent, protocol })
+        Ok(Self { caller, agent, protocol })
     }
+}
+
+pub(super) fn deactivated() -> Failure {
+    Failure::new(ErrorCode::AgentDeactivated, "the agent is deactivated: somebody has to activate it (brokkr agent activate)")
+}
+
+/// An agent that names its cluster is served in the cluster alone that its key is bound to.
+fn check_cluster(parts: &Parts, row: &KeyRow) -> Result<(), Failure> {
+    let named = parts.headers.get(CLUSTER_HEADER);
+    match (named, &row.cluster_uid) {
+        (Some(named), Some(bound)) if named.as_bytes() != bound.as_bytes() => Err(cluster_mismatch()),
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn cluster_mismatch() -> Failure {
+    Failure::new(ErrorCode::ClusterMismatch, "this key was first used in another cluster: enrol an agent for this one")
 }

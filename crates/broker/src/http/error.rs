@@ -41,6 +41,11 @@ impl Failure {
         self
     }
 
+    /// A failure of ours: the caller is told the problem, and the log the cause.
+    pub(crate) fn with_cause(problem: Problem, cause: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self { problem, cause: Some(Arc::new(cause)), retry_after: None }
+    }
+
     /// There is no such thing in the caller's scope; what is not the caller's is not told from what does not exist.
     pub(crate) fn not_found(what: &str, name: impl std::fmt::Display) -> Self {
         Self::new(ErrorCode::NotFound, format!("there is no {what} {name}"))

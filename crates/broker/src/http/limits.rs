@@ -15,13 +15,12 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use brokkr_api::{ErrorCode, KeyId, Timestamp, keys::Role, routes};
+use brokkr_api::{ErrorCode, GeneratorId, KeyId, Timestamp, keys::Role, routes};
 use http::{Extensions, request::Parts};
 
 use super::{AppState, auth::known_key, error::Failure};
 use crate::{config::LimitsConfig, store::KeyRow};
-use bucket::Buckets;
-pub(crate) use bucket::Quota;
+use bucket::{Buckets, Quota};
 
 /// Most addresses with a quota of their own; all further ones share one.
 const MAX_ADDRESSES: usize = 10_000;
@@ -30,27 +29,37 @@ const MAX_ADDRESSES: usize = 10_000;
 pub(crate) struct Limits {
     config: LimitsConfig,
     keys: Buckets<KeyId>,
+    generators: Buckets<GeneratorId>,
     addresses: Buckets<IpAddr>,
 }
 
 impl Limits {
     pub(crate) fn new(config: LimitsConfig) -> Self {
-        Self { config, keys: Buckets::new(usize::MAX), addresses: Buckets::new(MAX_ADDRESSES) }
+        Self {
+            config,
+            keys: Buckets::new(usize::MAX),
+            generators: Buckets::new(usize::MAX),
+            addresses: Buckets::new(MAX_ADDRESSES),
+        }
     }
 
-    /// What a key may send; nothing stands for "as much as it likes".
+    /// What one key may send; nothing stands for "as much as it likes". A generator's own quota is for all its keys together, and comes on top.
     fn limit_for(&self, key: &KeyRow) -> Option<Quota> {
         let LimitsConfig { requests_per_second, burst, agent_requests_per_second, agent_burst, .. } = self.config;
         match key.role {
             Role::Agent => Quota::new(agent_requests_per_second, agent_burst),
-            Role::Admin | Role::Generator => Quota::new(requests_per_second, burst),
+            Role::Admin | Role::Operator | Role::Viewer | Role::Generator => Quota::new(requests_per_second, burst),
         }
     }
 
     /// Takes one request from the caller's quota, or says after how many seconds there is one again.
     fn take(&self, caller: Caller<'_>, now: Timestamp) -> Result<(), NonZeroU64> {
         match caller {
-            Caller::Key(key) => self.limit_for(key).map_or(Ok(()), |quota| self.keys.take(key.id, quota, now)),
+            Caller::Key(key) => {
+                self.limit_for(key).map_or(Ok(()), |quota| self.keys.take(key.id, quota, now))?;
+                let shared = key.generator.zip(key.quota.requests_per_minute);
+                shared.map_or(Ok(()), |(generator, most)| self.generators.take(generator, Quota::per_minute(most), now))
+            }
             Caller::Stranger(address) => {
                 let quota = Quota::new(self.config.anonymous_requests_per_second, self.config.anonymous_burst);
                 quota.map_or(Ok(()), |quota| self.addresses.take(network(address), quota, now))

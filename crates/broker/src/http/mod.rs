@@ -2,11 +2,14 @@
 
 mod auth;
 mod body;
+mod conditional;
 mod cors;
 mod document;
 mod envelope;
 mod error;
 mod limits;
+mod record;
+mod reference;
 mod router;
 mod state;
 #[cfg(test)]

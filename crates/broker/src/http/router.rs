@@ -16,10 +16,11 @@ use super::{
     AppState,
     auth::known_key,
     cors,
-    document::{describe, reference},
+    document::describe,
     envelope::{Envelope, envelope},
     error::Failure,
     limits::limit,
+    reference::reference,
     v1,
 };
 
@@ -38,8 +39,18 @@ fn api() -> OpenApiRouter<AppState> {
         .routes(documented!(v1::generators::create, v1::generators::list))
         .routes(documented!(v1::agents::create, v1::agents::list))
         .routes(documented!(v1::agents::read, v1::agents::update))
+        .routes(documented!(v1::suspensions::suspend_agent, v1::suspensions::resume_agent))
+        .routes(documented!(v1::deployments::of_agent))
+        .routes(documented!(v1::abandonment::abandon))
+        .routes(documented!(v1::suspensions::fleet))
+        .routes(documented!(v1::suspensions::suspend_fleet, v1::suspensions::resume_fleet))
         .routes(documented!(v1::stacks::list))
         .routes(documented!(v1::stacks::put, v1::stacks::read, v1::stacks::delete))
+        .routes(documented!(v1::targets::preview))
+        .routes(documented!(v1::suspensions::suspend_stack, v1::suspensions::resume_stack))
+        .routes(documented!(v1::deployments::of_stack))
+        .routes(documented!(v1::deployments::read))
+        .routes(documented!(v1::deployment_objects::rollback))
         .routes(documented!(v1::deployment_objects::put, v1::deployment_objects::list))
         .routes(documented!(v1::deployment_objects::read))
         .routes(documented!(v1::rollout::read))
@@ -81,8 +92,9 @@ pub(crate) fn router(
         .layer(option_layer(cors::layer(&state.settings.allowed_origins)))
         .layer(middleware::from_fn_with_state(envelope_state, envelope));
     let keys = state.clone();
-    let telemetry =
-        telemetry.with_class(Method::GET, routes::DESIRED_STATE, Class::Poll).trusting(move |parts| known_key(&keys, parts).is_some());
+    let telemetry = telemetry
+        .with_class(Method::GET, routes::DESIRED_STATE, Class::Poll)
+        .trusting(move |parts| known_key(&keys, parts).is_some());
     telemetry.wrap(router)
 }
 
@@ -94,6 +106,9 @@ struct BrokerProbe {
 impl Probe for BrokerProbe {
     fn checks(&self) -> BTreeMap<String, Check> {
         let database = match self.state.feed.trouble() {
+            None if self.state.feed.is_restored() => {
+                Check::failing("database_restored: it is older than what agents know: run brokkr-broker restore-epoch")
+            }
             None => Check::ok(""),
             Some(kind) => Check::failing(format!("{kind}: polls without changes are answered, everything else waits for it")),
         };

@@ -2,17 +2,17 @@
 
 use std::{sync::Arc, time::Duration};
 
-use brokkr_api::{Timestamp, agents::Agent};
+use brokkr_api::{ErrorCode, Problem, StackId, Timestamp, agents::Agent, suspension::SuspensionScope};
 use brokkr_runtime::{Clock, Ids};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::{cors::Origin, limits::SharedLimits};
+use super::{cors::Origin, error::Failure, limits::SharedLimits};
 use crate::{
-    domain::handoff::Handoff,
+    domain::{handoff::Handoff, seal::Keyring},
     feed::Feed,
     presence::Presence,
-    store::{AgentRow, Db, Installation},
+    store::{AgentRow, Db, StoredContent, widest},
 };
 
 /// Handles, cheap to clone.
@@ -23,7 +23,7 @@ pub(crate) struct AppState {
     pub(crate) presence: Arc<Presence>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ids: Arc<dyn Ids>,
-    pub(crate) installation: Arc<Installation>,
+    pub(crate) keyring: Arc<Keyring>,
     pub(crate) settings: Settings,
     pub(crate) limits: SharedLimits,
     /// Woken when totals change.
@@ -54,10 +54,27 @@ impl AppState {
             cluster_uid: row.cluster_uid,
             version: row.version,
             kubernetes_version: row.kubernetes_version,
+            protocol: row.protocol,
+            capabilities: row.capabilities,
+            suspended: widest([(SuspensionScope::Fleet, row.fleet), (SuspensionScope::Agent, row.suspension)]),
+            deactivated_at: row.deactivated_at,
+            offline_since: row.offline_since,
+            key_rotation_wanted: row.rotation_wanted,
             created_at: row.created_at,
             last_seen_at: row.last_seen_at,
             online,
         }
+    }
+
+    /// Plain content, whether it was sealed or not.
+    pub(crate) fn open_content(&self, stack: StackId, digest: &str, content: StoredContent) -> Result<Vec<u8>, Failure> {
+        if content.encryption_key.is_none() {
+            return Ok(content.body);
+        }
+        self.keyring.open(stack, digest, &content.body).map_err(|cause| {
+            let detail = "the content is encrypted with a key that this broker does not have; its log says with which";
+            Failure::with_cause(Problem::new(ErrorCode::Internal, detail), cause)
+        })
     }
 
     /// After a commit that changed desired state, keys or totals.

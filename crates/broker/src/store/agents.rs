@@ -1,34 +1,54 @@
 //! Agents and generators.
 
-use brokkr_api::{AgentId, GeneratorId, Labels, Name, Timestamp, agents::Hello, generators::Generator};
+use brokkr_api::{AgentId, Labels, Name, Timestamp, agents::Hello, generators::Generator};
 
 use super::{
     Db, Error, Tx,
+    keys::quota,
     sql::{Row, statements, values},
+    suspensions::StoredSuspension,
 };
 
 statements! {
     INSERT_AGENT = Insert agents
         "INSERT INTO agents (id, name, cluster_name, labels, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $5)";
-    UPDATE_LABELS = Update agents "UPDATE agents SET labels = $2, updated_at = $3 WHERE id = $1";
+    UPDATE_LABELS = Update agents "UPDATE agents SET labels = $2, updated_at = $3, row_version = row_version + 1 WHERE id = $1";
+    SET_AGENT_SUSPENSION = Update agents
+        "UPDATE agents SET suspension = $2, updated_at = $3, row_version = row_version + 1 WHERE id = $1";
+    MARK_AGENT = Insert change_feed
+        "INSERT INTO change_feed (agent_id, seq) VALUES ($1, $2) ON CONFLICT (agent_id) DO UPDATE SET seq = excluded.seq";
+    ABANDON_AGENT = Update agents
+        "UPDATE agents SET abandoned_at = $2, updated_at = $2, former_name = name, name = $3, offline_since = NULL WHERE id = $1";
+    REVOKE_KEYS_OF_AGENT = Update api_keys "UPDATE api_keys SET revoked_at = COALESCE(revoked_at, $2), change_seq = $3 WHERE agent_id = $1";
     LOCK_AGENT = Select agents
-        "SELECT id, name, cluster_name, labels, cluster_uid, version, kubernetes_version, created_at, CAST(NULL AS BIGINT) AS last_seen_at
-         FROM agents WHERE name = $1 /*lock*/";
+        "SELECT a.id, a.name, a.cluster_name, a.labels, a.cluster_uid, a.version, a.kubernetes_version, a.protocol, a.capabilities, a.suspension,
+                a.deactivated_at, a.offline_since, a.rotation_wanted_at, a.row_version, a.created_at,
+                (SELECT p.last_seen_at FROM presence p WHERE p.agent_id = a.id) AS last_seen_at,
+                (SELECT i.suspension FROM installation i WHERE i.singleton = 1) AS fleet_suspension
+         FROM agents a WHERE a.name = $1 AND a.abandoned_at IS NULL /*lock*/";
     FIND_AGENT = Select agents
-        "SELECT a.id, a.name, a.cluster_name, a.labels, a.cluster_uid, a.version, a.kubernetes_version, a.created_at, p.last_seen_at
-         FROM agents a LEFT JOIN presence p ON p.agent_id = a.id WHERE a.name = $1";
+        "SELECT a.id, a.name, a.cluster_name, a.labels, a.cluster_uid, a.version, a.kubernetes_version, a.protocol, a.capabilities, a.suspension,
+                a.deactivated_at, a.offline_since, a.rotation_wanted_at, a.row_version, a.created_at,
+                (SELECT p.last_seen_at FROM presence p WHERE p.agent_id = a.id) AS last_seen_at,
+                (SELECT i.suspension FROM installation i WHERE i.singleton = 1) AS fleet_suspension
+         FROM agents a WHERE a.name = $1 AND a.abandoned_at IS NULL";
     LIST_AGENTS = Select agents
-        "SELECT a.id, a.name, a.cluster_name, a.labels, a.cluster_uid, a.version, a.kubernetes_version, a.created_at, p.last_seen_at
-         FROM agents a LEFT JOIN presence p ON p.agent_id = a.id WHERE a.name > $1 ORDER BY a.name LIMIT $2";
-    ALL_AGENTS = Select agents
-        "SELECT id, name, cluster_name, labels, cluster_uid, version, kubernetes_version, created_at, CAST(NULL AS BIGINT) AS last_seen_at
-         FROM agents";
+        "SELECT a.id, a.name, a.cluster_name, a.labels, a.cluster_uid, a.version, a.kubernetes_version, a.protocol, a.capabilities, a.suspension,
+                a.deactivated_at, a.offline_since, a.rotation_wanted_at, a.row_version, a.created_at,
+                (SELECT p.last_seen_at FROM presence p WHERE p.agent_id = a.id) AS last_seen_at,
+                (SELECT i.suspension FROM installation i WHERE i.singleton = 1) AS fleet_suspension
+         FROM agents a WHERE a.abandoned_at IS NULL AND a.name > $1 AND ($3 = '' OR (json(a.labels)->>CAST($3 AS TEXT)) = $4)
+           AND ($5 = '' OR ($5 = 'yes') = EXISTS (SELECT 1 FROM presence s WHERE s.agent_id = a.id AND s.last_seen_at >= $6))
+         ORDER BY a.name LIMIT $2";
     BIND_CLUSTER = Update agents
-        "UPDATE agents SET cluster_uid = $2, version = $3, kubernetes_version = $4, protocol = $5, updated_at = $6
+        "UPDATE agents SET cluster_uid = $2, version = $3, kubernetes_version = $4, protocol = $5, updated_at = $6, capabilities = $7
          WHERE id = $1 AND (cluster_uid IS NULL OR cluster_uid = $2) RETURNING name, cluster_name";
-    INSERT_GENERATOR = Insert generators "INSERT INTO generators (id, name, created_at) VALUES ($1, $2, $3)";
-    FIND_GENERATOR = Select generators "SELECT id, name, created_at FROM generators WHERE name = $1";
-    LIST_GENERATORS = Select generators "SELECT id, name, created_at FROM generators WHERE name > $1 ORDER BY name LIMIT $2";
+    INSERT_GENERATOR = Insert generators
+        "INSERT INTO generators (id, name, created_at, max_stacks, max_bytes, requests_per_minute) VALUES ($1, $2, $3, $4, $5, $6)";
+    FIND_GENERATOR = Select generators
+        "SELECT id, name, created_at, max_stacks, max_bytes, requests_per_minute FROM generators WHERE name = $1";
+    LIST_GENERATORS = Select generators
+        "SELECT id, name, created_at, max_stacks, max_bytes, requests_per_minute FROM generators WHERE name > $1 ORDER BY name LIMIT $2";
 }
 
 /// An agent.
@@ -41,8 +61,26 @@ pub(crate) struct AgentRow {
     pub(crate) cluster_uid: Option<String>,
     pub(crate) version: Option<String>,
     pub(crate) kubernetes_version: Option<String>,
+    pub(crate) protocol: Option<u32>,
+    pub(crate) capabilities: Vec<String>,
+    pub(crate) suspension: Option<StoredSuspension>,
+    /// What suspends the whole fleet.
+    pub(crate) fleet: Option<StoredSuspension>,
+    pub(crate) deactivated_at: Option<Timestamp>,
+    pub(crate) offline_since: Option<Timestamp>,
+    pub(crate) rotation_wanted: bool,
+    /// Counts up with every change of the row: its `ETag`.
+    pub(crate) row_version: u64,
     pub(crate) created_at: Timestamp,
     pub(crate) last_seen_at: Option<Timestamp>,
+}
+
+/// Which agents a list shows.
+#[derive(Debug, Default)]
+pub(crate) struct AgentFilter<'a> {
+    pub(crate) label: Option<(&'a str, &'a str)>,
+    /// Whether they were seen since then, or were not.
+    pub(crate) online: Option<(bool, Timestamp)>,
 }
 
 /// An agent to be stored.
@@ -62,13 +100,21 @@ fn agent(row: &Row) -> Result<AgentRow, Error> {
         cluster_uid: row.opt_text("cluster_uid")?,
         version: row.opt_text("version")?,
         kubernetes_version: row.opt_text("kubernetes_version")?,
+        protocol: row.opt_int("protocol")?.and_then(|protocol| u32::try_from(protocol).ok()),
+        capabilities: row.opt_json("capabilities")?.unwrap_or_default(),
+        suspension: row.opt_json("suspension")?,
+        fleet: row.opt_json("fleet_suspension")?,
+        deactivated_at: row.opt_time("deactivated_at")?,
+        offline_since: row.opt_time("offline_since")?,
+        rotation_wanted: row.opt_int("rotation_wanted_at")?.is_some(),
+        row_version: row.count("row_version")?,
         created_at: row.time("created_at")?,
         last_seen_at: row.opt_time("last_seen_at")?,
     })
 }
 
 fn generator(row: &Row) -> Result<Generator, Error> {
-    Ok(Generator { id: row.parse("id")?, name: row.parse("name")?, created_at: row.time("created_at")? })
+    Ok(Generator { id: row.parse("id")?, name: row.parse("name")?, quota: quota(row)?, created_at: row.time("created_at")? })
 }
 
 fn labels_text(labels: &Labels) -> Result<String, Error> {
@@ -91,8 +137,32 @@ impl Tx {
         self.execute(&UPDATE_LABELS, values![id, labels_text(labels)?, now]).await.map(drop)
     }
 
-    pub(crate) async fn all_agents(&mut self) -> Result<Vec<AgentRow>, Error> {
-        self.all(&ALL_AGENTS, vec![]).await?.iter().map(agent).collect()
+    /// Suspends or resumes one agent, and lets it look again.
+    pub(crate) async fn suspend_agent(
+        &mut self,
+        id: AgentId,
+        suspension: Option<&StoredSuspension>,
+        change_seq: u64,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let text = suspension.map(serde_json::to_string).transpose();
+        let text = text.map_err(|source| Error::Corrupt { column: "suspension", source: source.into() })?;
+        self.execute(&SET_AGENT_SUSPENSION, values![id, text, now]).await?;
+        self.mark_agent(id, change_seq).await
+    }
+
+    /// Makes this change the agent's highest, and tells the other brokers.
+    pub(crate) async fn mark_agent(&mut self, id: AgentId, change_seq: u64) -> Result<(), Error> {
+        self.execute(&MARK_AGENT, values![id, change_seq]).await?;
+        self.notify(change_seq).await
+    }
+
+    /// Gives the agent up: its name is free, its keys open nothing.
+    pub(crate) async fn abandon_agent(&mut self, id: AgentId, change_seq: u64, now: Timestamp) -> Result<(), Error> {
+        // Unique, and a name by our own rules.
+        let name = format!("abandoned-{}", id.0.simple());
+        self.execute(&ABANDON_AGENT, values![id, now, name]).await?;
+        self.execute(&REVOKE_KEYS_OF_AGENT, values![id, now, change_seq]).await.map(drop)
     }
 
     /// Binds the agent to its cluster; `None` when it is bound to another.
@@ -103,14 +173,32 @@ impl Tx {
         protocol: u32,
         now: Timestamp,
     ) -> Result<Option<(Name, Name)>, Error> {
-        let values =
-            values![id, hello.cluster_uid.as_str(), hello.version.as_str(), hello.kubernetes_version.as_str(), protocol, now];
+        let capabilities = serde_json::to_string(&hello.capabilities)
+            .map_err(|source| Error::Corrupt { column: "capabilities", source: source.into() })?;
+        let values = values![
+            id,
+            hello.cluster_uid.as_str(),
+            hello.version.as_str(),
+            hello.kubernetes_version.as_str(),
+            protocol,
+            now,
+            capabilities
+        ];
         let row = self.optional(&BIND_CLUSTER, values).await?;
         row.map(|row| Ok((row.parse("name")?, row.parse("cluster_name")?))).transpose()
     }
 
-    pub(crate) async fn insert_generator(&mut self, id: GeneratorId, name: &Name, now: Timestamp) -> Result<(), Error> {
-        self.execute(&INSERT_GENERATOR, values![id, name.as_str(), now]).await.map(drop)
+    pub(crate) async fn insert_generator(&mut self, generator: &Generator) -> Result<(), Error> {
+        let quota = generator.quota;
+        let values = values![
+            generator.id,
+            generator.name.as_str(),
+            generator.created_at,
+            quota.max_stacks.map(i64::from),
+            quota.max_bytes.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
+            quota.requests_per_minute.map(i64::from)
+        ];
+        self.execute(&INSERT_GENERATOR, values).await.map(drop)
     }
 
     pub(crate) async fn find_generator(&mut self, name: &Name) -> Result<Option<Generator>, Error> {
@@ -123,8 +211,14 @@ impl Db {
         self.optional(&FIND_AGENT, values![name.as_str()]).await?.as_ref().map(agent).transpose()
     }
 
-    pub(crate) async fn list_agents(&self, after: &str, limit: u32) -> Result<Vec<AgentRow>, Error> {
-        self.all(&LIST_AGENTS, values![after, limit]).await?.iter().map(agent).collect()
+    pub(crate) async fn list_agents(&self, filter: &AgentFilter<'_>, after: &str, limit: u32) -> Result<Vec<AgentRow>, Error> {
+        let (key, value) = filter.label.unwrap_or_default();
+        let (online, since) = match filter.online {
+            Some((true, since)) => ("yes", since),
+            Some((false, since)) => ("no", since),
+            None => ("", Timestamp::from_micros(0)),
+        };
+        self.all(&LIST_AGENTS, values![after, limit, key, value, online, since]).await?.iter().map(agent).collect()
     }
 
     pub(crate) async fn list_generators(&self, after: &str, limit: u32) -> Result<Vec<Generator>, Error> {

@@ -4,13 +4,14 @@ use brokkr_api::AgentId;
 use sqlx::postgres::PgListener;
 
 use super::{
-    Db, Error, Tx,
+    Db, Error, Installation, Tx,
     sql::{CHANNEL, Engine, statements, values},
 };
 
 statements! {
     NEXT_CHANGE = Update counters "UPDATE counters SET value = value + 1 WHERE name = 'change_seq' RETURNING value";
-    READ_CHANGE = Select counters "SELECT value FROM counters WHERE name = 'change_seq'";
+    READ_CHANGE = Select counters
+        "SELECT c.value, i.installation_id, i.epoch FROM counters c JOIN installation i ON i.singleton = 1 WHERE c.name = 'change_seq'";
     MARK_AGENTS = Insert change_feed
         "INSERT INTO change_feed (agent_id, seq) SELECT DISTINCT agent_id, CAST($1 AS BIGINT) FROM deployments WHERE change_seq = $1
          ON CONFLICT (agent_id) DO UPDATE SET seq = excluded.seq";
@@ -31,9 +32,15 @@ impl Tx {
 }
 
 impl Db {
+    /// The highest number that is committed, and which installation and epoch it belongs to.
+    pub(crate) async fn standing(&self) -> Result<(u64, Installation), Error> {
+        let row = self.optional(&READ_CHANGE, vec![]).await?.ok_or_else(|| Error::absent("value"))?;
+        Ok((row.count("value")?, Installation { id: row.text("installation_id")?, epoch: row.text("epoch")? }))
+    }
+
     /// The highest number that is committed.
     pub(crate) async fn last_change(&self) -> Result<u64, Error> {
-        self.optional(&READ_CHANGE, vec![]).await?.ok_or_else(|| Error::absent("value"))?.count("value")
+        Ok(self.standing().await?.0)
     }
 
     /// Agents whose desired state changed after this number, with their highest.

@@ -10,9 +10,11 @@ use super::{
 };
 
 statements! {
-    INSERT_EVENT = Insert events
+    INSERT_EVENTS = Insert events
         "INSERT INTO events (id, type, stack_id, agent_id, generation, data, traceparent, tracestate, created_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+         SELECT item.value->>'id', item.value->>'type', item.value->>'stack', item.value->>'agent',
+             CAST(item.value->>'generation' AS BIGINT), item.value->>'data', item.value->>'traceparent', item.value->>'tracestate',
+             CAST(item.value->>'at' AS BIGINT) FROM each($1)";
     TAKE_LEASE = Update leases
         "INSERT INTO leases (name, holder, token, expires_at) VALUES ($1, $2, 1, $3)
          ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, expires_at = excluded.expires_at,
@@ -40,6 +42,37 @@ pub(crate) struct NewEvent<'a> {
     pub(crate) now: Timestamp,
 }
 
+/// One item of the bound set. What is JSON in its column is a text in the set.
+#[derive(Serialize)]
+struct Item<'a> {
+    id: EventId,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    stack: Option<StackId>,
+    agent: Option<AgentId>,
+    generation: Option<u64>,
+    data: String,
+    traceparent: Option<&'a str>,
+    tracestate: Option<&'a str>,
+    at: i64,
+}
+
+impl<'a> Item<'a> {
+    fn of(event: &NewEvent<'a>) -> Self {
+        Self {
+            id: event.id,
+            kind: event.kind,
+            stack: event.stack,
+            agent: event.agent,
+            generation: event.generation,
+            data: event.data.to_string(),
+            traceparent: event.trace.map(|trace| trace.traceparent.as_str()),
+            tracestate: event.trace.and_then(|trace| trace.tracestate.as_deref()),
+            at: event.now.as_micros(),
+        }
+    }
+}
+
 #[derive(Serialize)]
 struct Positioned<'a> {
     id: &'a str,
@@ -47,19 +80,13 @@ struct Positioned<'a> {
 }
 
 impl Tx {
-    pub(crate) async fn insert_event(&mut self, event: &NewEvent<'_>) -> Result<(), Error> {
-        let values = values![
-            event.id,
-            event.kind,
-            event.stack,
-            event.agent,
-            event.generation.map(|generation| i64::try_from(generation).unwrap_or(i64::MAX)),
-            event.data.to_string(),
-            event.trace.map(|trace| trace.traceparent.as_str()),
-            event.trace.and_then(|trace| trace.tracestate.as_deref()),
-            event.now
-        ];
-        self.execute(&INSERT_EVENT, values).await.map(drop)
+    /// Writes events in one statement, whatever their number.
+    pub(crate) async fn insert_events(&mut self, events: &[NewEvent<'_>]) -> Result<(), Error> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        let items: Vec<_> = events.iter().map(Item::of).collect();
+        self.execute(&INSERT_EVENTS, values![set(&items)?]).await.map(drop)
     }
 
     /// Gives committed events their positions, in the order in which they happened. At most 500 at once; tells how many.

@@ -1,6 +1,10 @@
 //! API keys.
 
-use brokkr_api::{AgentId, GeneratorId, KeyId, Name, Timestamp, keys::Role};
+use brokkr_api::{
+    AgentId, GeneratorId, KeyId, Name, Timestamp,
+    generators::Quota,
+    keys::{Permission, Role},
+};
 
 use super::{
     Db, Error, Tx,
@@ -10,15 +14,22 @@ use super::{
 statements! {
     COUNT_KEYS = Select api_keys "SELECT count(*) AS n FROM api_keys";
     INSERT_KEY = Insert api_keys
-        "INSERT INTO api_keys (id, name, role, generator_id, agent_id, digest, change_seq, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+        "INSERT INTO api_keys (id, name, role, generator_id, agent_id, digest, change_seq, created_at, expires_at, scopes, pending)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
     REVOKE_KEY = Update api_keys
-        "UPDATE api_keys SET revoked_at = $2, change_seq = $3 WHERE id = $1 AND revoked_at IS NULL RETURNING id";
+        "UPDATE api_keys SET revoked_at = $2, change_seq = $3 WHERE id = $1 AND revoked_at IS NULL RETURNING name";
+    TOUCH_KEYS_OF_AGENT = Update api_keys "UPDATE api_keys SET change_seq = $2 WHERE agent_id = $1";
     FIND_KEY = Select api_keys
-        "SELECT id, role, generator_id, agent_id, digest, change_seq, expires_at, revoked_at FROM api_keys WHERE digest = $1";
+        "SELECT k.id, k.name, k.role, k.generator_id, k.agent_id, k.digest, k.change_seq, k.expires_at, k.revoked_at, k.scopes, k.pending,
+                a.cluster_uid, a.deactivated_at, g.max_stacks, g.max_bytes, g.requests_per_minute
+         FROM api_keys k LEFT JOIN agents a ON a.id = k.agent_id LEFT JOIN generators g ON g.id = k.generator_id WHERE k.digest = $1";
     KEYS_SINCE = Select api_keys
-        "SELECT id, role, generator_id, agent_id, digest, change_seq, expires_at, revoked_at FROM api_keys WHERE change_seq > $1";
+        "SELECT k.id, k.name, k.role, k.generator_id, k.agent_id, k.digest, k.change_seq, k.expires_at, k.revoked_at, k.scopes, k.pending,
+                a.cluster_uid, a.deactivated_at, g.max_stacks, g.max_bytes, g.requests_per_minute
+         FROM api_keys k LEFT JOIN agents a ON a.id = k.agent_id LEFT JOIN generators g ON g.id = k.generator_id WHERE k.change_seq > $1";
     LIST_KEYS = Select api_keys
-        "SELECT k.id, k.name, k.role, k.generator_id, a.name AS agent, k.created_at, u.last_used_at, k.revoked_at
+        "SELECT k.id, k.name, k.role, k.generator_id, a.name AS agent, k.scopes, k.pending, k.created_at, k.expires_at,
+                u.last_used_at, k.revoked_at
          FROM api_keys k LEFT JOIN agents a ON a.id = k.agent_id LEFT JOIN key_use u ON u.key_id = k.id
          WHERE k.id > $1 ORDER BY k.id LIMIT $2";
 }
@@ -27,6 +38,7 @@ statements! {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct KeyRow {
     pub(crate) id: KeyId,
+    pub(crate) name: String,
     pub(crate) role: Role,
     pub(crate) generator: Option<GeneratorId>,
     pub(crate) agent: Option<AgentId>,
@@ -34,6 +46,16 @@ pub(crate) struct KeyRow {
     pub(crate) change_seq: u64,
     pub(crate) expires_at: Option<Timestamp>,
     pub(crate) revoked_at: Option<Timestamp>,
+    /// What it may do of what its role may; everything when empty.
+    pub(crate) scopes: Vec<Permission>,
+    /// Whether its first use is still to come, and replaces the keys before it.
+    pub(crate) pending: bool,
+    /// The cluster that the agent is bound to.
+    pub(crate) cluster_uid: Option<String>,
+    /// Whether the agent is deactivated.
+    pub(crate) deactivated: bool,
+    /// What the generator may use.
+    pub(crate) quota: Quota,
 }
 
 /// A key to be stored.
@@ -45,17 +67,20 @@ pub(crate) struct NewKey {
     pub(crate) agent: Option<AgentId>,
     pub(crate) digest: String,
     pub(crate) created_at: Timestamp,
+    pub(crate) expires_at: Option<Timestamp>,
+    pub(crate) scopes: Vec<Permission>,
+    pub(crate) pending: bool,
 }
 
-fn role(row: &Row) -> Result<Role, Error> {
+pub(super) fn role(row: &Row) -> Result<Role, Error> {
     let text = row.text("role")?;
-    let roles = [Role::Admin, Role::Generator, Role::Agent];
-    roles.into_iter().find(|role| role.as_str() == text).ok_or_else(|| Error::Corrupt { column: "role", source: text.into() })
+    Role::ALL.into_iter().find(|role| role.as_str() == text).ok_or_else(|| Error::Corrupt { column: "role", source: text.into() })
 }
 
 fn key(row: &Row) -> Result<KeyRow, Error> {
     Ok(KeyRow {
         id: row.parse("id")?,
+        name: row.text("name")?,
         role: role(row)?,
         generator: row.opt_parse("generator_id")?,
         agent: row.opt_parse("agent_id")?,
@@ -63,6 +88,21 @@ fn key(row: &Row) -> Result<KeyRow, Error> {
         change_seq: row.count("change_seq")?,
         expires_at: row.opt_time("expires_at")?,
         revoked_at: row.opt_time("revoked_at")?,
+        scopes: row.opt_json("scopes")?.unwrap_or_default(),
+        pending: row.int("pending")? == 1,
+        cluster_uid: row.opt_text("cluster_uid")?,
+        deactivated: row.opt_int("deactivated_at")?.is_some(),
+        quota: quota(row)?,
+    })
+}
+
+pub(super) fn quota(row: &Row) -> Result<Quota, Error> {
+    let number = |column| Ok::<_, Error>(row.opt_int(column)?.map(|number| u64::try_from(number).unwrap_or(0)));
+    let small = |column| Ok::<_, Error>(number(column)?.map(|number| u32::try_from(number).unwrap_or(u32::MAX)));
+    Ok(Quota {
+        max_stacks: small("max_stacks")?,
+        max_bytes: number("max_bytes")?,
+        requests_per_minute: small("requests_per_minute")?,
     })
 }
 
@@ -80,14 +120,22 @@ impl Tx {
             key.agent,
             key.digest.as_str(),
             change_seq,
-            key.created_at
+            key.created_at,
+            key.expires_at.map(Timestamp::as_micros),
+            (!key.scopes.is_empty()).then(|| serde_json::to_string(&key.scopes).unwrap_or_default()),
+            i64::from(key.pending)
         ];
         self.execute(&INSERT_KEY, values).await.map(drop)
     }
 
-    /// False when there is no such key, or it is revoked already.
-    pub(crate) async fn revoke_key(&mut self, id: KeyId, now: Timestamp, change_seq: u64) -> Result<bool, Error> {
-        Ok(self.optional(&REVOKE_KEY, values![id, now, change_seq]).await?.is_some())
+    /// Lets every broker read an agent's keys again, because what they are bound to has changed.
+    pub(crate) async fn touch_keys_of_agent(&mut self, agent: AgentId, change_seq: u64) -> Result<(), Error> {
+        self.execute(&TOUCH_KEYS_OF_AGENT, values![agent, change_seq]).await.map(drop)
+    }
+
+    /// The name of the key; nothing when there is no such key, or it is revoked already.
+    pub(crate) async fn revoke_key(&mut self, id: KeyId, now: Timestamp, change_seq: u64) -> Result<Option<String>, Error> {
+        self.optional(&REVOKE_KEY, values![id, now, change_seq]).await?.map(|row| row.text("name")).transpose()
     }
 }
 
@@ -111,7 +159,10 @@ impl Db {
                     role: role(row)?,
                     generator: row.opt_parse("generator_id")?,
                     agent: row.opt_parse("agent")?,
+                    scopes: row.opt_json("scopes")?.unwrap_or_default(),
+                    pending: row.int("pending")? == 1,
                     created_at: row.time("created_at")?,
+                    expires_at: row.opt_time("expires_at")?,
                     last_used_at: row.opt_time("last_used_at")?,
                     revoked_at: row.opt_time("revoked_at")?,
                 })

@@ -1,6 +1,7 @@
 //! The store: SQL for SQLite and PostgreSQL from one text. One file per aggregate; every statement goes through [`sql`].
 
 mod agents;
+mod audit;
 mod changes;
 mod deployment_objects;
 mod deployments;
@@ -8,22 +9,30 @@ mod error;
 mod events;
 mod keys;
 mod open;
+mod outcomes;
 mod presence;
+mod rollouts;
 pub(crate) mod sql;
 mod stacks;
+mod suspensions;
 #[cfg(test)]
 mod tests;
 mod totals;
 
-pub(crate) use agents::{AgentRow, NewAgent};
+pub(crate) use agents::{AgentFilter, AgentRow, NewAgent};
+pub(crate) use audit::NewAuditEntry;
 pub(crate) use changes::ChangeListener;
-pub(crate) use deployment_objects::NewDeploymentObject;
-pub(crate) use deployments::{DeploymentRow, DesiredRow, Outcome, RevisionSource};
+pub(crate) use deployment_objects::{NewDeploymentObject, StoredContent};
+pub(crate) use deployments::{AgentTarget, ByStack, DesiredRow, RevisionSource};
 pub(crate) use error::Error;
 pub(crate) use events::NewEvent;
 pub(crate) use keys::{KeyRow, NewKey};
-pub(crate) use open::{Installation, open};
+pub(crate) use open::{Installation, open, sqlite_file};
+pub(crate) use outcomes::{DeploymentRow, Outcome};
+pub(crate) use presence::PickedUp;
+pub(crate) use rollouts::DeploymentView;
 pub(crate) use sql::{Db, Tx};
-pub(crate) use stacks::{Scope, StackRow};
+pub(crate) use stacks::{AcceptGeneration, DeletedStack, Scope, StackFilter, StackRow};
+pub(crate) use suspensions::{StoredSuspension, widest};
 #[cfg(test)]
 pub(crate) use tests::close as close_for_tests;

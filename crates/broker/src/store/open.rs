@@ -1,6 +1,10 @@
 //! Opening a database, and bringing its schema up to date.
 
-use std::{path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
 
 use brokkr_runtime::{Clock, Ids};
 use brokkr_telemetry::BrokerMetrics;
@@ -59,8 +63,8 @@ pub(crate) async fn open(
 ) -> Result<(Db, Installation), OpenError> {
     let (engine, target) = if config.url.starts_with("postgres:") || config.url.starts_with("postgresql:") {
         open_postgres(config).await?
-    } else if let Some(file) = config.url.strip_prefix("sqlite:") {
-        open_sqlite(file.trim_start_matches("//"), config).await?
+    } else if let Some(file) = sqlite_file(&config.url) {
+        open_sqlite(&file, config).await?
     } else {
         // The text may hold a password: only what stands before the first colon is shown.
         return Err(OpenError::Url(config.url.split(':').next().unwrap_or_default().to_owned()));
@@ -92,11 +96,15 @@ async fn open_postgres(config: &DatabaseConfig) -> Result<(Engine, DbTarget), Op
     Ok((Engine::Postgres(pool), target))
 }
 
-async fn open_sqlite(file: &str, config: &DatabaseConfig) -> Result<(Engine, DbTarget), OpenError> {
-    let path = PathBuf::from(file);
-    let fail = |source| OpenError::Connect { place: file.to_owned(), source };
+/// The file of an SQLite database; nothing for every other.
+pub(crate) fn sqlite_file(url: &str) -> Option<PathBuf> {
+    url.strip_prefix("sqlite:").map(|file| PathBuf::from(file.trim_start_matches("//")))
+}
+
+async fn open_sqlite(path: &Path, config: &DatabaseConfig) -> Result<(Engine, DbTarget), OpenError> {
+    let fail = |source| OpenError::Connect { place: path.display().to_string(), source };
     let options = SqliteConnectOptions::new()
-        .filename(&path)
+        .filename(path)
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
         // An acknowledged write survives a power cut.
@@ -114,7 +122,7 @@ async fn open_sqlite(file: &str, config: &DatabaseConfig) -> Result<(Engine, DbT
         .connect_with(options.clone())
         .await
         .map_err(fail)?;
-    restrict(&path);
+    restrict(path);
     SQLITE.run(&write).await.map_err(OpenError::Migrate)?;
     let read = SqlitePoolOptions::new()
         .max_connections(config.max_connections)
@@ -123,12 +131,12 @@ async fn open_sqlite(file: &str, config: &DatabaseConfig) -> Result<(Engine, DbT
         .connect_with(options.pragma("query_only", "on"))
         .await
         .map_err(fail)?;
-    let name = path.file_name().map_or_else(|| file.to_owned(), |name| name.to_string_lossy().into_owned());
+    let name = path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
     Ok((Engine::Sqlite { write, read }, DbTarget { system: "sqlite", namespace: name, server_address: None }))
 }
 
 /// The file holds manifests, and manifests hold Secrets: nobody else may read it.
-fn restrict(path: &std::path::Path) {
+fn restrict(path: &Path) {
     use std::os::unix::fs::PermissionsExt;
     if let Err(error) = std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)) {
         tracing::warn!(path = %path.display(), %error, "the database file's permissions cannot be restricted");

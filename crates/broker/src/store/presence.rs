@@ -15,6 +15,10 @@ statements! {
          SELECT a.id, CAST(item.value->>'at' AS BIGINT) FROM each($1) JOIN agents a ON a.id = item.value->>'id' WHERE TRUE ORDER BY a.id
          ON CONFLICT (agent_id) DO UPDATE SET last_seen_at = CASE WHEN excluded.last_seen_at > presence.last_seen_at
              THEN excluded.last_seen_at ELSE presence.last_seen_at END";
+    FLUSH_PICKED_UP = Update deployments
+        "UPDATE deployments SET picked_up_at = CAST(item.value->>'at' AS BIGINT) FROM each($1)
+         WHERE deployments.agent_id = item.value->>'id' AND deployments.change_seq <= CAST(item.value->>'seq' AS BIGINT)
+           AND deployments.picked_up_at IS NULL AND deployments.generation > 0";
     FLUSH_KEY_USE = Insert key_use
         "INSERT INTO key_use (key_id, last_used_at)
          SELECT k.id, CAST(item.value->>'at' AS BIGINT) FROM each($1) JOIN api_keys k ON k.id = item.value->>'id' WHERE TRUE ORDER BY k.id
@@ -28,9 +32,23 @@ struct Seen<I> {
     at: i64,
 }
 
+/// What an agent was handed: everything up to this change, at this time.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct PickedUp {
+    pub(crate) id: AgentId,
+    pub(crate) seq: u64,
+    /// Microseconds since the Unix epoch.
+    pub(crate) at: i64,
+}
+
 impl Db {
-    /// Stores when agents and keys were last seen; an older time never replaces a newer one.
-    pub(crate) async fn flush_presence(&self, agents: &[(AgentId, Timestamp)], keys: &[(KeyId, Timestamp)]) -> Result<(), Error> {
+    /// Stores when agents and keys were last seen and what agents were handed; an older time never replaces a newer one.
+    pub(crate) async fn flush_presence(
+        &self,
+        agents: &[(AgentId, Timestamp)],
+        keys: &[(KeyId, Timestamp)],
+        picked_up: &[PickedUp],
+    ) -> Result<(), Error> {
         let mut tx = self.begin().await?;
         if !agents.is_empty() {
             let seen: Vec<_> = agents.iter().map(|(id, at)| Seen { id, at: at.as_micros() }).collect();
@@ -39,6 +57,9 @@ impl Db {
         if !keys.is_empty() {
             let seen: Vec<_> = keys.iter().map(|(id, at)| Seen { id, at: at.as_micros() }).collect();
             tx.execute(&FLUSH_KEY_USE, values![set(&seen)?]).await?;
+        }
+        if !picked_up.is_empty() {
+            tx.execute(&FLUSH_PICKED_UP, values![set(picked_up)?]).await?;
         }
         tx.commit().await
     }

@@ -1,66 +1,102 @@
 //! Stacks. Reads start from the caller's scope, so that forgetting whose stacks they are is hard.
 
-use brokkr_api::{AgentId, GeneratorId, Labels, Name, StackId, TargetSelector, Timestamp, stacks::Stack};
+use brokkr_api::{
+    AgentId, GeneratorId, Labels, Name, StackId, TargetSelector, Timestamp, stacks::Stack, suspension::SuspensionScope,
+};
 use serde::Serialize;
 
 use super::{
     Db, Error, Tx,
-    sql::{Row, id_set, statements, values},
+    sql::{Row, Value, id_set, statements, values},
+    suspensions::{StoredSuspension, widest},
 };
 
+// `name or id in scope` is the same condition everywhere: $1 is a name or an id, $2 the owner's id, and $3 is 1 where everybody's stacks
+// may be addressed by their id.
 statements! {
     LOCK_STACK = Select stacks
-        "SELECT id, name, generator_id, labels, targets, generation, created_at, updated_at, deleting_since
-         FROM stacks WHERE name = $1 AND COALESCE(generator_id, '') = $2 AND deleted_at IS NULL /*lock*/";
+        "SELECT id, name, generator_id, labels, targets, generation, digest, row_version, suspension, created_at, updated_at, deleting_since
+         FROM stacks WHERE deleted_at IS NULL AND ((name = $1 AND COALESCE(generator_id, '') = $2)
+             OR (id = $1 AND ($3 = 1 OR COALESCE(generator_id, '') = $2))) /*lock*/";
     LOCK_STACKS = Select stacks
         "SELECT s.id FROM stacks s WHERE s.id IN
              (SELECT d.stack_id FROM deployments d WHERE d.agent_id = $1 AND d.stack_id IN (SELECT item.value->>'id' FROM each($2)))
          ORDER BY s.id /*lock*/";
+    LOCK_STACKS_TO_ORPHAN = Select stacks
+        "SELECT s.id, s.deleting_since FROM stacks s WHERE s.id IN
+             (SELECT d.stack_id FROM deployments d WHERE d.agent_id = $1 AND d.phase NOT IN ('deleted', 'orphaned'))
+         ORDER BY s.id /*lock*/";
     FIND_STACK = Select stacks
-        "SELECT s.id, s.name, s.generator_id, s.labels, s.targets, s.generation, s.created_at, s.updated_at, s.deleting_since,
+        "SELECT s.id, s.name, s.generator_id, s.labels, s.targets, s.generation, s.digest, s.row_version, s.suspension, s.created_at,
+                s.updated_at, s.deleting_since, (SELECT i.suspension FROM installation i WHERE i.singleton = 1) AS fleet_suspension,
                 (SELECT count(*) FROM deployments d WHERE d.stack_id = s.id AND d.phase NOT IN ('deleted', 'orphaned')) AS agents
-         FROM stacks s WHERE s.name = $1 AND COALESCE(s.generator_id, '') = $2 AND s.deleted_at IS NULL";
+         FROM stacks s WHERE s.deleted_at IS NULL AND ((s.name = $1 AND COALESCE(s.generator_id, '') = $2)
+             OR (s.id = $1 AND ($3 = 1 OR COALESCE(s.generator_id, '') = $2)))";
     LIST_STACKS = Select stacks
-        "SELECT s.id, s.name, s.generator_id, s.labels, s.targets, s.generation, s.created_at, s.updated_at, s.deleting_since,
+        "SELECT s.id, s.name, s.generator_id, s.labels, s.targets, s.generation, s.digest, s.row_version, s.suspension, s.created_at,
+                s.updated_at, s.deleting_since, (SELECT i.suspension FROM installation i WHERE i.singleton = 1) AS fleet_suspension,
                 (SELECT count(*) FROM deployments d WHERE d.stack_id = s.id AND d.phase NOT IN ('deleted', 'orphaned')) AS agents
          FROM stacks s WHERE s.deleted_at IS NULL AND ($1 = '*' OR COALESCE(s.generator_id, '') = $1)
+           AND ($5 = '' OR s.generator_id IN (SELECT g.id FROM generators g WHERE g.name = $5))
+           AND ($6 = '' OR (json(s.labels)->>CAST($6 AS TEXT)) = $7)
            AND (s.name > $2 OR (s.name = $2 AND s.id > $3)) ORDER BY s.name, s.id LIMIT $4";
     INSERT_STACK = Insert stacks
         "INSERT INTO stacks (id, name, generator_id, labels, targets, generation, created_at, updated_at)
-         VALUES ($1, $2, $3, $4, $5, 0, $6, $6)";
-    UPDATE_STACK = Update stacks "UPDATE stacks SET labels = $2, targets = $3, updated_at = $4 WHERE id = $1";
-    SET_GENERATION = Update stacks "UPDATE stacks SET generation = $2, updated_at = $3 WHERE id = $1";
-    MARK_DELETING = Update stacks "UPDATE stacks SET deleting_since = $2, updated_at = $2 WHERE id = $1 AND deleting_since IS NULL";
-    FINISH_DELETION = Update stacks
+         SELECT CAST($1 AS TEXT), CAST($2 AS TEXT), CAST($3 AS TEXT), CAST($4 AS TEXT), CAST($5 AS TEXT), 0, CAST($6 AS BIGINT), CAST($6 AS BIGINT)
+         WHERE CAST($7 AS BIGINT) IS NULL OR (SELECT count(*) FROM stacks s WHERE s.generator_id = $3 AND s.deleted_at IS NULL) < $7";
+    UPDATE_STACK = Update stacks
+        "UPDATE stacks SET labels = $2, targets = $3, updated_at = $4, row_version = row_version + 1 WHERE id = $1";
+    ACCEPT_GENERATION = Update stacks
+        "UPDATE stacks SET generation = next_generation, next_generation = next_generation + 1, digest = $4, updated_at = $5,
+             row_version = row_version + 1
+         WHERE deleted_at IS NULL AND deleting_since IS NULL AND ((name = $1 AND COALESCE(generator_id, '') = $2)
+               OR (id = $1 AND ($3 = 1 OR COALESCE(generator_id, '') = $2)))
+           AND COALESCE(digest, '') <> $4 AND (CAST($6 AS BIGINT) IS NULL OR row_version = $6)
+           AND (CAST($7 AS TEXT) IS NULL OR NOT EXISTS
+               (SELECT 1 FROM deployment_objects o WHERE o.stack_id = stacks.id AND o.idempotency_key = $7))
+           AND (CAST($8 AS BIGINT) IS NULL OR $9 + (SELECT COALESCE(SUM(c.bytes), 0) FROM contents c JOIN stacks own ON own.id = c.stack_id
+                WHERE own.generator_id = stacks.generator_id) <= $8)
+         RETURNING id, name, generator_id, labels, targets, generation, digest, row_version, suspension, created_at, updated_at, deleting_since";
+    SET_STACK_SUSPENSION = Update stacks
+        "UPDATE stacks SET suspension = $2, updated_at = $3, row_version = row_version + 1 WHERE id = $1";
+    MARK_DELETING = Update stacks
+        "UPDATE stacks SET deleting_since = $2, updated_at = $2, row_version = row_version + 1, deleted_at = CASE WHEN $3 = 1 THEN $2 END
+         WHERE id = $1";
+    FINISH_DELETIONS = Update stacks
         "UPDATE stacks SET deleted_at = $2, updated_at = $2
-         WHERE id = $1 AND deleting_since IS NOT NULL AND deleted_at IS NULL AND NOT EXISTS
-             (SELECT 1 FROM deployments d WHERE d.stack_id = $1 AND d.phase NOT IN ('deleted', 'orphaned'))
-         RETURNING name";
-    DROP_OBJECTS = Delete deployment_objects "DELETE FROM deployment_objects WHERE stack_id = $1";
-    DROP_CONTENTS = Delete contents "DELETE FROM contents WHERE stack_id = $1";
-    ALL_TARGETS = Select stacks
-        "SELECT s.id, s.targets, s.generation, o.digest FROM stacks s
-         LEFT JOIN deployment_objects o ON o.stack_id = s.id AND o.generation = s.generation
+         WHERE id IN (SELECT item.value->>'id' FROM each($1)) AND deleting_since IS NOT NULL AND deleted_at IS NULL AND NOT EXISTS
+             (SELECT 1 FROM deployments d WHERE d.stack_id = stacks.id AND d.phase NOT IN ('deleted', 'orphaned'))
+         RETURNING id, name, generation";
+    DROP_OBJECTS = Delete deployment_objects
+        "DELETE FROM deployment_objects WHERE stack_id IN (SELECT item.value->>'id' FROM each($1))";
+    DROP_CONTENTS = Delete contents "DELETE FROM contents WHERE stack_id IN (SELECT item.value->>'id' FROM each($1))";
+    TARGETS_AND_AGENT = Select stacks
+        "SELECT s.id, s.targets, s.generation, s.digest, CASE WHEN d.action = 'apply' THEN 1 ELSE 0 END AS has
+         FROM stacks s LEFT JOIN deployments d ON d.stack_id = s.id AND d.agent_id = $1
          WHERE s.deleting_since IS NULL AND s.deleted_at IS NULL";
 }
 
-/// Whose stacks a caller may see: an admin addresses its own by name and lists everybody's.
+/// Whose stacks a caller may see: who is not a generator addresses its own by name, lists everybody's, and addresses them by id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scope {
-    Admin,
+    Everybody,
     Generator(GeneratorId),
 }
 
 impl Scope {
     pub(crate) fn generator(self) -> Option<GeneratorId> {
         match self {
-            Self::Admin => None,
+            Self::Everybody => None,
             Self::Generator(id) => Some(id),
         }
     }
 
     fn owner(self) -> String {
         self.generator().map(|id| id.to_string()).unwrap_or_default()
+    }
+
+    fn address(self, name: &Name) -> Vec<Value> {
+        values![name.as_str(), self.owner(), i64::from(self == Self::Everybody)]
     }
 }
 
@@ -73,6 +109,11 @@ pub(crate) struct StackRow {
     pub(crate) labels: Labels,
     pub(crate) targets: TargetSelector,
     pub(crate) generation: u64,
+    /// Digest of the newest generation.
+    pub(crate) digest: Option<String>,
+    /// Counts up with every change of the row: its `ETag`.
+    pub(crate) version: u64,
+    pub(crate) suspension: Option<StoredSuspension>,
     pub(crate) created_at: Timestamp,
     pub(crate) updated_at: Timestamp,
     pub(crate) deleting_since: Option<Timestamp>,
@@ -84,10 +125,37 @@ pub(crate) struct StackTargets {
     pub(crate) targets: TargetSelector,
     pub(crate) generation: u64,
     pub(crate) digest: Option<String>,
+    /// Whether the agent that was asked for has it.
+    pub(crate) has: bool,
+}
+
+/// What a new generation is conditional on.
+pub(crate) struct AcceptGeneration<'a> {
+    pub(crate) digest: &'a str,
+    pub(crate) bytes: u64,
+    pub(crate) version: Option<u64>,
+    pub(crate) idempotency_key: Option<&'a str>,
+    /// Most bytes of the owner's content.
+    pub(crate) max_bytes: Option<u64>,
+    pub(crate) now: Timestamp,
+}
+
+/// A stack whose deletion every agent has acknowledged.
+pub(crate) struct DeletedStack {
+    pub(crate) id: StackId,
+    pub(crate) name: Name,
+    pub(crate) generation: u64,
+}
+
+/// Which stacks a list shows.
+#[derive(Debug, Default)]
+pub(crate) struct StackFilter<'a> {
+    pub(crate) label: Option<(&'a str, &'a str)>,
+    pub(crate) generator: Option<&'a Name>,
 }
 
 impl StackRow {
-    pub(crate) fn into_api(self, agents: u64) -> Stack {
+    pub(crate) fn into_api(self, agents: u64, fleet: Option<StoredSuspension>) -> Stack {
         Stack {
             id: self.id,
             name: self.name,
@@ -96,6 +164,7 @@ impl StackRow {
             targets: self.targets,
             generation: self.generation,
             agents,
+            suspended: widest([(SuspensionScope::Fleet, fleet), (SuspensionScope::Stack, self.suspension)]),
             created_at: self.created_at,
             updated_at: self.updated_at,
             deleting_since: self.deleting_since,
@@ -111,14 +180,30 @@ fn stack(row: &Row) -> Result<StackRow, Error> {
         labels: row.json("labels")?,
         targets: row.json("targets")?,
         generation: row.count("generation")?,
+        digest: row.opt_text("digest")?,
+        version: row.count("row_version")?,
+        suspension: row.opt_json("suspension")?,
         created_at: row.time("created_at")?,
         updated_at: row.time("updated_at")?,
         deleting_since: row.opt_time("deleting_since")?,
     })
 }
 
-fn listed(row: &Row) -> Result<Stack, Error> {
-    Ok(stack(row)?.into_api(row.count("agents")?))
+/// A stack as it is read: with the number of its agents and what suspends the fleet.
+pub(crate) struct FoundStack {
+    pub(crate) row: StackRow,
+    pub(crate) agents: u64,
+    pub(crate) fleet: Option<StoredSuspension>,
+}
+
+impl FoundStack {
+    pub(crate) fn into_api(self) -> Stack {
+        self.row.into_api(self.agents, self.fleet)
+    }
+}
+
+fn found(row: &Row) -> Result<FoundStack, Error> {
+    Ok(FoundStack { row: stack(row)?, agents: row.count("agents")?, fleet: row.opt_json("fleet_suspension")? })
 }
 
 fn text<T: Serialize>(column: &'static str, value: &T) -> Result<String, Error> {
@@ -126,9 +211,9 @@ fn text<T: Serialize>(column: &'static str, value: &T) -> Result<String, Error> 
 }
 
 impl Tx {
-    /// The stack of that name in the scope, locked until the transaction ends.
+    /// The stack of that name or id in the scope, locked until the transaction ends.
     pub(crate) async fn lock_stack(&mut self, scope: Scope, name: &Name) -> Result<Option<StackRow>, Error> {
-        self.optional(&LOCK_STACK, values![name.as_str(), scope.owner()]).await?.as_ref().map(stack).transpose()
+        self.optional(&LOCK_STACK, scope.address(name)).await?.as_ref().map(stack).transpose()
     }
 
     /// Locks those of these stacks that an agent has a deployment of: of two last acknowledgements the second one sees the first.
@@ -136,16 +221,30 @@ impl Tx {
         self.all(&LOCK_STACKS, values![agent, id_set(stacks)?]).await.map(drop)
     }
 
-    pub(crate) async fn insert_stack(&mut self, row: &StackRow) -> Result<(), Error> {
+    /// Locks the stacks that an agent still has to do with. Tells which of them are being deleted.
+    pub(crate) async fn lock_stacks_to_orphan(&mut self, agent: AgentId) -> Result<Vec<StackId>, Error> {
+        let rows = self.all(&LOCK_STACKS_TO_ORPHAN, values![agent]).await?;
+        let mut deleting = Vec::new();
+        for row in &rows {
+            if row.opt_time("deleting_since")?.is_some() {
+                deleting.push(row.parse("id")?);
+            }
+        }
+        Ok(deleting)
+    }
+
+    /// Stores a new stack; false when its owner has `max_stacks` already.
+    pub(crate) async fn insert_stack(&mut self, row: &StackRow, max_stacks: Option<u32>) -> Result<bool, Error> {
         let values = values![
             row.id,
             row.name.as_str(),
             row.generator,
             text("labels", &row.labels)?,
             text("targets", &row.targets)?,
-            row.created_at
+            row.created_at,
+            max_stacks.map(i64::from)
         ];
-        self.execute(&INSERT_STACK, values).await.map(drop)
+        Ok(self.execute(&INSERT_STACK, values).await? > 0)
     }
 
     pub(crate) async fn update_stack(&mut self, row: &StackRow) -> Result<(), Error> {
@@ -153,27 +252,62 @@ impl Tx {
         self.execute(&UPDATE_STACK, values).await.map(drop)
     }
 
-    pub(crate) async fn set_generation(&mut self, id: StackId, generation: u64, now: Timestamp) -> Result<(), Error> {
-        self.execute(&SET_GENERATION, values![id, generation, now]).await.map(drop)
+    /// Takes the next generation, and locks the stack; nothing when a condition does not hold.
+    pub(crate) async fn accept_generation(
+        &mut self,
+        scope: Scope,
+        name: &Name,
+        accept: &AcceptGeneration<'_>,
+    ) -> Result<Option<StackRow>, Error> {
+        let number = |number: Option<u64>| number.map(|number| i64::try_from(number).unwrap_or(i64::MAX));
+        let mut values = scope.address(name);
+        values.extend(values![
+            accept.digest,
+            accept.now,
+            number(accept.version),
+            accept.idempotency_key,
+            number(accept.max_bytes),
+            accept.bytes
+        ]);
+        self.optional(&ACCEPT_GENERATION, values).await?.as_ref().map(stack).transpose()
     }
 
-    pub(crate) async fn mark_deleting(&mut self, id: StackId, now: Timestamp) -> Result<(), Error> {
-        self.execute(&MARK_DELETING, values![id, now]).await.map(drop)
+    pub(crate) async fn suspend_stack(
+        &mut self,
+        id: StackId,
+        suspension: Option<&StoredSuspension>,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let suspension = suspension.map(|suspension| text("suspension", suspension)).transpose()?;
+        self.execute(&SET_STACK_SUSPENSION, values![id, suspension, now]).await.map(drop)
     }
 
-    /// Ends the deletion when every agent has acknowledged: the name is free again and the content is gone. Tells whether it did.
-    pub(crate) async fn finish_deletion(&mut self, id: StackId, now: Timestamp) -> Result<bool, Error> {
-        if self.optional(&FINISH_DELETION, values![id, now]).await?.is_none() {
-            return Ok(false);
+    /// Asks for the deletion; `finished` when no agent has to acknowledge it.
+    pub(crate) async fn mark_deleting(&mut self, id: StackId, finished: bool, now: Timestamp) -> Result<(), Error> {
+        self.execute(&MARK_DELETING, values![id, now, i64::from(finished)]).await.map(drop)
+    }
+
+    /// Ends those deletions that every agent has acknowledged: the names are free again and the content is gone.
+    pub(crate) async fn finish_deletions(&mut self, ids: &[StackId], now: Timestamp) -> Result<Vec<DeletedStack>, Error> {
+        let rows = self.all(&FINISH_DELETIONS, values![id_set(ids)?, now]).await?;
+        let deleted =
+            |row: &Row| Ok(DeletedStack { id: row.parse("id")?, name: row.parse("name")?, generation: row.count("generation")? });
+        let stacks: Vec<DeletedStack> = rows.iter().map(deleted).collect::<Result<_, Error>>()?;
+        if !stacks.is_empty() {
+            self.drop_content(&stacks.iter().map(|stack| stack.id).collect::<Vec<_>>()).await?;
         }
-        self.execute(&DROP_OBJECTS, values![id]).await?;
-        self.execute(&DROP_CONTENTS, values![id]).await?;
-        Ok(true)
+        Ok(stacks)
     }
 
-    /// The selectors of all stacks that are not being deleted.
-    pub(crate) async fn all_targets(&mut self) -> Result<Vec<StackTargets>, Error> {
-        let rows = self.all(&ALL_TARGETS, vec![]).await?;
+    /// Removes every generation of these stacks.
+    pub(crate) async fn drop_content(&mut self, ids: &[StackId]) -> Result<(), Error> {
+        self.execute(&DROP_OBJECTS, values![id_set(ids)?]).await?;
+        self.execute(&DROP_CONTENTS, values![id_set(ids)?]).await.map(drop)
+    }
+
+    /// The selectors of all stacks that are not being deleted, and whether the agent has them now.
+    pub(crate) async fn targets_and_agent(&mut self, agent: AgentId) -> Result<Vec<StackTargets>, Error> {
+        let rows = self.all(&TARGETS_AND_AGENT, values![agent]).await?;
         rows.iter()
             .map(|row| {
                 Ok(StackTargets {
@@ -181,6 +315,7 @@ impl Tx {
                     targets: row.json("targets")?,
                     generation: row.count("generation")?,
                     digest: row.opt_text("digest")?,
+                    has: row.int("has")? == 1,
                 })
             })
             .collect()
@@ -188,14 +323,23 @@ impl Tx {
 }
 
 impl Db {
-    pub(crate) async fn find_stack(&self, scope: Scope, name: &Name) -> Result<Option<Stack>, Error> {
-        self.optional(&FIND_STACK, values![name.as_str(), scope.owner()]).await?.as_ref().map(listed).transpose()
+    pub(crate) async fn find_stack(&self, scope: Scope, name: &Name) -> Result<Option<FoundStack>, Error> {
+        self.optional(&FIND_STACK, scope.address(name)).await?.as_ref().map(found).transpose()
     }
 
-    /// A page of stacks by name and id; an admin sees those of every generator.
-    pub(crate) async fn list_stacks(&self, scope: Scope, after: (&str, &str), limit: u32) -> Result<Vec<Stack>, Error> {
-        let owner = if scope == Scope::Admin { "*".to_owned() } else { scope.owner() };
-        self.all(&LIST_STACKS, values![owner, after.0, after.1, limit]).await?.iter().map(listed).collect()
+    /// A page of stacks by name and id; who is not a generator sees those of everybody.
+    pub(crate) async fn list_stacks(
+        &self,
+        scope: Scope,
+        filter: &StackFilter<'_>,
+        after: (&str, &str),
+        limit: u32,
+    ) -> Result<Vec<Stack>, Error> {
+        let owner = if scope == Scope::Everybody { "*".to_owned() } else { scope.owner() };
+        let (key, value) = filter.label.unwrap_or_default();
+        let generator = filter.generator.map_or("", Name::as_str);
+        let values = values![owner, after.0, after.1, limit, generator, key, value];
+        self.all(&LIST_STACKS, values).await?.iter().map(|row| Ok(found(row)?.into_api())).collect()
     }
 }
 

@@ -43,6 +43,9 @@ impl World {
             agent: None,
             digest: format!("digest-{number}"),
             created_at: now,
+            expires_at: None,
+            scopes: Vec::new(),
+            pending: false,
         };
         let mut tx = self.state.db.begin().await.unwrap();
         let change = tx.next_change().await.unwrap();

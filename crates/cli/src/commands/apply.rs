@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use anyhow::{Context, bail};
 use brokkr_api::{
     ErrorCode, LabelSelector, Labels, Name, TargetSelector,
+    agents::AgentsQuery,
     client::{Client, ClientError},
-    page::PageQuery,
     stacks::PutStack,
 };
 use clap::Args;
@@ -89,7 +89,7 @@ async fn ensure_stack(client: &Client, changing: &Client, args: &ApplyArgs) -> a
         },
         Err(error) => return Err(error.into()),
     };
-    changing.put_stack(&args.stack, &PutStack { labels, targets }).await?;
+    changing.put_stack(&args.stack, &PutStack { labels, targets, preview_token: None }).await?;
     Ok(())
 }
 
@@ -109,7 +109,7 @@ fn targets(args: &ApplyArgs) -> anyhow::Result<Option<TargetSelector>> {
 
 /// A new stack needs to be told for whom it is, unless there is one agent only: nobody delivers to a whole fleet by accident.
 async fn only_agent(client: &Client, stack: &Name) -> anyhow::Result<TargetSelector> {
-    let agents = match client.list_agents(&PageQuery { limit: Some(2), cursor: None }).await {
+    let agents = match client.list_agents(&AgentsQuery { limit: Some(2), ..AgentsQuery::default() }).await {
         Ok(page) => page.items,
         Err(ClientError::Problem(problem)) if problem.code == ErrorCode::Forbidden => Vec::new(),
         Err(error) => return Err(error.into()),

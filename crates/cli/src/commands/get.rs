@@ -1,6 +1,8 @@
 //! `brokkr get`.
 
-use brokkr_api::{Page, client::ClientError, page::PageQuery, selector::TargetSelector};
+use brokkr_api::{
+    Page, agents::AgentsQuery, client::ClientError, page::PageQuery, selector::TargetSelector, stacks::StacksQuery,
+};
 use clap::Subcommand;
 
 use super::Outcome;
@@ -24,7 +26,10 @@ pub(crate) async fn run(connection: &ConnectionArgs, format: Format, get: Get) -
     let client = connection.client()?;
     match get {
         Get::Stacks => {
-            let stacks = all(async |page| client.list_stacks(&page).await).await?;
+            let stacks = all(async |page| {
+                client.list_stacks(&StacksQuery { limit: page.limit, cursor: page.cursor, ..StacksQuery::default() }).await
+            })
+            .await?;
             if format == Format::Json {
                 output::json(&stacks)?;
             } else {
@@ -45,7 +50,10 @@ pub(crate) async fn run(connection: &ConnectionArgs, format: Format, get: Get) -
             }
         }
         Get::Agents => {
-            let agents = all(async |page| client.list_agents(&page).await).await?;
+            let agents = all(async |page| {
+                client.list_agents(&AgentsQuery { limit: page.limit, cursor: page.cursor, ..AgentsQuery::default() }).await
+            })
+            .await?;
             if format == Format::Json {
                 output::json(&agents)?;
             } else {

@@ -90,7 +90,14 @@ async fn make_agent(client: &Client, args: &DevArgs) -> anyhow::Result<String> {
     match client.create_agent(&request).await {
         Ok(created) => Ok(created.secret),
         Err(error) if error.code() == Some(ErrorCode::NameTaken) => {
-            let key = CreateKey { name: args.agent.clone(), role: Role::Agent, generator: None, agent: Some(args.agent.clone()) };
+            let key = CreateKey {
+                name: args.agent.clone(),
+                role: Role::Agent,
+                generator: None,
+                agent: Some(args.agent.clone()),
+                scopes: Vec::new(),
+                expires_at: None,
+            };
             Ok(client.create_key(&key).await?.secret)
         }
         Err(error) => Err(error.into()),

@@ -14,14 +14,14 @@ pub struct SendDeployment<'a> {
     pub stack_id: &'a str,
     /// The generation that is sent.
     pub generation: i64,
-    /// To how many agents.
-    pub fan_out: usize,
+    /// To how many agents, where that is known beforehand; else [`record_fan_out`] says it.
+    pub fan_out: Option<u64>,
 }
 
 /// `send deployment`, PRODUCER: once for a generation, never once for an agent. Its context is what the deployments carry.
 #[must_use]
 pub fn send_deployment_object(send: SendDeployment<'_>) -> Span {
-    tracing::info_span!(
+    let span = tracing::info_span!(
         "deployment.send",
         otel.name = "send deployment",
         otel.kind = "producer",
@@ -32,9 +32,18 @@ pub fn send_deployment_object(send: SendDeployment<'_>) -> Span {
         brokkr.stack.name = send.stack,
         brokkr.stack.id = send.stack_id,
         brokkr.generation = send.generation,
-        brokkr.fan_out = i64::try_from(send.fan_out).unwrap_or(i64::MAX),
+        brokkr.fan_out = Empty,
         error.type = Empty,
-    )
+    );
+    if let Some(agents) = send.fan_out {
+        record_fan_out(&span, agents);
+    }
+    span
+}
+
+/// Says to how many agents a `send deployment` span hands its work.
+pub fn record_fan_out(span: &Span, agents: u64) {
+    span.record("brokkr.fan_out", i64::try_from(agents).unwrap_or(i64::MAX));
 }
 
 /// What an agent carries out.

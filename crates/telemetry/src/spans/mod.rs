@@ -19,7 +19,7 @@ pub use catalogue::{SPANS, SpanInfo};
 pub use database::{DbStatement, DbTransaction, db_statement, db_transaction};
 pub use delivery::{
     ConsumerOutcome, DeploymentSpanExt, ObjectAction, ObjectSpan, ProcessDeployment, SendDeployment, object, process_deployment,
-    record_outcome, send_deployment_object,
+    record_fan_out, record_outcome, send_deployment_object,
 };
 pub use http::{
     HttpClientSpan, http_client, http_server, record_client_disconnect, record_http_status_client, record_http_status_expected,

@@ -57,7 +57,8 @@ fn make_all() {
     statement.record("db.response.status_code", "40001");
     let commit =
         spans::db_transaction(DbTransaction { verb: "COMMIT", system: "sqlite", namespace: "brokkr.db", server_address: None });
-    let send = spans::send_deployment_object(SendDeployment { stack: "shop", stack_id: "stk-1", generation: 3, fan_out: 2 });
+    let send =
+        spans::send_deployment_object(SendDeployment { stack: "shop", stack_id: "stk-1", generation: 3, fan_out: Some(2) });
     let process = process();
     process.record_lag_seconds(4);
     spans::record_outcome(

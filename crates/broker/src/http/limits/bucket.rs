@@ -11,7 +11,7 @@ const FEW: usize = 1_024;
 
 /// So many requests a second, and so many at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Quota {
+pub(super) struct Quota {
     /// Microseconds in which one request is given back.
     interval: i64,
     /// Microseconds in which an empty bucket fills.
@@ -20,10 +20,19 @@ pub(crate) struct Quota {
 
 impl Quota {
     /// Nothing, which is no limit, for 0 requests a second.
-    pub(crate) fn new(per_second: u32, burst: u32) -> Option<Self> {
+    pub(super) fn new(per_second: u32, burst: u32) -> Option<Self> {
         // Above a million a second the interval is shorter than the clock's step.
         let interval = (SECOND / i64::from(per_second).min(SECOND)).max(1);
         (per_second > 0).then(|| Self { interval, window: interval * i64::from(burst.max(1)) })
+    }
+
+    /// At most so many in any minute, a tenth of them at once: what is left of the minute refills the bucket.
+    pub(super) fn per_minute(most: u32) -> Self {
+        let most = i64::from(most.max(1));
+        let burst = (most / 10).max(1);
+        // Rounded up: one microsecond too few would let one request too many through.
+        let interval = (60 * SECOND + most - burst) / (most - burst + 1);
+        Self { interval, window: interval * burst }
     }
 }
 
@@ -101,6 +110,17 @@ mod tests {
         assert_eq!(taken(&buckets, 2, quota, 1_250), 8, "another caller has a quota of its own");
         assert_eq!(taken(&buckets, 1, quota, 60_000), 8, "a bucket is never more than full");
         assert_eq!(Quota::new(0, 5), None);
+    }
+
+    #[test]
+    fn a_quota_by_the_minute_holds_in_any_minute() {
+        for most in [1, 2, 10, 90, 600] {
+            let (buckets, quota) = (Buckets::new(10), Quota::per_minute(most));
+            let granted: Vec<i64> = (0..180_000).step_by(20).filter(|at_ms| buckets.take(1, quota, at(*at_ms)).is_ok()).collect();
+            let in_minute = |begin: i64| granted.iter().filter(|at| (begin..begin + 60_000).contains(*at)).count();
+            let busiest = (0..120_000).step_by(500).map(in_minute).max().unwrap();
+            assert!(busiest <= most as usize && busiest * 10 >= most as usize * 8, "{busiest} of {most}");
+        }
     }
 
     #[test]

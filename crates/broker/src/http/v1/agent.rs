@@ -8,7 +8,7 @@ use axum::{
 };
 use brokkr_api::{
     ErrorCode, PROTOCOL_VERSION, StackId,
-    agents::{Hello, Welcome},
+    agents::{Hello, MAX_CAPABILITIES, Welcome},
     desired_state::{Content, DesiredDeployment, DesiredState, DesiredStateQuery, MAX_INLINE_BYTES},
     trace::WorkTrace,
 };
@@ -23,13 +23,15 @@ use crate::{
     domain::handoff,
     http::{
         AppState,
-        auth::AgentCaller,
+        auth::{AgentCaller, cluster_mismatch, deactivated},
         body::{Json, Path, Query},
         error::Failure,
     },
     store::DesiredRow,
 };
 
+/// First protocol version whose agents know suspension.
+const FIRST_WITH_SUSPENSION: u32 = 2;
 /// Most bytes of content in one answer; what is beyond is fetched by digest.
 const MAX_INLINE_TOTAL: u64 = 1024 * 1024;
 
@@ -48,23 +50,34 @@ pub(crate) async fn hello(
             return Err(Failure::new(ErrorCode::InvalidField, format!("{field} has 1 to 64 printable characters")).at(field));
         }
     }
+    let is_word = |word: &String| (1..=64).contains(&word.len()) && word.bytes().all(|b| b.is_ascii_graphic());
+    if hello.capabilities.len() > MAX_CAPABILITIES || !hello.capabilities.iter().all(is_word) {
+        let detail = format!("at most {MAX_CAPABILITIES} capabilities of 1 to 64 printable ASCII characters");
+        return Err(Failure::new(ErrorCode::InvalidField, detail).at("capabilities"));
+    }
     let now = state.clock.now();
     let mut tx = state.db.begin().await?;
     let bound = tx.bind_cluster(caller.agent, &hello, caller.protocol, now).await?;
+    let (agent, cluster) = bound.ok_or_else(cluster_mismatch)?;
+    let first = caller.caller.row.cluster_uid.is_none();
+    if first {
+        // Every broker learns what the agent's keys are bound to.
+        let change = tx.next_change().await?;
+        tx.touch_keys_of_agent(caller.agent, change).await?;
+        tx.notify(change).await?;
+    }
     tx.commit().await?;
-    let (agent, cluster) = bound.ok_or_else(|| {
-        Failure::new(
-            ErrorCode::ClusterMismatch,
-            "this key was first used in another cluster: make an agent and a key for this one",
-        )
-    })?;
+    if first {
+        state.feed.nudge();
+    }
     state.presence.agent_seen(caller.agent, now);
+    let installation = state.feed.installation();
     Ok(Json(Welcome {
         agent_id: caller.agent,
         agent,
         cluster,
-        installation: state.installation.id.clone(),
-        epoch: state.installation.epoch.clone(),
+        installation: installation.id.clone(),
+        epoch: installation.epoch.clone(),
     }))
 }
 
@@ -82,15 +95,14 @@ pub(crate) async fn desired_state(
     let known = headers
         .get(header::IF_NONE_MATCH)
         .and_then(|value| value.to_str().ok())
-        .and_then(|tag| known_seq(tag, &state.installation.epoch));
+        .and_then(|tag| known_seq(tag, &state.feed.installation().epoch));
     let mut parked = Duration::ZERO;
     if let Some(known) = known {
+        refuse_older_database(&state, known).await?;
         let started = Instant::now();
         let changed = wait_for_change(&state, &caller, known, query.wait.unwrap_or_default().duration()).await;
         parked = started.elapsed();
-        if !state.feed.is_valid(&caller.digest, caller.key, state.clock.now()) {
-            return Err(Failure::new(ErrorCode::Unauthenticated, "the key was revoked").at("header Authorization"));
-        }
+        still_valid(&state, &caller)?;
         state.presence.agent_seen(caller.agent, state.clock.now());
         if !changed {
             let mut response = StatusCode::NOT_MODIFIED.into_response();
@@ -98,17 +110,22 @@ pub(crate) async fn desired_state(
             return Ok(response);
         }
     }
-    let (seq, rows) = state.db.read_desired(caller.agent, MAX_INLINE_BYTES, MAX_INLINE_TOTAL).await?;
-    state.presence.agent_seen(caller.agent, state.clock.now());
-    let deployments = hand_off(&state, rows, known.unwrap_or(0));
+    let rows = state.db.read_desired(caller.agent, MAX_INLINE_BYTES, MAX_INLINE_TOTAL).await?;
+    let now = state.clock.now();
+    state.presence.agent_seen(caller.agent, now);
+    state.presence.handed(caller.agent, rows.seq, now);
+    let (seq, rotate_key) = (rows.seq, rows.rotate_key);
+    let deployments = hand_off(&state, rows.deployments, known.unwrap_or(0), caller.protocol)?;
+    let installation = state.feed.installation();
     let desired = DesiredState {
         protocol: PROTOCOL_VERSION,
-        installation: state.installation.id.clone(),
-        epoch: state.installation.epoch.clone(),
+        installation: installation.id.clone(),
+        epoch: installation.epoch.clone(),
+        rotate_key,
         deployments,
     };
     let mut response = Json(desired).into_response();
-    if let Ok(tag) = HeaderValue::from_str(&format!("\"{}.{seq}\"", state.installation.epoch)) {
+    if let Ok(tag) = HeaderValue::from_str(&format!("\"{}.{seq}\"", installation.epoch)) {
         response.headers_mut().insert(header::ETAG, tag);
     }
     response.extensions_mut().insert(Parked(parked));
@@ -119,6 +136,33 @@ pub(crate) async fn desired_state(
 fn known_seq(tag: &str, epoch: &str) -> Option<u64> {
     let (tag_epoch, seq) = tag.trim().trim_start_matches("W/").trim_matches('"').split_once('.')?;
     (tag_epoch == epoch).then(|| seq.parse().ok())?
+}
+
+/// The key of a request that was parked may have been revoked, and its agent deactivated.
+fn still_valid(state: &AppState, caller: &AgentCaller) -> Result<(), Failure> {
+    match state.feed.key(&caller.caller.row.digest, state.clock.now()) {
+        Some(row) if row.deactivated => Err(deactivated()),
+        Some(_) => Ok(()),
+        None => Err(Failure::new(ErrorCode::Unauthenticated, "the key was revoked").at("header Authorization")),
+    }
+}
+
+/// An agent that knows a change which the database does not have proves that the database was restored from a backup: whatever it
+/// says now is older than what the agent did. Costs a query only where this broker has not read as far as the agent.
+async fn refuse_older_database(state: &AppState, known: u64) -> Result<(), Failure> {
+    if known <= state.feed.last() {
+        return Ok(());
+    }
+    // Without a database nothing is claimed, and nothing new can be answered either.
+    let Ok(last) = state.db.last_change().await else { return Ok(()) };
+    if known <= last {
+        return Ok(());
+    }
+    state.feed.found_restored();
+    Err(Failure::new(
+        ErrorCode::DatabaseRestored,
+        "the database is older than what this agent was told: nothing is handed out until somebody runs brokkr-broker restore-epoch",
+    ))
 }
 
 /// Waits until the agent's highest change is above `known`, the key is revoked or the broker stops.
@@ -135,7 +179,7 @@ async fn wait_for_change(state: &AppState, caller: &AgentCaller, known: u64, wai
             () = tokio::time::sleep_until(deadline) => return newer,
             changed = highest.changed() => {
                 newer = *highest.borrow_and_update() > known;
-                if newer || changed.is_err() || !state.feed.is_valid(&caller.digest, caller.key, state.clock.now()) {
+                if newer || changed.is_err() || still_valid(state, caller).is_err() {
                     return newer;
                 }
             }
@@ -145,10 +189,14 @@ async fn wait_for_change(state: &AppState, caller: &AgentCaller, known: u64, wai
 
 /// Gives each deployment its trace relation. What is new to the agent since
 /// `known` has waited until now: that is a span of the change's trace.
-fn hand_off(state: &AppState, rows: Vec<DesiredRow>, known: u64) -> Vec<DesiredDeployment> {
+fn hand_off(state: &AppState, rows: Vec<DesiredRow>, known: u64, protocol: u32) -> Result<Vec<DesiredDeployment>, Failure> {
     let now = state.clock.now();
     let mut deployments = Vec::with_capacity(rows.len());
     for row in rows {
+        if row.suspended.is_some() && protocol < FIRST_WITH_SUSPENSION {
+            // What is not named is left alone.
+            continue;
+        }
         let first = row.observed_revision < row.revision && row.attempts == 0;
         let relation = handoff::relation(state.settings.handoff, first, row.fan_out, now.since(row.desired_at));
         if let Some(trace) =
@@ -156,7 +204,12 @@ fn hand_off(state: &AppState, rows: Vec<DesiredRow>, known: u64) -> Vec<DesiredD
         {
             spans::record_past_of(trace, Past::Wait(WaitReason::Queued), row.desired_at.to_system_time(), now.to_system_time());
         }
-        let content = row.body.and_then(|body| serde_json::from_slice::<Content>(&body).ok());
+        let content = match (row.content, &row.digest) {
+            // What cannot be opened here is fetched by its digest, and that says why not.
+            (Some(content), Some(digest)) => state.open_content(row.stack_id, digest, content).ok(),
+            _ => None,
+        };
+        let content = content.and_then(|body| serde_json::from_slice::<Content>(&body).ok());
         let trace = row.trace.map(|trace| WorkTrace { traceparent: trace.traceparent, tracestate: trace.tracestate, relation });
         deployments.push(DesiredDeployment {
             stack_id: row.stack_id,
@@ -165,12 +218,13 @@ fn hand_off(state: &AppState, rows: Vec<DesiredRow>, known: u64) -> Vec<DesiredD
             action: row.action,
             generation: row.generation,
             digest: row.digest,
+            suspended: row.suspended,
             trace,
             scope: row.scope,
             content,
         });
     }
-    deployments
+    Ok(deployments)
 }
 
 /// Content that a deployment of this agent wants. Immutable, so that it may be cached by its digest.
@@ -183,7 +237,9 @@ pub(crate) async fn content(
     Path((stack, digest)): Path<(StackId, String)>,
 ) -> Result<Response, Failure> {
     let body = state.db.read_agent_content(caller.agent, stack, &digest).await?;
-    let body = body.ok_or_else(|| Failure::new(ErrorCode::NotFound, "no deployment of this agent has that content"))?;
+    let (digest, content) =
+        body.ok_or_else(|| Failure::new(ErrorCode::NotFound, "no deployment of this agent has that content"))?;
+    let body = state.open_content(stack, &digest, content)?;
     let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "private, immutable, max-age=86400")];
     Ok((headers, body).into_response())
 }

@@ -1,38 +1,37 @@
 //! Agents, as people see them.
 
-use std::collections::HashSet;
-
 use axum::extract::State;
 use brokkr_api::{
-    AgentId, KeyId, Labels, Name, Page,
-    agents::{Agent, CreateAgent, CreatedAgent, UpdateAgent},
+    AgentId, KeyId, Labels, Name, Page, Timestamp,
+    agents::{Agent, AgentsQuery, CreateAgent, CreatedAgent, UpdateAgent},
     keys::Role,
-    page::PageQuery,
 };
 use brokkr_telemetry::TraceContext;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use serde_json::json;
 
 use super::page;
 use crate::{
     domain::{
         key,
-        targeting::{Candidate, Target, changes_of_agent},
+        targeting::{Candidate, Target, change},
     },
     http::{
         AppState,
-        auth::Admin,
+        auth::{AgentsRead, AgentsWrite, Allowed, Caller},
         body::{Json, Path, Query},
+        conditional::{self, Versioned},
         error::{Failure, name_taken},
+        record::{Change, Resource, record},
     },
-    store::{AgentRow, NewAgent, NewEvent, NewKey, RevisionSource, Tx},
+    store::{AgentFilter, AgentRow, NewAgent, NewKey, RevisionSource, Tx},
 };
 
 /// Makes an agent and its first key.
 #[utoipa::path(post, path = brokkr_api::routes::AGENTS, operation_id = "createAgent", tag = "agents", request_body = CreateAgent,
     responses((status = 201, body = CreatedAgent), (status = "4XX", body = brokkr_api::Problem)))]
 pub(crate) async fn create(
-    _: Admin,
+    caller: Allowed<AgentsWrite>,
     State(state): State<AppState>,
     Json(request): Json<CreateAgent>,
 ) -> Result<(StatusCode, Json<CreatedAgent>), Failure> {
@@ -42,6 +41,7 @@ pub(crate) async fn create(
     let mut tx = state.db.begin().await?;
     let new = NewAgent { id, name: &request.name, cluster: &request.cluster, labels: &request.labels };
     tx.insert_agent(&new, now).await.map_err(name_taken("agent", &request.name))?;
+    // Whoever takes the change number sees every stack that was made before it.
     let change = tx.next_change().await?;
     let first_key = NewKey {
         id: KeyId(state.ids.uuid(now)),
@@ -51,11 +51,15 @@ pub(crate) async fn create(
         agent: Some(id),
         digest,
         created_at: now,
+        expires_at: None,
+        scopes: Vec::new(),
+        pending: false,
     };
     tx.insert_key(&first_key, change).await?;
-    retarget(&mut tx, &state, id, &request.name, &request.labels, change).await?;
-    record(&mut tx, &state, "agent.created", id, json!({"agent": request.name, "cluster": request.cluster})).await?;
-    tx.publish_change(change).await?;
+    retarget(&mut tx, id, &request.name, &request.labels, change, now).await?;
+    leave(&mut tx, &state, &caller, "agent.created", (id, &request.name), json!({"cluster": request.cluster}), now).await?;
+    // A new agent waits for nothing yet: its first poll reads everything.
+    tx.notify(change).await?;
     tx.commit().await?;
     state.changed();
     let row = AgentRow {
@@ -66,6 +70,14 @@ pub(crate) async fn create(
         cluster_uid: None,
         version: None,
         kubernetes_version: None,
+        protocol: None,
+        capabilities: Vec::new(),
+        suspension: None,
+        fleet: None,
+        deactivated_at: None,
+        offline_since: None,
+        rotation_wanted: false,
+        row_version: 1,
         created_at: now,
         last_seen_at: None,
     };
@@ -73,15 +85,18 @@ pub(crate) async fn create(
 }
 
 /// A page of agents, by name.
-#[utoipa::path(get, path = brokkr_api::routes::AGENTS, operation_id = "listAgents", tag = "agents", params(PageQuery),
+#[utoipa::path(get, path = brokkr_api::routes::AGENTS, operation_id = "listAgents", tag = "agents", params(AgentsQuery),
     responses((status = 200, body = Page<Agent>), (status = "4XX", body = brokkr_api::Problem)))]
 pub(crate) async fn list(
-    _: Admin,
+    _: Allowed<AgentsRead>,
     State(state): State<AppState>,
-    Query(query): Query<PageQuery>,
+    Query(query): Query<AgentsQuery>,
 ) -> Result<Json<Page<Agent>>, Failure> {
-    let limit = page::limit(&query)?;
-    let rows = state.db.list_agents(page::cursor(&query)?, limit + 1).await?;
+    let limit = page::limit(query.limit)?;
+    let active = i64::try_from(state.settings.active.as_micros()).unwrap_or(i64::MAX);
+    let since = Timestamp::from_micros(state.clock.now().as_micros().saturating_sub(active));
+    let filter = AgentFilter { label: page::label(query.label.as_deref())?, online: query.online.map(|online| (online, since)) };
+    let rows = state.db.list_agents(&filter, page::cursor(query.cursor.as_deref())?, limit + 1).await?;
     let agents = rows.into_iter().map(|row| state.agent_to_api(row)).collect();
     Ok(Json(page::page(agents, limit, |agent: &Agent| agent.name.to_string())))
 }
@@ -89,80 +104,89 @@ pub(crate) async fn list(
 /// One agent.
 #[utoipa::path(get, path = brokkr_api::routes::AGENT, operation_id = "getAgent", tag = "agents", params(("agent" = Name, Path)),
     responses((status = 200, body = Agent), (status = "4XX", body = brokkr_api::Problem)))]
-pub(crate) async fn read(_: Admin, State(state): State<AppState>, Path(name): Path<Name>) -> Result<Json<Agent>, Failure> {
-    let row = state.db.find_agent(&name).await?.ok_or_else(|| Failure::not_found("agent", &name))?;
-    Ok(Json(state.agent_to_api(row)))
+pub(crate) async fn read(
+    _: Allowed<AgentsRead>,
+    State(state): State<AppState>,
+    Path(name): Path<Name>,
+) -> Result<Versioned<Agent>, Failure> {
+    found(&state, &name).await
+}
+
+pub(super) async fn found(state: &AppState, name: &Name) -> Result<Versioned<Agent>, Failure> {
+    let row = state.db.find_agent(name).await?.ok_or_else(|| Failure::not_found("agent", name))?;
+    Ok(Versioned(StatusCode::OK, row.row_version, state.agent_to_api(row)))
 }
 
 /// Changes an agent's labels, and with them the stacks that it is concerned by.
-#[utoipa::path(patch, path = brokkr_api::routes::AGENT, operation_id = "updateAgent", tag = "agents", params(("agent" = Name, Path)),
+#[utoipa::path(patch, path = brokkr_api::routes::AGENT, operation_id = "updateAgent", tag = "agents",
+    params(("agent" = Name, Path), ("if-match" = Option<String>, Header, description = "Only when the agent's ETag is this one.")),
     request_body = UpdateAgent, responses((status = 200, body = Agent), (status = "4XX", body = brokkr_api::Problem)))]
 pub(crate) async fn update(
-    _: Admin,
+    caller: Allowed<AgentsWrite>,
     State(state): State<AppState>,
     Path(name): Path<Name>,
+    headers: HeaderMap,
     Json(request): Json<UpdateAgent>,
-) -> Result<Json<Agent>, Failure> {
-    if let Some(labels) = request.labels {
-        let mut tx = state.db.begin().await?;
-        let agent = tx.lock_agent(&name).await?.ok_or_else(|| Failure::not_found("agent", &name))?;
-        if agent.labels != labels {
-            let change = tx.next_change().await?;
-            tx.update_labels(agent.id, &labels, state.clock.now()).await?;
-            retarget(&mut tx, &state, agent.id, &name, &labels, change).await?;
-            record(&mut tx, &state, "agent.updated", agent.id, json!({"agent": name, "labels": labels})).await?;
-            tx.publish_change(change).await?;
-            tx.commit().await?;
-            state.changed();
-        }
+) -> Result<Versioned<Agent>, Failure> {
+    let condition = conditional::if_match(&headers)?;
+    let now = state.clock.now();
+    let mut tx = state.db.begin().await?;
+    let mut agent = tx.lock_agent(&name).await?.ok_or_else(|| Failure::not_found("agent", &name))?;
+    conditional::check(condition, agent.row_version)?;
+    if let Some(labels) = request.labels.filter(|labels| *labels != agent.labels) {
+        let change = tx.next_change().await?;
+        tx.update_labels(agent.id, &labels, now).await?;
+        retarget(&mut tx, agent.id, &name, &labels, change, now).await?;
+        leave(&mut tx, &state, &caller, "agent.updated", (agent.id, &name), json!({"labels": labels}), now).await?;
+        tx.publish_change(change).await?;
+        tx.commit().await?;
+        state.changed();
+        agent.labels = labels;
+        agent.row_version += 1;
     }
-    read(Admin, State(state), Path(name)).await
+    Ok(Versioned(StatusCode::OK, agent.row_version, state.agent_to_api(agent)))
 }
 
 /// Begins and ends the agent's deployments as its labels say.
-async fn retarget(
+pub(super) async fn retarget(
     tx: &mut Tx,
-    state: &AppState,
     id: AgentId,
     name: &Name,
     labels: &Labels,
     change_seq: u64,
+    now: Timestamp,
 ) -> Result<(), Failure> {
-    let stacks = tx.all_targets().await?;
-    let current: HashSet<_> = tx.stacks_of_agent(id).await?.into_iter().collect();
-    let targets: Vec<_> = stacks
+    let candidate = Candidate { id, name, labels };
+    let stacks = tx.targets_and_agent(id).await?;
+    let changes: Vec<_> = stacks
         .iter()
-        .map(|stack| Target {
-            id: stack.id,
-            selector: &stack.targets,
-            generation: stack.generation,
-            digest: stack.digest.as_deref(),
+        .filter_map(|stack| {
+            let (selector, digest) = (&stack.targets, stack.digest.as_deref());
+            change(&Target { id: stack.id, selector, generation: stack.generation, digest }, &candidate, stack.has)
         })
         .collect();
-    let changes = changes_of_agent(&Candidate { id, name, labels }, &targets, &current);
     let trace = TraceContext::current();
-    let source = RevisionSource { change_seq, now: state.clock.now(), fan_out: 1, trace: trace.as_ref() };
-    Ok(tx.change_targets(&changes, &source).await?)
+    Ok(tx.change_targets(&changes, &RevisionSource { change_seq, now, trace: trace.as_ref() }).await?)
 }
 
-async fn record(
+/// Writes event and audit entry of a change of an agent.
+pub(super) async fn leave(
     tx: &mut Tx,
     state: &AppState,
+    caller: &Caller,
     kind: &'static str,
-    agent: AgentId,
+    (id, name): (AgentId, &Name),
     data: serde_json::Value,
+    now: Timestamp,
 ) -> Result<(), Failure> {
-    let now = state.clock.now();
-    let trace = TraceContext::current();
-    let event = NewEvent {
-        id: brokkr_api::EventId(state.ids.uuid(now)),
-        kind,
-        stack: None,
-        agent: Some(agent),
-        generation: None,
-        data,
-        trace: trace.as_ref(),
-        now,
-    };
-    Ok(tx.insert_event(&event).await?)
+    let resource = Resource::new("agent", id, name);
+    let change =
+        Change { kind, resource, stack: None, agent: Some(id), generation: None, data: named(data, name), trace: None, now };
+    record(tx, state, caller, change).await
+}
+
+/// The agent's name belongs to every event about it.
+fn named(mut data: serde_json::Value, name: &Name) -> serde_json::Value {
+    data["agent"] = json!(name);
+    data
 }

@@ -7,27 +7,31 @@ use brokkr_api::{
     page::PageQuery,
 };
 use http::StatusCode;
+use serde_json::json;
 
-use super::page;
+use super::{keys::leave, page};
 use crate::http::{
     AppState,
-    auth::Admin,
+    auth::{Allowed, IdentitiesWrite},
     body::{Json, Query},
     error::{Failure, name_taken},
+    record::Resource,
 };
 
 /// Makes a generator.
 #[utoipa::path(post, path = brokkr_api::routes::GENERATORS, operation_id = "createGenerator", tag = "generators", request_body = CreateGenerator,
     responses((status = 201, body = Generator), (status = "4XX", body = brokkr_api::Problem)))]
 pub(crate) async fn create(
-    _: Admin,
+    caller: Allowed<IdentitiesWrite>,
     State(state): State<AppState>,
     Json(request): Json<CreateGenerator>,
 ) -> Result<(StatusCode, Json<Generator>), Failure> {
     let now = state.clock.now();
-    let generator = Generator { id: GeneratorId(state.ids.uuid(now)), name: request.name, created_at: now };
+    let generator = Generator { id: GeneratorId(state.ids.uuid(now)), name: request.name, quota: request.quota, created_at: now };
     let mut tx = state.db.begin().await?;
-    tx.insert_generator(generator.id, &generator.name, now).await.map_err(name_taken("generator", &generator.name))?;
+    tx.insert_generator(&generator).await.map_err(name_taken("generator", &generator.name))?;
+    let resource = Resource::new("generator", generator.id, &generator.name);
+    leave(&mut tx, &state, &caller, "generator.created", resource, json!({"quota": generator.quota}), now).await?;
     tx.commit().await?;
     Ok((StatusCode::CREATED, Json(generator)))
 }
@@ -36,11 +40,11 @@ pub(crate) async fn create(
 #[utoipa::path(get, path = brokkr_api::routes::GENERATORS, operation_id = "listGenerators", tag = "generators", params(PageQuery),
     responses((status = 200, body = Page<Generator>), (status = "4XX", body = brokkr_api::Problem)))]
 pub(crate) async fn list(
-    _: Admin,
+    _: Allowed<IdentitiesWrite>,
     State(state): State<AppState>,
     Query(query): Query<PageQuery>,
 ) -> Result<Json<Page<Generator>>, Failure> {
-    let limit = page::limit(&query)?;
-    let generators = state.db.list_generators(page::cursor(&query)?, limit + 1).await?;
+    let limit = page::limit(query.limit)?;
+    let generators = state.db.list_generators(page::cursor(query.cursor.as_deref())?, limit + 1).await?;
     Ok(Json(page::page(generators, limit, |generator| generator.name.to_string())))
 }

@@ -1,11 +1,16 @@
 //! Version 1 of the API.
 
+pub(super) mod abandonment;
 pub(super) mod agent;
 pub(super) mod agents;
 pub(super) mod deployment_objects;
+pub(super) mod deployments;
+pub(super) mod generation;
 pub(super) mod generators;
 pub(super) mod keys;
 pub(super) mod page;
 pub(super) mod reports;
 pub(super) mod rollout;
 pub(super) mod stacks;
+pub(super) mod suspensions;
+pub(super) mod targets;

@@ -2,14 +2,15 @@
 
 use brokkr_api::{
     ErrorCode, Page,
-    page::{DEFAULT_LIMIT, MAX_LIMIT, PageQuery},
+    labels::{is_label_key, is_label_value},
+    page::{DEFAULT_LIMIT, MAX_LIMIT},
 };
 
 use crate::http::error::Failure;
 
 /// The page's limit.
-pub(super) fn limit(query: &PageQuery) -> Result<u32, Failure> {
-    let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
+pub(super) fn limit(limit: Option<u32>) -> Result<u32, Failure> {
+    let limit = limit.unwrap_or(DEFAULT_LIMIT);
     if (1..=MAX_LIMIT).contains(&limit) {
         Ok(limit)
     } else {
@@ -18,11 +19,18 @@ pub(super) fn limit(query: &PageQuery) -> Result<u32, Failure> {
 }
 
 /// The cursor; what it looks like is the broker's business, so that only its length is checked.
-pub(super) fn cursor(query: &PageQuery) -> Result<&str, Failure> {
-    let cursor = query.cursor.as_deref().unwrap_or_default();
+pub(super) fn cursor(cursor: Option<&str>) -> Result<&str, Failure> {
+    let cursor = cursor.unwrap_or_default();
     let sane = cursor.len() <= 200 && cursor.bytes().all(|b| b.is_ascii_graphic());
     sane.then_some(cursor)
         .ok_or_else(|| Failure::new(ErrorCode::InvalidQuery, "this is no cursor of this list").at("query cursor"))
+}
+
+/// A filter by one label, `key=value`.
+pub(super) fn label(label: Option<&str>) -> Result<Option<(&str, &str)>, Failure> {
+    let Some(label) = label else { return Ok(None) };
+    let parts = label.split_once('=').filter(|(key, value)| is_label_key(key) && is_label_value(value));
+    parts.map(Some).ok_or_else(|| Failure::new(ErrorCode::InvalidQuery, "a label is written as key=value").at("query label"))
 }
 
 /// Makes a page of one item more than the limit, which tells that there is another page.

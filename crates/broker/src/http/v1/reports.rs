@@ -1,20 +1,21 @@
 //! What agents report.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 
 use axum::extract::State;
 use brokkr_api::{
-    AgentId, ErrorCode, EventId, StackId,
+    AgentId, ErrorCode, EventId, StackId, Timestamp,
     deployment_objects::MAX_OBJECTS,
     reports::{MAX_MESSAGE, MAX_REASON, MAX_REPORTS, Report, ReportResult, ReportResults, Reports},
     rollouts::Phase,
 };
+use brokkr_telemetry::TraceContext;
 use serde_json::json;
 
 use crate::{
     domain::rollout,
     http::{AppState, auth::AgentCaller, body::Json, error::Failure},
-    store::{DeploymentRow, NewEvent, Outcome, Tx},
+    store::{ByStack, DeletedStack, DeploymentRow, NewEvent, Outcome, Tx},
 };
 
 /// Stores outcomes. A report for an older revision changes nothing and is answered as stale.
@@ -25,7 +26,7 @@ pub(crate) async fn post(
     State(state): State<AppState>,
     Json(request): Json<Reports>,
 ) -> Result<Json<ReportResults>, Failure> {
-    if request.epoch != state.installation.epoch {
+    if request.epoch != state.feed.installation().epoch {
         return Err(
             Failure::new(ErrorCode::EpochChanged, "the broker's epoch is another: read the desired state again").at("epoch")
         );
@@ -36,22 +37,42 @@ pub(crate) async fn post(
     for (index, report) in request.reports.iter().enumerate() {
         check(report).map_err(|detail| Failure::new(ErrorCode::InvalidField, detail).at(format!("reports[{index}]")))?;
     }
-    let mut results = Vec::with_capacity(request.reports.len());
+    let seen: HashSet<_> = request.reports.iter().map(|report| report.stack_id).collect();
+    if seen.len() < request.reports.len() {
+        return Err(Failure::new(ErrorCode::InvalidField, "two reports are about the same stack").at("reports"));
+    }
+    let now = state.clock.now();
     let mut tx = state.db.begin().await?;
-    let mut deployments = lock(&mut tx, caller.agent, &request.reports).await?;
+    let deployments = lock(&mut tx, caller.agent, &request.reports).await?;
+    let mut results = Vec::with_capacity(request.reports.len());
+    let mut outcomes = Vec::new();
+    let mut events = Vec::new();
+    let current = TraceContext::current();
     for (index, report) in request.reports.iter().enumerate() {
-        let result = match deployments.get_mut(&report.stack_id) {
-            Some(deployment) => store(&mut tx, &state, caller.agent, report, deployment, index).await?,
-            None => ReportResult::Unknown,
-        };
-        results.push(result);
+        let deployment = deployments.get(&report.stack_id);
+        results.push(judge(report, deployment, index)?);
+        let Some(deployment) = deployment.filter(|deployment| is_news(report, deployment)) else { continue };
+        outcomes.push(outcome(report, deployment));
+        if report.phase != deployment.phase {
+            tell(caller.agent, report, deployment);
+            let trace = current.as_ref().or(deployment.trace.as_ref());
+            events.push(event(&state, caller.agent, report, deployment, trace, now));
+        }
     }
+    tx.record_outcomes(caller.agent, &outcomes, current.as_ref(), now).await?;
+    let gone: Vec<_> = outcomes.iter().filter(|outcome| outcome.phase == Phase::Deleted).map(|outcome| outcome.stack).collect();
+    let deleted = if gone.is_empty() { Vec::new() } else { tx.finish_deletions(&gone, now).await? };
+    for stack in &deleted {
+        let trace = current.as_ref().or_else(|| deployments.get(&stack.id).and_then(|deployment| deployment.trace.as_ref()));
+        events.push(deleted_event(&state, stack, trace, now));
+    }
+    tx.insert_events(&events).await?;
     tx.commit().await?;
-    state.presence.agent_seen(caller.agent, state.clock.now());
-    for report in &request.reports {
-        state.feed.reported(report.stack_id);
+    state.presence.agent_seen(caller.agent, now);
+    for outcome in &outcomes {
+        state.feed.reported(outcome.stack);
     }
-    if request.reports.iter().any(|report| report.phase == Phase::Deleted) {
+    if !deleted.is_empty() {
         state.totals_changed.notify_one();
     }
     Ok(Json(ReportResults { results }))
@@ -69,6 +90,7 @@ fn check(report: &Report) -> Result<(), String> {
     }
     let objects = report.objects.iter().map(|report| &report.object);
     let objects = objects.chain(report.error.iter().filter_map(|error| error.object.as_ref()));
+    let objects = objects.chain(report.health.iter().filter_map(|health| health.object.as_ref()));
     let identities = objects
         .flat_map(|object| [Some(&object.api_version), Some(&object.kind), object.namespace.as_ref(), Some(&object.name)])
         .flatten();
@@ -84,7 +106,11 @@ fn check(report: &Report) -> Result<(), String> {
         .error
         .iter()
         .flat_map(|error| [(Some(error.reason.as_str()), MAX_REASON), (Some(error.message.as_str()), MAX_MESSAGE)]);
-    if texts.chain(error).any(|(text, most)| text.is_some_and(|text| too_long(text, most))) {
+    let health = report
+        .health
+        .iter()
+        .flat_map(|health| [(health.reason.as_deref(), MAX_REASON), (health.message.as_deref(), MAX_MESSAGE)]);
+    if texts.chain(error).chain(health).any(|(text, most)| text.is_some_and(|text| too_long(text, most))) {
         return Err(format!("a reason has at most {MAX_REASON} characters and a message at most {MAX_MESSAGE}"));
     }
     Ok(())
@@ -92,7 +118,7 @@ fn check(report: &Report) -> Result<(), String> {
 
 /// Locks what the reports are about: first the stacks whose deletion they may finish, then the deployments, as every other
 /// transaction does.
-async fn lock(tx: &mut Tx, agent: AgentId, reports: &[Report]) -> Result<HashMap<StackId, DeploymentRow>, Failure> {
+async fn lock(tx: &mut Tx, agent: AgentId, reports: &[Report]) -> Result<ByStack<DeploymentRow>, Failure> {
     let of = |wanted: fn(&Report) -> bool| reports.iter().filter(|report| wanted(report)).map(|report| report.stack_id).collect();
     let finished: Vec<StackId> = of(|report| report.phase == Phase::Deleted);
     if !finished.is_empty() {
@@ -102,66 +128,41 @@ async fn lock(tx: &mut Tx, agent: AgentId, reports: &[Report]) -> Result<HashMap
     Ok(tx.lock_deployments(agent, &all).await?)
 }
 
-async fn store(
-    tx: &mut Tx,
-    state: &AppState,
-    agent: AgentId,
-    report: &Report,
-    deployment: &mut DeploymentRow,
-    index: usize,
-) -> Result<ReportResult, Failure> {
-    if deployment.revision != report.revision {
+/// What becomes of a report.
+fn judge(report: &Report, deployment: Option<&DeploymentRow>, index: usize) -> Result<ReportResult, Failure> {
+    let Some(deployment) = deployment else { return Ok(ReportResult::Unknown) };
+    if deployment.revision != report.revision || deployment.phase == Phase::Orphaned {
         return Ok(ReportResult::Stale);
     }
     if !rollout::is_reportable(deployment.action, report.phase) {
         let detail = format!("a deployment with action {} cannot be {}", deployment.action.as_str(), report.phase.as_str());
         return Err(Failure::new(ErrorCode::InvalidField, detail).at(format!("reports[{index}].phase")));
     }
-    let now = state.clock.now();
-    let outcome = Outcome {
-        agent,
+    Ok(ReportResult::Accepted)
+}
+
+/// Whether a report is about the deployment as it is now, and tells something.
+fn is_news(report: &Report, deployment: &DeploymentRow) -> bool {
+    let is_current = deployment.revision == report.revision && deployment.phase != Phase::Orphaned;
+    is_current && !rollout::is_late(report.phase, deployment.observed_revision == deployment.revision)
+}
+
+fn outcome<'a>(report: &'a Report, deployment: &DeploymentRow) -> Outcome<'a> {
+    Outcome {
         stack: report.stack_id,
         revision: report.revision,
         phase: report.phase,
         attempt: report.attempt,
         objects: &report.objects,
         error: report.error.as_ref(),
+        health: report.health.as_ref(),
         scope: report.scope.as_ref(),
         acknowledged: rollout::acknowledges(deployment.action, report.phase),
-        now,
-    };
-    if !tx.record_outcome(&outcome).await? {
-        return Ok(ReportResult::Stale);
     }
-    if report.phase != deployment.phase {
-        record_phase(tx, state, agent, report, deployment).await?;
-        deployment.phase = report.phase;
-    }
-    if report.phase == Phase::Deleted && tx.finish_deletion(report.stack_id, now).await? {
-        let event = NewEvent {
-            id: EventId(state.ids.uuid(now)),
-            kind: "stack.deleted",
-            stack: Some(report.stack_id),
-            agent: None,
-            generation: Some(deployment.generation),
-            data: json!({"stack": deployment.stack}),
-            trace: deployment.trace.as_ref(),
-            now,
-        };
-        tx.insert_event(&event).await?;
-    }
-    Ok(ReportResult::Accepted)
 }
 
-/// Each change of phase is an event and a log record.
-async fn record_phase(
-    tx: &mut Tx,
-    state: &AppState,
-    agent: AgentId,
-    report: &Report,
-    deployment: &DeploymentRow,
-) -> Result<(), Failure> {
-    let now = state.clock.now();
+/// Each change of phase is a log record.
+fn tell(agent: AgentId, report: &Report, deployment: &DeploymentRow) {
     let reason = report.error.as_ref().map(|error| error.reason.as_str());
     tracing::info!(
         agent.id = %agent,
@@ -173,18 +174,47 @@ async fn record_phase(
         reason,
         "a deployment changed its phase"
     );
-    let trace = brokkr_telemetry::TraceContext::current().or_else(|| deployment.trace.clone());
-    let event = NewEvent {
+}
+
+/// Each change of phase is an event.
+fn event<'a>(
+    state: &AppState,
+    agent: AgentId,
+    report: &Report,
+    deployment: &DeploymentRow,
+    trace: Option<&'a TraceContext>,
+    now: Timestamp,
+) -> NewEvent<'a> {
+    NewEvent {
         id: EventId(state.ids.uuid(now)),
         kind: event_kind(report.phase),
         stack: Some(report.stack_id),
         agent: Some(agent),
         generation: Some(deployment.generation),
-        data: json!({"stack": deployment.stack, "from": deployment.phase, "to": report.phase, "error": report.error}),
-        trace: trace.as_ref(),
+        data: json!({"stack": deployment.stack, "from": deployment.phase, "to": report.phase, "error": report.error,
+            "health": report.health}),
+        trace,
         now,
-    };
-    Ok(tx.insert_event(&event).await?)
+    }
+}
+
+/// A stack is gone everywhere.
+pub(super) fn deleted_event<'a>(
+    state: &AppState,
+    stack: &DeletedStack,
+    trace: Option<&'a TraceContext>,
+    now: Timestamp,
+) -> NewEvent<'a> {
+    NewEvent {
+        id: EventId(state.ids.uuid(now)),
+        kind: "stack.deleted",
+        stack: Some(stack.id),
+        agent: None,
+        generation: Some(stack.generation),
+        data: json!({"stack": stack.name}),
+        trace,
+        now,
+    }
 }
 
 fn event_kind(phase: Phase) -> &'static str {

@@ -1,159 +1,225 @@
 //! Stacks.
 
-use std::collections::HashSet;
-
 use axum::extract::State;
 use brokkr_api::{
     ErrorCode, Name, Page, StackId,
-    page::PageQuery,
-    stacks::{PutStack, Stack},
+    stacks::{PutStack, Stack, StacksQuery},
 };
 use brokkr_telemetry::{
     TraceContext,
     spans::{self, SendDeployment},
 };
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use serde_json::json;
 use tracing::{Instrument, Span};
+use uuid::Uuid;
 
-use super::page;
+use super::{page, targets};
 use crate::{
-    domain::targeting::{Candidate, Target, changes_of_stack},
     http::{
         AppState,
-        auth::Owner,
+        auth::{Allowed, Caller, StacksRead, StacksWrite},
         body::{Json, Path, Query},
+        conditional::{self, Versioned},
         error::{Failure, name_taken},
+        record::{Change, Resource, record},
     },
-    store::{NewEvent, RevisionSource, StackRow, Tx},
+    store::{RevisionSource, StackFilter, StackRow, Tx},
 };
 
 /// Creates a stack or replaces its settings.
-#[utoipa::path(put, path = brokkr_api::routes::STACK, operation_id = "putStack", tag = "stacks", params(("stack" = Name, Path)),
+///
+/// A change that takes the stack from more than 30 % of its agents, and from at least 3, needs the token of `targets:preview`.
+#[utoipa::path(put, path = brokkr_api::routes::STACK, operation_id = "putStack", tag = "stacks",
+    params(("stack" = Name, Path), ("if-match" = Option<String>, Header, description = "Only when the stack's ETag is this one.")),
     request_body = PutStack,
     responses((status = 200, body = Stack), (status = 201, body = Stack), (status = "4XX", body = brokkr_api::Problem)))]
 pub(crate) async fn put(
-    owner: Owner,
+    caller: Allowed<StacksWrite>,
     State(state): State<AppState>,
     Path(name): Path<Name>,
+    headers: HeaderMap,
     Json(request): Json<PutStack>,
-) -> Result<(StatusCode, Json<Stack>), Failure> {
-    request.targets.validate().map_err(|error| Failure::new(ErrorCode::InvalidField, error.to_string()).at("targets"))?;
-    match put_once(&owner, &state, &name, request.clone()).await {
+) -> Result<Versioned<Stack>, Failure> {
+    targets::validate(&request.targets)?;
+    let condition = conditional::if_match(&headers)?;
+    match put_once(&caller, &state, &name, condition, &request).await {
         // Somebody made it in the meantime: then this replaces its settings.
-        Err(failure) if failure.problem.code == ErrorCode::NameTaken => put_once(&owner, &state, &name, request).await,
+        Err(failure) if failure.problem.code == ErrorCode::NameTaken => {
+            put_once(&caller, &state, &name, condition, &request).await
+        }
         result => result,
     }
 }
 
-async fn put_once(owner: &Owner, state: &AppState, name: &Name, request: PutStack) -> Result<(StatusCode, Json<Stack>), Failure> {
+async fn put_once(
+    caller: &Caller,
+    state: &AppState,
+    name: &Name,
+    condition: Option<u64>,
+    request: &PutStack,
+) -> Result<Versioned<Stack>, Failure> {
     let now = state.clock.now();
     let mut tx = state.db.begin().await?;
-    let existing = tx.lock_stack(owner.scope, name).await?;
+    let existing = tx.lock_stack(caller.scope, name).await?;
     let created = existing.is_none();
-    let stack = match existing {
-        Some(stack) if stack.deleting_since.is_some() => return Err(deleting(name)),
-        Some(stack) if stack.labels == request.labels && stack.targets == request.targets => {
-            let agents = tx.count_deployments(stack.id).await?;
-            return Ok((StatusCode::OK, Json(stack.into_api(agents))));
-        }
+    let mut stack = match existing {
         Some(stack) => {
-            let stack = StackRow { labels: request.labels, targets: request.targets, updated_at: now, ..stack };
-            tx.update_stack(&stack).await?;
+            if stack.deleting_since.is_some() {
+                return Err(deleting(name));
+            }
+            conditional::check(condition, stack.version)?;
             stack
         }
-        None => {
-            let stack = StackRow {
-                id: StackId(state.ids.uuid(now)),
-                name: name.clone(),
-                generator: owner.scope.generator(),
-                labels: request.labels,
-                targets: request.targets,
-                generation: 0,
-                created_at: now,
-                updated_at: now,
-                deleting_since: None,
-            };
-            // Two may create it at once; the second one is told and can ask again.
-            tx.insert_stack(&stack).await.map_err(name_taken("stack", &name))?;
-            stack
-        }
+        None if condition.is_some() => return Err(conditional::changed()),
+        None => new_stack(caller, state, name)?,
     };
+    if !created && stack.labels == request.labels && stack.targets == request.targets {
+        drop(tx);
+        return found(caller, state, name).await;
+    }
+    if created {
+        stack.labels = request.labels.clone();
+        stack.targets = request.targets.clone();
+        // Two may create it at once; the second one is told and can ask again.
+        let stored = tx.insert_stack(&stack, caller.row.quota.max_stacks).await.map_err(name_taken("stack", name))?;
+        if !stored {
+            let detail = "the generator has as many stacks as its quota allows: delete one, or ask an admin for more";
+            return Err(Failure::new(ErrorCode::QuotaExceeded, detail));
+        }
+    }
+    // Whoever takes the change number sees every agent that was made before it.
     let change = tx.next_change().await?;
-    retarget(&mut tx, &stack, change).await?;
+    let agents = tx.agents_and_stack(stack.id).await?;
+    let mut consequence = targets::consequence(&stack, &request.targets, &agents);
+    targets::check_token(&stack, &request.targets, &mut consequence, request.preview_token.as_deref())?;
+    stack.labels = request.labels.clone();
+    stack.targets = request.targets.clone();
+    stack.updated_at = now;
+    if !created {
+        tx.update_stack(&stack).await?;
+        stack.version += 1;
+    }
+    targets::carry_out(&mut tx, &stack, &consequence, change).await?;
     let kind = if created { "stack.created" } else { "stack.updated" };
-    record(&mut tx, state, kind, &stack).await?;
-    let agents = tx.count_deployments(stack.id).await?;
+    leave(&mut tx, state, caller, kind, &stack).await?;
     tx.publish_change(change).await?;
     tx.commit().await?;
     state.changed();
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
-    Ok((status, Json(stack.into_api(agents))))
+    let version = stack.version;
+    // Whether the fleet is suspended is told by the next reading: it is no part of what was changed here.
+    Ok(Versioned(status, version, stack.into_api(consequence.agents(), None)))
+}
+
+fn new_stack(caller: &Caller, state: &AppState, name: &Name) -> Result<StackRow, Failure> {
+    if Uuid::try_parse(name.as_str()).is_ok() {
+        let detail = "a name that is a UUID would be taken for a stack's id: there is no such stack, and none can be called so";
+        return Err(Failure::new(ErrorCode::NotFound, detail).at("path"));
+    }
+    let now = state.clock.now();
+    Ok(StackRow {
+        id: StackId(state.ids.uuid(now)),
+        name: name.clone(),
+        generator: caller.scope.generator(),
+        labels: brokkr_api::Labels::default(),
+        targets: brokkr_api::TargetSelector::default(),
+        generation: 0,
+        digest: None,
+        version: 1,
+        suspension: None,
+        created_at: now,
+        updated_at: now,
+        deleting_since: None,
+    })
 }
 
 /// A page of stacks, by name.
-#[utoipa::path(get, path = brokkr_api::routes::STACKS, operation_id = "listStacks", tag = "stacks", params(PageQuery),
+#[utoipa::path(get, path = brokkr_api::routes::STACKS, operation_id = "listStacks", tag = "stacks", params(StacksQuery),
     responses((status = 200, body = Page<Stack>), (status = "4XX", body = brokkr_api::Problem)))]
 pub(crate) async fn list(
-    owner: Owner,
+    caller: Allowed<StacksRead>,
     State(state): State<AppState>,
-    Query(query): Query<PageQuery>,
+    Query(query): Query<StacksQuery>,
 ) -> Result<Json<Page<Stack>>, Failure> {
-    let limit = page::limit(&query)?;
-    let cursor = page::cursor(&query)?;
+    let limit = page::limit(query.limit)?;
+    let cursor = page::cursor(query.cursor.as_deref())?;
     let after = cursor.split_once('.').unwrap_or((cursor, ""));
-    let stacks = state.db.list_stacks(owner.scope, after, limit + 1).await?;
+    let filter = StackFilter { label: page::label(query.label.as_deref())?, generator: query.generator.as_ref() };
+    let stacks = state.db.list_stacks(caller.scope, &filter, after, limit + 1).await?;
     Ok(Json(page::page(stacks, limit, |stack| format!("{}.{}", stack.name, stack.id))))
 }
 
-/// One stack.
+/// One stack. Who is not a generator addresses the stacks of generators by their id.
 #[utoipa::path(get, path = brokkr_api::routes::STACK, operation_id = "getStack", tag = "stacks", params(("stack" = Name, Path)),
     responses((status = 200, body = Stack), (status = "4XX", body = brokkr_api::Problem)))]
-pub(crate) async fn read(owner: Owner, State(state): State<AppState>, Path(name): Path<Name>) -> Result<Json<Stack>, Failure> {
-    let stack = state.db.find_stack(owner.scope, &name).await?;
-    stack.map(Json).ok_or_else(|| Failure::not_found("stack", &name))
+pub(crate) async fn read(
+    caller: Allowed<StacksRead>,
+    State(state): State<AppState>,
+    Path(name): Path<Name>,
+) -> Result<Versioned<Stack>, Failure> {
+    found(&caller, &state, &name).await
+}
+
+pub(super) async fn found(caller: &Caller, state: &AppState, name: &Name) -> Result<Versioned<Stack>, Failure> {
+    let found = state.db.find_stack(caller.scope, name).await?.ok_or_else(|| Failure::not_found("stack", name))?;
+    Ok(Versioned(StatusCode::OK, found.row.version, found.into_api()))
 }
 
 /// Asks for the deletion of a stack and of everything that it delivered. It goes when every agent has acknowledged.
-#[utoipa::path(delete, path = brokkr_api::routes::STACK, operation_id = "deleteStack", tag = "stacks", params(("stack" = Name, Path)),
+#[utoipa::path(delete, path = brokkr_api::routes::STACK, operation_id = "deleteStack", tag = "stacks",
+    params(("stack" = Name, Path), ("if-match" = Option<String>, Header, description = "Only when the stack's ETag is this one.")),
     responses((status = 202, body = Stack), (status = "4XX", body = brokkr_api::Problem)))]
 pub(crate) async fn delete(
-    owner: Owner,
+    caller: Allowed<StacksWrite>,
     State(state): State<AppState>,
     Path(name): Path<Name>,
-) -> Result<(StatusCode, Json<Stack>), Failure> {
+    headers: HeaderMap,
+) -> Result<Versioned<Stack>, Failure> {
+    let condition = conditional::if_match(&headers)?;
     let now = state.clock.now();
     let mut tx = state.db.begin().await?;
-    let stack = tx.lock_stack(owner.scope, &name).await?.ok_or_else(|| Failure::not_found("stack", &name))?;
-    let agents = tx.count_deployments(stack.id).await?;
+    let mut stack = tx.lock_stack(caller.scope, &name).await?.ok_or_else(|| Failure::not_found("stack", &name))?;
     if stack.deleting_since.is_some() {
-        return Ok((StatusCode::ACCEPTED, Json(stack.into_api(agents))));
+        drop(tx);
+        let Versioned(_, version, stack) = found(&caller, &state, &name).await?;
+        return Ok(Versioned(StatusCode::ACCEPTED, version, stack));
     }
-    let stack = StackRow { deleting_since: Some(now), updated_at: now, ..stack };
-    tx.mark_deleting(stack.id, now).await?;
+    conditional::check(condition, stack.version)?;
+    stack.deleting_since = Some(now);
+    stack.updated_at = now;
+    stack.version += 1;
     let change = tx.next_change().await?;
-    let send = send_span(&stack, stack.generation, agents);
+    let send = send_span(&stack, stack.generation, None);
     let trace = TraceContext::of(&send).or_else(TraceContext::current);
     // From here on the tombstones wait to be picked up.
-    let source = RevisionSource { change_seq: change, now: state.clock.now(), fan_out: agents, trace: trace.as_ref() };
-    let agents = tx.delete_deployments(stack.id, &source).instrument(send).await?;
-    record(&mut tx, &state, "stack.deletion_requested", &stack).await?;
-    if tx.finish_deletion(stack.id, now).await? {
-        record(&mut tx, &state, "stack.deleted", &stack).await?;
+    let source = RevisionSource { change_seq: change, now: state.clock.now(), trace: trace.as_ref() };
+    let agents = tx.delete_deployments(stack.id, &source).instrument(send.clone()).await?;
+    spans::record_fan_out(&send, agents);
+    drop(send);
+    // What was never delivered, or is gone everywhere already, is deleted at once.
+    let finished = agents == 0 || stack.generation == 0;
+    tx.mark_deleting(stack.id, finished, now).await?;
+    let kind = if finished { "stack.deleted" } else { "stack.deletion_requested" };
+    leave(&mut tx, &state, &caller, kind, &stack).await?;
+    if finished {
+        tx.drop_content(&[stack.id]).await?;
+    } else {
+        tx.publish_change(change).await?;
     }
-    tx.publish_change(change).await?;
     tx.commit().await?;
     state.changed();
-    Ok((StatusCode::ACCEPTED, Json(stack.into_api(agents))))
+    let version = stack.version;
+    Ok(Versioned(StatusCode::ACCEPTED, version, stack.into_api(if finished { 0 } else { agents }, None)))
 }
 
 /// The PRODUCER span of a change of a stack: one per generation, whatever the number of agents.
-pub(super) fn send_span(stack: &StackRow, generation: u64, agents: u64) -> Span {
+pub(super) fn send_span(stack: &StackRow, generation: u64, agents: Option<u64>) -> Span {
     spans::send_deployment_object(SendDeployment {
         stack: stack.name.as_str(),
         stack_id: &stack.id.to_string(),
         generation: i64::try_from(generation).unwrap_or(i64::MAX),
-        fan_out: usize::try_from(agents).unwrap_or(usize::MAX),
+        fan_out: agents,
     })
 }
 
@@ -162,36 +228,23 @@ pub(super) fn deleting(name: &Name) -> Failure {
     Failure::new(ErrorCode::StackDeleting, detail)
 }
 
-/// Begins and ends the stack's deployments as its selector says.
-async fn retarget(tx: &mut Tx, stack: &StackRow, change_seq: u64) -> Result<(), Failure> {
-    let agents = tx.all_agents().await?;
-    let current: HashSet<_> = tx.agents_of_stack(stack.id).await?.into_iter().collect();
-    let newest = tx.find_deployment_object(stack.id, stack.generation).await?;
-    let target = Target {
-        id: stack.id,
-        selector: &stack.targets,
-        generation: stack.generation,
-        digest: newest.as_ref().map(|object| object.digest.as_str()),
-    };
-    let candidates: Vec<_> =
-        agents.iter().map(|agent| Candidate { id: agent.id, name: &agent.name, labels: &agent.labels }).collect();
-    let changes = changes_of_stack(&target, &candidates, &current);
-    let trace = TraceContext::current();
-    let source = RevisionSource { change_seq, now: stack.updated_at, fan_out: changes.len() as u64, trace: trace.as_ref() };
-    Ok(tx.change_targets(&changes, &source).await?)
-}
-
-async fn record(tx: &mut Tx, state: &AppState, kind: &'static str, stack: &StackRow) -> Result<(), Failure> {
-    let trace = TraceContext::current();
-    let event = NewEvent {
-        id: brokkr_api::EventId(state.ids.uuid(stack.updated_at)),
+/// Writes event and audit entry of a change of a stack.
+pub(super) async fn leave(
+    tx: &mut Tx,
+    state: &AppState,
+    caller: &Caller,
+    kind: &'static str,
+    stack: &StackRow,
+) -> Result<(), Failure> {
+    let change = Change {
         kind,
+        resource: Resource::new("stack", stack.id, &stack.name),
         stack: Some(stack.id),
         agent: None,
         generation: Some(stack.generation),
         data: json!({"stack": stack.name, "generation": stack.generation}),
-        trace: trace.as_ref(),
+        trace: None,
         now: stack.updated_at,
     };
-    Ok(tx.insert_event(&event).await?)
+    record(tx, state, caller, change).await
 }

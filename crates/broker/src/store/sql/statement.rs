@@ -52,7 +52,7 @@ fn render(text: &str, each_open: &str, each_close: &str, lock: &str) -> String {
 
 /// Declares statements: a static for each, and `ALL` for the test that prepares every one on both engines.
 macro_rules! statements {
-    ($($(#[$doc:meta])* $name:ident = $operation:ident $table:ident $text:literal;)*) => {
+    ($($(#[$doc:meta])* $name:ident = $operation:ident $table:ident $text:expr;)*) => {
         $($(#[$doc])* pub(super) static $name: $crate::store::sql::Statement = $crate::store::sql::Statement::new(
             stringify!($name), brokkr_telemetry::metrics::DbOperation::$operation, stringify!($table), $text);)*
         #[cfg(test)]

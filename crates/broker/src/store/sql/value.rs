@@ -94,7 +94,9 @@ id_values!(
     brokkr_api::KeyId,
     brokkr_api::GeneratorId,
     brokkr_api::DeploymentObjectId,
-    brokkr_api::EventId
+    brokkr_api::EventId,
+    brokkr_api::AuditId,
+    brokkr_api::RegistrationTokenId
 );
 
 /// Binds a set as one JSON array, for `each($n)`.

@@ -1,3 +1,5 @@
+use brokkr_api::generators::{Generator, Quota};
+
 use crate::{
     store::{Error, tests::close},
     testing::{Engine, World},
@@ -7,11 +9,17 @@ use crate::{
 async fn what_is_there_already_is_a_duplicate() {
     Engine::each(async |world: World| {
         let now = world.state.clock.now();
+        let generator = || Generator {
+            id: world.state.ids.uuid(now).into(),
+            name: super::name("team"),
+            quota: Quota::default(),
+            created_at: now,
+        };
         let mut tx = world.state.db.begin().await.unwrap();
-        tx.insert_generator(world.state.ids.uuid(now).into(), &super::name("team"), now).await.unwrap();
+        tx.insert_generator(&generator()).await.unwrap();
         tx.commit().await.unwrap();
         let mut tx = world.state.db.begin().await.unwrap();
-        let again = tx.insert_generator(world.state.ids.uuid(now).into(), &super::name("team"), now).await;
+        let again = tx.insert_generator(&generator()).await;
         assert!(matches!(again, Err(Error::Duplicate { .. })), "{again:?}");
     })
     .await;

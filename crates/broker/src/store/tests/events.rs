@@ -74,7 +74,7 @@ async fn insert(tx: &mut Tx, world: &World, now: Timestamp) -> String {
         trace: None,
         now,
     };
-    tx.insert_event(&event).await.unwrap();
+    tx.insert_events(&[event]).await.unwrap();
     id.to_string()
 }
 

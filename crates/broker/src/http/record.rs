@@ -1,0 +1,103 @@
+//! What a change leaves behind, in its own transaction: an event for the world, an entry in the audit log for those who ask who it was.
+
+use brokkr_api::{AgentId, AuditId, EventId, StackId, Timestamp, audit::AuditOutcome};
+use brokkr_telemetry::TraceContext;
+use serde_json::Value;
+
+use super::{AppState, auth::Caller, error::Failure};
+use crate::store::{NewAuditEntry, NewEvent, Tx};
+
+/// A resource as the audit log names it.
+#[derive(Debug, Clone)]
+pub(crate) struct Resource<'a> {
+    kind: &'static str,
+    id: Option<String>,
+    name: Option<&'a str>,
+}
+
+impl<'a> Resource<'a> {
+    pub(crate) fn new(kind: &'static str, id: impl ToString, name: &'a (impl AsRef<str> + ?Sized)) -> Self {
+        Self { kind, id: Some(id.to_string()), name: Some(name.as_ref()) }
+    }
+
+    /// The one of its kind.
+    pub(crate) fn only(kind: &'static str) -> Self {
+        Self { kind, id: None, name: None }
+    }
+}
+
+/// Something that a caller did, in the past tense.
+pub(crate) struct Change<'a> {
+    /// Type of the event and action of the audit log: `stack.updated`, …
+    pub(crate) kind: &'static str,
+    pub(crate) resource: Resource<'a>,
+    pub(crate) stack: Option<StackId>,
+    pub(crate) agent: Option<AgentId>,
+    pub(crate) generation: Option<u64>,
+    /// Never secrets, never manifests.
+    pub(crate) data: Value,
+    /// The trace that it belongs to, where that is not the current one.
+    pub(crate) trace: Option<&'a TraceContext>,
+    pub(crate) now: Timestamp,
+}
+
+/// Writes the event and the audit entry of a change.
+pub(crate) async fn record(tx: &mut Tx, state: &AppState, caller: &Caller, change: Change<'_>) -> Result<(), Failure> {
+    audit(tx, state, caller, &change).await?;
+    let current = TraceContext::current();
+    let event = NewEvent {
+        id: EventId(state.ids.uuid(change.now)),
+        kind: change.kind,
+        stack: change.stack,
+        agent: change.agent,
+        generation: change.generation,
+        data: change.data,
+        trace: change.trace.or(current.as_ref()),
+        now: change.now,
+    };
+    Ok(tx.insert_events(&[event]).await?)
+}
+
+async fn audit(tx: &mut Tx, state: &AppState, caller: &Caller, change: &Change<'_>) -> Result<(), Failure> {
+    let entry = NewAuditEntry {
+        id: AuditId(state.ids.uuid(change.now)),
+        actor_key: caller.key,
+        actor_name: &caller.name,
+        actor_role: caller.role,
+        generator: caller.scope.generator(),
+        action: change.kind,
+        resource_kind: change.resource.kind,
+        resource_id: change.resource.id.clone(),
+        resource_name: change.resource.name,
+        outcome: AuditOutcome::Success,
+        data: change.data.to_string(),
+        trace_id: TraceContext::current().map(|trace| trace.trace_id().to_string()),
+        request_id: caller.request_id.as_deref(),
+        now: change.now,
+    };
+    Ok(tx.insert_audit(&entry).await?)
+}
+
+/// Writes down that a known key was used for what it may not do. `what` is method and route, never a raw path.
+pub(crate) async fn record_denial(state: &AppState, caller: &Caller, what: &str) -> Result<(), Failure> {
+    let now = state.clock.now();
+    let entry = NewAuditEntry {
+        id: AuditId(state.ids.uuid(now)),
+        actor_key: caller.key,
+        actor_name: &caller.name,
+        actor_role: caller.role,
+        generator: caller.scope.generator(),
+        action: "request.denied",
+        resource_kind: "route",
+        resource_id: None,
+        resource_name: Some(what),
+        outcome: AuditOutcome::Denied,
+        data: "{}".to_owned(),
+        trace_id: TraceContext::current().map(|trace| trace.trace_id().to_string()),
+        request_id: caller.request_id.as_deref(),
+        now,
+    };
+    let mut tx = state.db.begin().await?;
+    tx.insert_audit(&entry).await?;
+    Ok(tx.commit().await?)
+}

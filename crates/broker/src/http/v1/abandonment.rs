@@ -1,0 +1,50 @@
+//! Abandoning an agent that is gone for ever, so that stacks can finish without it.
+
+use axum::extract::State;
+use brokkr_api::agents::{AbandonAgent, AbandonedAgent};
+use brokkr_telemetry::TraceContext;
+use serde_json::json;
+
+use super::{agents::leave, reports::deleted_event};
+use crate::http::{
+    AppState,
+    auth::{AgentsWrite, Allowed},
+    body::Json,
+    error::Failure,
+};
+
+/// Says that an agent is gone for ever: its deployments become orphaned, its keys are revoked and its name is free again.
+///
+/// Nothing is deleted in its cluster: nobody is there who could.
+#[utoipa::path(post, path = brokkr_api::routes::ABANDON_AGENT, operation_id = "abandonAgent", tag = "agents", request_body = AbandonAgent,
+    responses((status = 200, body = AbandonedAgent), (status = "4XX", body = brokkr_api::Problem)))]
+pub(crate) async fn abandon(
+    caller: Allowed<AgentsWrite>,
+    State(state): State<AppState>,
+    Json(request): Json<AbandonAgent>,
+) -> Result<Json<AbandonedAgent>, Failure> {
+    let now = state.clock.now();
+    let mut tx = state.db.begin().await?;
+    let agent = tx.lock_agent(&request.agent).await?.ok_or_else(|| Failure::not_found("agent", &request.agent))?;
+    let change = tx.next_change().await?;
+    // First the stacks, then the deployments, as reports lock them.
+    let deleting = tx.lock_stacks_to_orphan(agent.id).await?;
+    let stacks = tx.orphan(agent.id, change, now).await?;
+    tx.abandon_agent(agent.id, change, now).await?;
+    let orphaned = stacks.len() as u64;
+    leave(&mut tx, &state, &caller, "agent.abandoned", (agent.id, &agent.name), json!({"orphaned": orphaned}), now).await?;
+    if !deleting.is_empty() {
+        // Those that waited for this agent alone are deleted now.
+        let deleted = tx.finish_deletions(&deleting, now).await?;
+        let trace = TraceContext::current();
+        let events: Vec<_> = deleted.iter().map(|stack| deleted_event(&state, stack, trace.as_ref(), now)).collect();
+        tx.insert_events(&events).await?;
+    }
+    tx.notify(change).await?;
+    tx.commit().await?;
+    state.changed();
+    for stack in stacks {
+        state.feed.reported(stack);
+    }
+    Ok(Json(AbandonedAgent { agent_id: agent.id, orphaned }))
+}

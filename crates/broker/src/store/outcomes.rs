@@ -1,0 +1,136 @@
+//! What agents report, stored as a set: the number of statements does not grow with the number of reports.
+
+use brokkr_api::{
+    AgentId, Name, StackId, Timestamp,
+    desired_state::{Action, Scope},
+    reports::{Failure, Health, ObjectReport},
+    rollouts::Phase,
+};
+use brokkr_telemetry::TraceContext;
+use serde::Serialize;
+
+use super::{
+    Error, Tx,
+    deployments::ByStack,
+    rollouts::{action, phase, trace},
+    sql::{Row, id_set, set, statements, values},
+};
+
+statements! {
+    LOCK_DEPLOYMENTS = Select deployments
+        "SELECT d.stack_id, d.revision, d.observed_revision, d.generation, d.action, d.phase, d.traceparent, d.tracestate,
+                (SELECT s.name FROM stacks s WHERE s.id = d.stack_id) AS stack
+         FROM deployments d WHERE d.agent_id = $1 AND d.stack_id IN (SELECT item.value->>'id' FROM each($2))
+         ORDER BY d.stack_id /*lock*/";
+    RECORD_OUTCOMES = Update deployments
+        "UPDATE deployments SET phase = item.value->>'phase', attempts = CAST(item.value->>'attempt' AS BIGINT),
+             results = item.value->>'results', error = item.value->>'error', scope = COALESCE(item.value->>'scope', deployments.scope),
+             health = item.value->>'health', reported_at = $3, report_traceparent = $4, picked_up_at = COALESCE(deployments.picked_up_at, $3),
+             observed_revision = CASE WHEN item.value->>'acknowledged' = 'yes' THEN deployments.revision ELSE deployments.observed_revision END,
+             observed_generation =
+                 CASE WHEN item.value->>'acknowledged' = 'yes' THEN deployments.generation ELSE deployments.observed_generation END,
+             finished_at = CASE WHEN item.value->>'acknowledged' = 'yes' THEN COALESCE(deployments.finished_at, $3) END,
+             healthy_at = CASE WHEN item.value->>'phase' = 'healthy' THEN COALESCE(deployments.healthy_at, $3) END
+         FROM each($2)
+         WHERE deployments.agent_id = $1 AND deployments.stack_id = item.value->>'stack'
+           AND deployments.revision = CAST(item.value->>'revision' AS BIGINT)";
+}
+
+/// A deployment as a report finds it.
+#[derive(Debug, Clone)]
+pub(crate) struct DeploymentRow {
+    pub(crate) revision: u64,
+    pub(crate) observed_revision: u64,
+    pub(crate) generation: u64,
+    pub(crate) action: Action,
+    pub(crate) phase: Phase,
+    pub(crate) stack: Name,
+    pub(crate) trace: Option<TraceContext>,
+}
+
+/// What one report writes.
+pub(crate) struct Outcome<'a> {
+    pub(crate) stack: StackId,
+    pub(crate) revision: u64,
+    pub(crate) phase: Phase,
+    pub(crate) attempt: u32,
+    pub(crate) objects: &'a [ObjectReport],
+    pub(crate) error: Option<&'a Failure>,
+    pub(crate) health: Option<&'a Health>,
+    pub(crate) scope: Option<&'a Scope>,
+    pub(crate) acknowledged: bool,
+}
+
+/// One item of the bound set. What is JSON in its column is a text in the set.
+#[derive(Serialize)]
+struct Item {
+    stack: StackId,
+    revision: u64,
+    phase: Phase,
+    attempt: u32,
+    results: String,
+    error: Option<String>,
+    health: Option<String>,
+    scope: Option<String>,
+    acknowledged: &'static str,
+}
+
+fn text<T: Serialize + ?Sized>(column: &'static str, value: &T) -> Result<String, Error> {
+    serde_json::to_string(value).map_err(|source| Error::Corrupt { column, source: source.into() })
+}
+
+fn item(outcome: &Outcome<'_>) -> Result<Item, Error> {
+    Ok(Item {
+        stack: outcome.stack,
+        revision: outcome.revision,
+        phase: outcome.phase,
+        attempt: outcome.attempt,
+        results: text("results", outcome.objects)?,
+        error: outcome.error.map(|error| text("error", error)).transpose()?,
+        health: outcome.health.map(|health| text("health", health)).transpose()?,
+        scope: outcome.scope.map(|scope| text("scope", scope)).transpose()?,
+        acknowledged: if outcome.acknowledged { "yes" } else { "no" },
+    })
+}
+
+impl Tx {
+    /// Those of these deployments of an agent that there are, locked until the transaction ends. All of them in one statement and in
+    /// the order of their stacks, so that two transactions never wait for each other.
+    pub(crate) async fn lock_deployments(&mut self, agent: AgentId, stacks: &[StackId]) -> Result<ByStack<DeploymentRow>, Error> {
+        let rows = self.all(&LOCK_DEPLOYMENTS, values![agent, id_set(stacks)?]).await?;
+        let deployment = |row: &Row| {
+            let deployment = DeploymentRow {
+                revision: row.count("revision")?,
+                observed_revision: row.count("observed_revision")?,
+                generation: row.count("generation")?,
+                action: action(row)?,
+                phase: phase(row, "phase")?,
+                stack: row.parse("stack")?,
+                trace: trace(row)?,
+            };
+            Ok((row.parse("stack_id")?, deployment))
+        };
+        rows.iter().map(deployment).collect()
+    }
+
+    /// Writes the outcomes of one agent; at most one for each stack, and each guarded by its revision.
+    pub(crate) async fn record_outcomes(
+        &mut self,
+        agent: AgentId,
+        outcomes: &[Outcome<'_>],
+        trace: Option<&TraceContext>,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        if outcomes.is_empty() {
+            return Ok(());
+        }
+        let items = outcomes.iter().map(item).collect::<Result<Vec<_>, _>>()?;
+        let values = values![agent, set(&items)?, now, trace.map(|trace| trace.traceparent.as_str())];
+        self.execute(&RECORD_OUTCOMES, values).await.map(drop)
+    }
+}
+
+#[cfg(test)]
+pub(super) fn all_statements() -> &'static [&'static super::sql::Statement] {
+    ALL
+}
