@@ -1,5 +1,7 @@
 //! What is the same for every operation of the `OpenAPI` document, written once: authentication, errors, headers.
 
+mod rules;
+
 use brokkr_api::{CLUSTER_HEADER, PROTOCOL_HEADER, PROTOCOL_VERSION, REQUEST_ID_HEADER, error::PROBLEM_CONTENT_TYPE};
 use serde_json::{Map, Value, json};
 use utoipa::openapi::OpenApi;
@@ -13,6 +15,7 @@ const DESCRIPTION: &str = "Delivers Kubernetes objects to many clusters, and say
 const TAGS: &[(&str, &str)] = &[
     ("stacks", "Named sets of Kubernetes objects that are delivered together, who they are for, and how far they are."),
     ("deployment objects", "Immutable versions of a stack's manifests: sending them, listing them, going back to one."),
+    ("deployments", "What one agent has to do with one stack, and how far it is."),
     ("agents", "The daemons in the clusters, as people see them."),
     ("fleet", "All agents together."),
     ("registration tokens", "How a new cluster gets its agent's key without an admin's."),
@@ -43,6 +46,7 @@ pub(super) fn describe(document: &OpenApi) -> Value {
     let tags = TAGS.iter().filter(|(name, _)| used.iter().any(|tag| tag == name));
     document["tags"] = tags.map(|(name, description)| json!({"name": name, "description": description})).collect();
     merge_flattened(&mut document["components"]["schemas"]);
+    rules::apply(&mut document);
     document["components"]["securitySchemes"] = json!({"key": {
         "type": "http", "scheme": "bearer", "description": "A key of Brokkr: `Authorization: Bearer brokkr_…`. Its role and scopes decide what it opens."
     }});
@@ -166,6 +170,17 @@ fn entries(value: &mut Value) -> impl Iterator<Item = (&String, &mut Value)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_tag_of_an_operation_is_explained() {
+        let document: Value = serde_json::from_str(&crate::http::openapi()).unwrap();
+        let operations = document["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap().values());
+        for operation in operations {
+            for tag in operation["tags"].as_array().unwrap() {
+                assert!(document["tags"].as_array().unwrap().iter().any(|known| &known["name"] == tag), "{tag}");
+            }
+        }
+    }
 
     #[test]
     fn a_flattened_schema_is_one_object_with_the_fields_of_all_parts() {
