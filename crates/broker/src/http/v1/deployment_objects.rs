@@ -36,7 +36,7 @@ use crate::{
     params(("stack" = Name, Path),
         ("if-match" = Option<String>, Header, description = "Only when the stack's ETag is this one."),
         ("idempotency-key" = Option<String>, Header, description = "1 to 255 printable ASCII characters, unique within the stack.")),
-    request_body(content((Vec<Object> = "application/json"), (String = "application/yaml"))),
+    request_body(content((Content = "application/json"), (String = "application/yaml"))),
     responses((status = 200, body = AcceptedDeploymentObject), (status = 201, body = AcceptedDeploymentObject),
         (status = "4XX", body = brokkr_api::Problem)))]
 pub(crate) async fn put(
