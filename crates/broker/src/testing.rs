@@ -10,6 +10,7 @@ use brokkr_telemetry::{
     http::ServerTelemetry,
 };
 use brokkr_tests::postgres::Postgres;
+use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
 use serde::{Deserialize, Serialize};
@@ -21,7 +22,7 @@ use tracing::{dispatcher::DefaultGuard, instrument::WithSubscriber};
 
 use crate::{
     bootstrap::{Bootstrap, first_admin_key},
-    config::DatabaseConfig,
+    config::{DatabaseConfig, LimitsConfig},
     domain::{handoff::Handoff, seal::Keyring},
     feed::Feed,
     http::{self as api, AppState},
@@ -85,6 +86,7 @@ pub(crate) struct Answer {
     pub(crate) headers: HeaderMap,
     /// Null where the body is no JSON.
     pub(crate) json: Value,
+    pub(crate) bytes: Bytes,
 }
 
 impl Answer {
@@ -146,21 +148,33 @@ impl World {
             clock: Arc::clone(&clock) as _,
             ids,
             keyring: Arc::new(Keyring::parse(&Keyring::new_line("test", &SeededIds::new(9))).unwrap()),
-            settings: api::Settings { handoff: Handoff::Auto, active: Duration::from_secs(75) },
+            settings: api::Settings { handoff: Handoff::Auto, active: Duration::from_secs(75), allowed_origins: Arc::default() },
+            // The clock stands still here: a quota that is used up would never fill again.
+            limits: Arc::new(api::Limits::new(LimitsConfig::off())),
             totals_changed: Arc::new(Notify::new()),
             stopping: lifecycle.stopping().clone(),
         };
-        let telemetry = ServerTelemetry::new(capture.telemetry(), Some(metrics));
-        let router = api::router(&state, telemetry, capture.telemetry().status_handle(), capture.telemetry().metrics_endpoint());
+        let router = Self::route(&state, &capture);
         Self { state, router, capture, clock, admin, url, lifecycle, _capturing: capturing, _folder: folder }
     }
 
     /// What a broker is that has no key to seal Secrets with.
     pub(crate) fn forget_keys(&mut self) {
         self.state.keyring = Arc::new(Keyring::default());
-        let telemetry = ServerTelemetry::new(self.capture.telemetry(), Some(self.capture.telemetry().broker_metrics()));
-        let telemetry_handles = (self.capture.telemetry().status_handle(), self.capture.telemetry().metrics_endpoint());
-        self.router = api::router(&self.state, telemetry, telemetry_handles.0, telemetry_handles.1);
+        self.router = Self::route(&self.state, &self.capture);
+    }
+
+    /// The same broker with other limits and origins, and nothing used of the limits.
+    pub(crate) fn with_manners(&mut self, limits: LimitsConfig, origins: &[&str]) {
+        self.state.limits = Arc::new(api::Limits::new(limits));
+        self.state.settings.allowed_origins = origins.iter().map(|origin| (*origin).to_owned().try_into().unwrap()).collect();
+        self.router = Self::route(&self.state, &self.capture);
+    }
+
+    fn route(state: &AppState, capture: &Capture) -> Router {
+        let telemetry = capture.telemetry();
+        let server = ServerTelemetry::new(telemetry, Some(telemetry.broker_metrics()));
+        api::router(state, server, telemetry.status_handle(), telemetry.metrics_endpoint())
     }
 
     /// What a broker does when it is asked to end.
@@ -174,7 +188,7 @@ impl World {
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
         let json = serde_json::from_slice(&bytes).unwrap_or_default();
-        Answer { status: parts.status, headers: parts.headers, json }
+        Answer { status: parts.status, headers: parts.headers, json, bytes }
     }
 
     /// Sends JSON, or nothing for null.
