@@ -66,7 +66,8 @@ pub(crate) async fn first_admin_key(
     tx.insert_key(&new, change).await?;
     // Written before the commit, so that there is never a key that nobody has.
     if let Some(path) = file {
-        durable::replace(path, &format!("{secret}\n")).map_err(|source| BootstrapError::File { path: path.to_owned(), source })?;
+        durable::replace(path, &format!("{secret}\n"))
+            .map_err(|source| BootstrapError::File { path: path.to_owned(), source })?;
     }
     tx.commit().await?;
     Ok(file.map_or(Bootstrap::Show(secret), |path| Bootstrap::Written(path.to_owned())))

@@ -10,8 +10,7 @@ use brokkr_runtime::Ids;
 use crate::{
     config::{DatabaseConfig, EncryptionConfig},
     domain::seal::{InvalidKeyring, Keyring},
-    durable,
-    store,
+    durable, store,
 };
 
 /// Why there are no keys.
