@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -12,7 +13,10 @@ use std::{
 use brokkr_api::{AgentId, StackId, Timestamp};
 use brokkr_telemetry::spans;
 use parking_lot::RwLock;
-use tokio::sync::{Notify, broadcast, watch};
+use tokio::{
+    sync::{Notify, broadcast, watch},
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, warn};
 
@@ -21,12 +25,18 @@ use crate::store::{ChangeListener, Db, Error, Installation, KeyRow};
 /// How often the feed is read again when nobody hints that it has grown.
 const REREAD: Duration = Duration::from_secs(1);
 
+/// How long the database may take to answer before that counts as trouble. It is waited for all the same.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long listening may take to begin. Without it the feed is read again all the same.
+const LISTEN: Duration = Duration::from_secs(2);
+
 /// What the broker knows without asking the database.
 pub(crate) struct Feed {
     db: Db,
     agents: RwLock<HashMap<AgentId, watch::Sender<u64>>>,
     keys: RwLock<HashMap<String, Arc<KeyRow>>>,
     last: AtomicU64,
+    seen: AtomicU64,
     installation: RwLock<Arc<Installation>>,
     restored: AtomicBool,
     nudge: Notify,
@@ -45,6 +55,7 @@ impl Feed {
             agents: RwLock::default(),
             keys: RwLock::default(),
             last: AtomicU64::new(0),
+            seen: AtomicU64::new(0),
             nudge: Notify::new(),
             reports: broadcast::channel(1_024).0,
             trouble: RwLock::new(None),
@@ -79,9 +90,14 @@ impl Feed {
         Ok(self.key(digest, now))
     }
 
-    /// The highest change that was read.
-    pub(crate) fn last(&self) -> u64 {
-        self.last.load(Ordering::Acquire)
+    /// The highest change that this broker knows the database to have.
+    pub(crate) fn seen(&self) -> u64 {
+        self.seen.load(Ordering::Acquire)
+    }
+
+    /// A change was read in the database.
+    pub(crate) fn saw(&self, seq: u64) {
+        self.seen.fetch_max(seq, Ordering::AcqRel);
     }
 
     /// Which installation and epoch the database belongs to; the epoch may change while the broker runs.
@@ -127,7 +143,7 @@ impl Feed {
         let mut listener = None;
         loop {
             if listener.is_none() {
-                listener = self.db.listen().await.unwrap_or(None);
+                listener = timeout(LISTEN, self.db.listen()).await.ok().and_then(Result::ok).flatten();
             }
             tokio::select! {
                 () = stopping.cancelled() => return,
@@ -135,8 +151,23 @@ impl Feed {
                 hint = next_hint(&mut listener) => if hint.is_err() { listener = None },
                 () = tokio::time::sleep(REREAD) => {}
             }
-            self.tell(self.catch_up().instrument(spans::job("change-feed")).await.err());
+            tokio::select! {
+                () = stopping.cancelled() => return,
+                () = self.catch_up_and_tell().instrument(spans::job("change-feed")) => {}
+            }
         }
+    }
+
+    async fn catch_up_and_tell(&self) {
+        let mut reading = pin!(self.catch_up());
+        let result = match timeout(PATIENCE, &mut reading).await {
+            Ok(result) => result,
+            Err(_) => {
+                self.tell(Some(Error::late("change feed")));
+                reading.await
+            }
+        };
+        self.tell(result.err());
     }
 
     fn tell(&self, error: Option<Error>) {
@@ -152,6 +183,7 @@ impl Feed {
     async fn catch_up(&self) -> Result<(), Error> {
         let last = self.last.load(Ordering::Acquire);
         let (newest, installation) = self.db.standing().await?;
+        self.saw(newest);
         if *self.installation() != installation {
             tracing::warn!(epoch = installation.epoch, "the database has a new epoch: every agent reads its desired state again");
             *self.installation.write() = Arc::new(installation);
