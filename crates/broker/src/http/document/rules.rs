@@ -118,6 +118,7 @@ fn parameter(operation: &str, name: &str) -> Option<Value> {
     Some(match name {
         "cursor" if operation == "listDeploymentObjects" => json!({"type": "string", "pattern": "^[0-9]{0,18}$"}),
         "cursor" => json!({"type": "string", "maxLength": 200, "pattern": "^[!-~]*$"}),
+        "action" | "resource_kind" | "resource_name" => json!({"type": "string", "maxLength": 300, "pattern": PRINTABLE}),
         "after" => json!({"type": "integer", "minimum": 0, "maximum": i64::MAX}),
         "digest" => json!({"type": "string", "pattern": "^sha256:[0-9a-f]{64}$"}),
         "idempotency-key" => json!({"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]([ -~]*[!-~])?$"}),
@@ -210,7 +211,19 @@ mod tests {
             assert!(document["components"]["schemas"][schema]["properties"][field].is_object(), "{schema}.{field}");
         }
         let text = document.to_string();
-        for name in ["cursor", "digest", "idempotency-key", "if-match", "label", "wait"] {
+        for name in [
+            "action",
+            "resource_kind",
+            "resource_name",
+            "after",
+            "cursor",
+            "digest",
+            "idempotency-key",
+            "if-match",
+            "label",
+            "type",
+            "wait",
+        ] {
             assert!(text.contains(&format!("\"name\":\"{name}\"")), "{name}");
         }
     }
