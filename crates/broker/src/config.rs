@@ -24,6 +24,8 @@ pub(crate) struct Config {
     pub(crate) agents: AgentsConfig,
     /// Delivery of work.
     pub(crate) delivery: DeliveryConfig,
+    /// What is kept for how long.
+    pub(crate) retention: RetentionConfig,
     /// Traces.
     pub(crate) telemetry: TelemetryConfig,
     /// Metrics.
@@ -117,4 +119,22 @@ impl Default for AgentsConfig {
 pub(crate) struct DeliveryConfig {
     /// How an agent's spans relate to the trace of the change: `auto`, `parent` or `link`.
     pub(crate) handoff: Handoff,
+}
+
+/// What is kept for how long. A broker removes what is older, some minutes later.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RetentionConfig {
+    /// Days that events are kept.
+    pub(crate) events_days: u32,
+    /// Days that the audit log is kept.
+    pub(crate) audit_days: u32,
+    /// Generations of a stack that are kept beside its newest one, for rollbacks; those of the last day are kept in any case.
+    pub(crate) generations: u32,
+}
+
+impl Default for RetentionConfig {
+    fn default() -> Self {
+        Self { events_days: 14, audit_days: 400, generations: 20 }
+    }
 }

@@ -27,6 +27,7 @@ pub(crate) struct Feed {
     agents: RwLock<HashMap<AgentId, watch::Sender<u64>>>,
     keys: RwLock<HashMap<String, Arc<KeyRow>>>,
     last: AtomicU64,
+    seen: AtomicU64,
     installation: RwLock<Arc<Installation>>,
     restored: AtomicBool,
     nudge: Notify,
@@ -45,6 +46,7 @@ impl Feed {
             agents: RwLock::default(),
             keys: RwLock::default(),
             last: AtomicU64::new(0),
+            seen: AtomicU64::new(0),
             nudge: Notify::new(),
             reports: broadcast::channel(1_024).0,
             trouble: RwLock::new(None),
@@ -79,9 +81,14 @@ impl Feed {
         Ok(self.key(digest, now))
     }
 
-    /// The highest change that was read.
-    pub(crate) fn last(&self) -> u64 {
-        self.last.load(Ordering::Acquire)
+    /// The highest change that this broker knows the database to have.
+    pub(crate) fn seen(&self) -> u64 {
+        self.seen.load(Ordering::Acquire)
+    }
+
+    /// A change was read in the database.
+    pub(crate) fn saw(&self, seq: u64) {
+        self.seen.fetch_max(seq, Ordering::AcqRel);
     }
 
     /// Which installation and epoch the database belongs to; the epoch may change while the broker runs.
@@ -152,6 +159,7 @@ impl Feed {
     async fn catch_up(&self) -> Result<(), Error> {
         let last = self.last.load(Ordering::Acquire);
         let (newest, installation) = self.db.standing().await?;
+        self.saw(newest);
         if *self.installation() != installation {
             tracing::warn!(epoch = installation.epoch, "the database has a new epoch: every agent reads its desired state again");
             *self.installation.write() = Arc::new(installation);

@@ -13,7 +13,8 @@ use crate::{
     config::Config,
     feed::Feed,
     http::{self, AppState},
-    jobs, keyring,
+    jobs::{self, Job, offline::Offline, retention::Retention},
+    keyring,
     presence::{self, Presence},
     store,
 };
@@ -61,7 +62,12 @@ async fn serve(config: Config, telemetry: &Telemetry, instance: String) -> anyho
     };
     let stopping = || lifecycle.stopping().clone();
     lifecycle.spawn("change-feed", feed.follow(stopping()));
-    lifecycle.spawn("event-sequencer", jobs::sequencer::run(db.clone(), Arc::clone(&clock), instance, stopping()));
+    lifecycle.spawn("event-sequencer", jobs::sequencer::run(db.clone(), Arc::clone(&clock), instance.clone(), stopping()));
+    let retention = Retention { db: db.clone(), clock: Arc::clone(&clock), config: config.retention };
+    lifecycle.spawn(Retention::NAME, jobs::run(retention, db.clone(), Arc::clone(&clock), instance.clone(), stopping()));
+    let offline =
+        Offline { db: db.clone(), clock: Arc::clone(&clock), ids: Arc::clone(&state.ids), active: state.settings.active };
+    lifecycle.spawn(Offline::NAME, jobs::run(offline, db.clone(), Arc::clone(&clock), instance, stopping()));
     let (keeper, changed) = (Arc::clone(&state.presence), Arc::clone(&state.totals_changed));
     lifecycle.spawn("presence", presence::keep(keeper, db, clock, metrics.clone(), state.settings.active, changed, stopping()));
     let router = http::router(

@@ -49,6 +49,8 @@ fn api() -> OpenApiRouter<AppState> {
         .routes(documented!(v1::deployment_objects::put, v1::deployment_objects::list))
         .routes(documented!(v1::deployment_objects::read))
         .routes(documented!(v1::rollout::read))
+        .routes(documented!(v1::events::list))
+        .routes(documented!(v1::audit::list))
         .routes(documented!(v1::agent::hello))
         .routes(documented!(v1::agent::desired_state))
         .routes(documented!(v1::agent::content))

@@ -40,6 +40,14 @@ statements! {
          FROM agents a WHERE a.abandoned_at IS NULL AND a.name > $1 AND ($3 = '' OR (json(a.labels)->>CAST($3 AS TEXT)) = $4)
            AND ($5 = '' OR ($5 = 'yes') = EXISTS (SELECT 1 FROM presence s WHERE s.agent_id = a.id AND s.last_seen_at >= $6))
          ORDER BY a.name LIMIT $2";
+    MARK_OFFLINE = Update agents
+        "UPDATE agents SET offline_since = (SELECT p.last_seen_at FROM presence p WHERE p.agent_id = agents.id)
+         WHERE offline_since IS NULL AND abandoned_at IS NULL AND deactivated_at IS NULL
+           AND id IN (SELECT p.agent_id FROM presence p WHERE p.last_seen_at < $1) RETURNING id, name, cluster_name";
+    MARK_ONLINE = Update agents
+        "UPDATE agents SET offline_since = NULL
+         WHERE offline_since IS NOT NULL AND id IN (SELECT p.agent_id FROM presence p WHERE p.last_seen_at >= $1)
+         RETURNING id, name, cluster_name";
     BIND_CLUSTER = Update agents
         "UPDATE agents SET cluster_uid = $2, version = $3, kubernetes_version = $4, protocol = $5, updated_at = $6, capabilities = $7
          WHERE id = $1 AND (cluster_uid IS NULL OR cluster_uid = $2) RETURNING name, cluster_name";
@@ -113,6 +121,17 @@ fn agent(row: &Row) -> Result<AgentRow, Error> {
     })
 }
 
+/// An agent whose mark as missed has changed.
+pub(crate) struct Marked {
+    pub(crate) id: AgentId,
+    pub(crate) name: Name,
+    pub(crate) cluster: Name,
+}
+
+fn marked(row: &Row) -> Result<Marked, Error> {
+    Ok(Marked { id: row.parse("id")?, name: row.parse("name")?, cluster: row.parse("cluster_name")? })
+}
+
 fn generator(row: &Row) -> Result<Generator, Error> {
     Ok(Generator { id: row.parse("id")?, name: row.parse("name")?, quota: quota(row)?, created_at: row.time("created_at")? })
 }
@@ -163,6 +182,16 @@ impl Tx {
         let name = format!("abandoned-{}", id.0.simple());
         self.execute(&ABANDON_AGENT, values![id, now, name]).await?;
         self.execute(&REVOKE_KEYS_OF_AGENT, values![id, now, change_seq]).await.map(drop)
+    }
+
+    /// Marks those agents as missed that were not seen since then, and were not marked.
+    pub(crate) async fn mark_offline(&mut self, not_seen_since: Timestamp) -> Result<Vec<Marked>, Error> {
+        self.all(&MARK_OFFLINE, values![not_seen_since]).await?.iter().map(marked).collect()
+    }
+
+    /// Takes the mark from those agents that were seen since then.
+    pub(crate) async fn mark_online(&mut self, seen_since: Timestamp) -> Result<Vec<Marked>, Error> {
+        self.all(&MARK_ONLINE, values![seen_since]).await?.iter().map(marked).collect()
     }
 
     /// Binds the agent to its cluster; `None` when it is bound to another.

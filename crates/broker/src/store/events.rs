@@ -1,12 +1,12 @@
 //! Events: written with the change that they tell of, given their stream position after commit.
 
-use brokkr_api::{AgentId, EventId, StackId, Timestamp};
+use brokkr_api::{AgentId, EventId, StackId, Timestamp, events::Event};
 use brokkr_telemetry::TraceContext;
 use serde::Serialize;
 
 use super::{
-    Db, Error, Tx,
-    sql::{set, statements, values},
+    Db, Error, Scope, Tx,
+    sql::{Row, set, statements, values},
 };
 
 statements! {
@@ -26,6 +26,17 @@ statements! {
     GIVE_POSITIONS = Update events
         "UPDATE events SET position = (SELECT CAST(item.value->>'position' AS BIGINT) FROM each($1) WHERE item.value->>'id' = events.id)
          WHERE id IN (SELECT item.value->>'id' FROM each($1)) AND position IS NULL";
+    LIST_EVENTS = Select events
+        "SELECT e.id, e.position, e.type, e.stack_id, e.agent_id, e.generation, e.data, e.traceparent, e.created_at FROM events e
+         WHERE e.position > $1 AND ($3 = '*' OR e.stack_id IN (SELECT s.id FROM stacks s WHERE COALESCE(s.generator_id, '') = $3))
+           AND ($4 = '' OR e.type = $4) AND ($5 = '' OR SUBSTR(e.type, 1, LENGTH($5)) = $5)
+           AND ($6 = '' OR e.stack_id = $6 OR e.stack_id IN (SELECT s.id FROM stacks s WHERE s.name = $6
+                AND ($3 = '*' OR COALESCE(s.generator_id, '') = $3)))
+           AND ($7 = '' OR e.agent_id IN (SELECT a.id FROM agents a WHERE a.name = $7 OR a.former_name = $7))
+         ORDER BY e.position LIMIT $2";
+    PRUNE_EVENTS = Delete events
+        "DELETE FROM events WHERE id IN (SELECT e.id FROM events e WHERE e.created_at < $1 AND e.position IS NOT NULL
+             AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.event_id = e.id) ORDER BY e.created_at LIMIT $2)";
     ANY_UNSEQUENCED = Select events "SELECT count(*) AS n FROM (SELECT 1 AS one FROM events WHERE position IS NULL LIMIT 1) waiting";
 }
 
@@ -105,7 +116,48 @@ impl Tx {
     }
 }
 
+/// Which events a list shows.
+#[derive(Debug)]
+pub(crate) struct EventFilter<'a> {
+    pub(crate) scope: Scope,
+    pub(crate) kind: Option<&'a str>,
+    /// A stack's name or id.
+    pub(crate) stack: &'a str,
+    pub(crate) agent: &'a str,
+}
+
+fn event(row: &Row) -> Result<Event, Error> {
+    let trace = row.opt_text("traceparent")?.and_then(|traceparent| TraceContext::from_parts(&traceparent, None));
+    Ok(Event {
+        id: row.parse("id")?,
+        position: row.count("position")?,
+        kind: row.text("type")?,
+        stack_id: row.opt_parse("stack_id")?,
+        agent_id: row.opt_parse("agent_id")?,
+        generation: row.opt_int("generation")?.and_then(|generation| u64::try_from(generation).ok()),
+        data: row.json("data")?,
+        trace_id: trace.map(|trace| trace.trace_id().to_string()),
+        created_at: row.time("created_at")?,
+    })
+}
+
 impl Db {
+    /// Events after a position, the oldest first.
+    pub(crate) async fn list_events(&self, filter: &EventFilter<'_>, after: u64, limit: u32) -> Result<Vec<Event>, Error> {
+        let kind = filter.kind.unwrap_or_default();
+        let (whole, prefix) = if kind.ends_with('.') { ("", kind) } else { (kind, "") };
+        let values = values![after, limit, filter.scope.owner_or_all(), whole, prefix, filter.stack, filter.agent];
+        self.all(&LIST_EVENTS, values).await?.iter().map(event).collect()
+    }
+
+    /// Removes the oldest events from before this time that nobody has to be told of any more, at most so many. Tells how many.
+    pub(crate) async fn prune_events(&self, before: Timestamp, limit: u32) -> Result<u64, Error> {
+        let mut tx = self.begin().await?;
+        let pruned = tx.execute(&PRUNE_EVENTS, values![before, limit]).await?;
+        tx.commit().await?;
+        Ok(pruned)
+    }
+
     /// Takes or renews a lease on background work; false while another broker holds it.
     pub(crate) async fn take_lease(
         &self,

@@ -72,9 +72,13 @@ pub(crate) struct NewKey {
     pub(crate) pending: bool,
 }
 
-pub(super) fn role(row: &Row) -> Result<Role, Error> {
-    let text = row.text("role")?;
-    Role::ALL.into_iter().find(|role| role.as_str() == text).ok_or_else(|| Error::Corrupt { column: "role", source: text.into() })
+fn role(row: &Row) -> Result<Role, Error> {
+    role_of(row, "role")
+}
+
+pub(super) fn role_of(row: &Row, column: &'static str) -> Result<Role, Error> {
+    let text = row.text(column)?;
+    Role::ALL.into_iter().find(|role| role.as_str() == text).ok_or_else(|| Error::Corrupt { column, source: text.into() })
 }
 
 fn key(row: &Row) -> Result<KeyRow, Error> {

@@ -19,13 +19,13 @@ mod suspensions;
 mod tests;
 mod totals;
 
-pub(crate) use agents::{AgentFilter, AgentRow, NewAgent};
+pub(crate) use agents::{AgentFilter, AgentRow, Marked, NewAgent};
 pub(crate) use audit::NewAuditEntry;
 pub(crate) use changes::ChangeListener;
 pub(crate) use deployment_objects::{NewDeploymentObject, StoredContent};
 pub(crate) use deployments::{AgentTarget, ByStack, DesiredRow, RevisionSource};
 pub(crate) use error::Error;
-pub(crate) use events::NewEvent;
+pub(crate) use events::{EventFilter, NewEvent};
 pub(crate) use keys::{KeyRow, NewKey};
 pub(crate) use open::{Installation, open, sqlite_file};
 pub(crate) use outcomes::{DeploymentRow, Outcome};

@@ -60,7 +60,7 @@ statements! {
     SET_STACK_SUSPENSION = Update stacks
         "UPDATE stacks SET suspension = $2, updated_at = $3, row_version = row_version + 1 WHERE id = $1";
     MARK_DELETING = Update stacks
-        "UPDATE stacks SET deleting_since = $2, updated_at = $2, row_version = row_version + 1, deleted_at = CASE WHEN $3 = 1 THEN $2 END
+        "UPDATE stacks SET deleting_since = $2, updated_at = $2, row_version = row_version + 1, deleted_at = CASE WHEN $3 = 1 THEN CAST($2 AS BIGINT) END
          WHERE id = $1";
     FINISH_DELETIONS = Update stacks
         "UPDATE stacks SET deleted_at = $2, updated_at = $2
@@ -70,8 +70,20 @@ statements! {
     DROP_OBJECTS = Delete deployment_objects
         "DELETE FROM deployment_objects WHERE stack_id IN (SELECT item.value->>'id' FROM each($1))";
     DROP_CONTENTS = Delete contents "DELETE FROM contents WHERE stack_id IN (SELECT item.value->>'id' FROM each($1))";
+    OLD_GENERATIONS = Select deployment_objects
+        "SELECT o.id FROM deployment_objects o JOIN stacks s ON s.id = o.stack_id
+         WHERE o.stack_id IN (SELECT m.stack_id FROM deployment_objects m GROUP BY m.stack_id HAVING count(*) > $1 + 1)
+           AND o.generation < s.generation AND o.created_at < $3 AND $1 <
+               (SELECT count(*) FROM deployment_objects n WHERE n.stack_id = o.stack_id AND n.generation > o.generation)
+         LIMIT $2";
+    PRUNE_GENERATIONS = Delete deployment_objects
+        "DELETE FROM deployment_objects WHERE id IN (SELECT item.value->>'id' FROM each($1)) RETURNING stack_id";
+    PRUNE_CONTENTS = Delete contents
+        "DELETE FROM contents WHERE stack_id IN (SELECT item.value->>'id' FROM each($1)) AND NOT EXISTS
+             (SELECT 1 FROM deployment_objects o WHERE o.stack_id = contents.stack_id AND o.digest = contents.digest)
+           AND NOT EXISTS (SELECT 1 FROM deployments d WHERE d.stack_id = contents.stack_id AND d.digest = contents.digest)";
     TARGETS_AND_AGENT = Select stacks
-        "SELECT s.id, s.targets, s.generation, s.digest, CASE WHEN d.action = 'apply' THEN 1 ELSE 0 END AS has
+        "SELECT s.id, s.targets, s.generation, s.digest, CAST(CASE WHEN d.action = 'apply' THEN 1 ELSE 0 END AS BIGINT) AS has
          FROM stacks s LEFT JOIN deployments d ON d.stack_id = s.id AND d.agent_id = $1
          WHERE s.deleting_since IS NULL AND s.deleted_at IS NULL";
 }
@@ -93,6 +105,11 @@ impl Scope {
 
     fn owner(self) -> String {
         self.generator().map(|id| id.to_string()).unwrap_or_default()
+    }
+
+    /// The owner's id, or `*` for everybody's.
+    pub(super) fn owner_or_all(self) -> String {
+        if self == Self::Everybody { "*".to_owned() } else { self.owner() }
     }
 
     fn address(self, name: &Name) -> Vec<Value> {
@@ -323,6 +340,24 @@ impl Tx {
 }
 
 impl Db {
+    /// Removes generations of which a stack has `keep` newer ones beside its newest and that were made before this time, at most so
+    /// many, and the content that nothing refers to any more. Tells how many generations.
+    pub(crate) async fn prune_history(&self, keep: u32, before: Timestamp, limit: u32) -> Result<u64, Error> {
+        let old = self.all(&OLD_GENERATIONS, values![keep, limit, before]).await?;
+        let old: Vec<DeploymentObjectId> = old.iter().map(|row| row.parse("id")).collect::<Result<_, _>>()?;
+        if old.is_empty() {
+            return Ok(0);
+        }
+        let mut tx = self.begin().await?;
+        let pruned = tx.all(&PRUNE_GENERATIONS, values![id_set(&old)?]).await?;
+        let mut stacks: Vec<StackId> = pruned.iter().map(|row| row.parse("stack_id")).collect::<Result<_, _>>()?;
+        stacks.sort_unstable();
+        stacks.dedup();
+        tx.execute(&PRUNE_CONTENTS, values![id_set(&stacks)?]).await?;
+        tx.commit().await?;
+        Ok(old.len() as u64)
+    }
+
     pub(crate) async fn find_stack(&self, scope: Scope, name: &Name) -> Result<Option<FoundStack>, Error> {
         self.optional(&FIND_STACK, scope.address(name)).await?.as_ref().map(found).transpose()
     }
@@ -335,10 +370,9 @@ impl Db {
         after: (&str, &str),
         limit: u32,
     ) -> Result<Vec<Stack>, Error> {
-        let owner = if scope == Scope::Everybody { "*".to_owned() } else { scope.owner() };
         let (key, value) = filter.label.unwrap_or_default();
         let generator = filter.generator.map_or("", Name::as_str);
-        let values = values![owner, after.0, after.1, limit, generator, key, value];
+        let values = values![scope.owner_or_all(), after.0, after.1, limit, generator, key, value];
         self.all(&LIST_STACKS, values).await?.iter().map(|row| Ok(found(row)?.into_api())).collect()
     }
 }

@@ -114,6 +114,7 @@ pub(crate) async fn desired_state(
     let now = state.clock.now();
     state.presence.agent_seen(caller.agent, now);
     state.presence.handed(caller.agent, rows.seq, now);
+    state.feed.saw(rows.seq);
     let (seq, rotate_key) = (rows.seq, rows.rotate_key);
     let deployments = hand_off(&state, rows.deployments, known.unwrap_or(0), caller.protocol)?;
     let installation = state.feed.installation();
@@ -150,12 +151,13 @@ fn still_valid(state: &AppState, caller: &AgentCaller) -> Result<(), Failure> {
 /// An agent that knows a change which the database does not have proves that the database was restored from a backup: whatever it
 /// says now is older than what the agent did. Costs a query only where this broker has not read as far as the agent.
 async fn refuse_older_database(state: &AppState, known: u64) -> Result<(), Failure> {
-    if known <= state.feed.last() {
+    if known <= state.feed.seen() {
         return Ok(());
     }
     // Without a database nothing is claimed, and nothing new can be answered either.
     let Ok(last) = state.db.last_change().await else { return Ok(()) };
     if known <= last {
+        state.feed.saw(last);
         return Ok(());
     }
     state.feed.found_restored();

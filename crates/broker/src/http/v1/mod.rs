@@ -3,8 +3,10 @@
 pub(super) mod abandonment;
 pub(super) mod agent;
 pub(super) mod agents;
+pub(super) mod audit;
 pub(super) mod deployment_objects;
 pub(super) mod deployments;
+pub(super) mod events;
 pub(super) mod generation;
 pub(super) mod generators;
 pub(super) mod keys;

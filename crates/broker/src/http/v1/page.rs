@@ -33,6 +33,13 @@ pub(super) fn label(label: Option<&str>) -> Result<Option<(&str, &str)>, Failure
     parts.map(Some).ok_or_else(|| Failure::new(ErrorCode::InvalidQuery, "a label is written as key=value").at("query label"))
 }
 
+/// A filter by a text: what no database keeps is found nowhere, and told as a mistake.
+pub(super) fn text(name: &'static str, filter: Option<&str>) -> Result<(), Failure> {
+    let sane = filter.is_none_or(|text| text.len() <= 300 && !text.chars().any(char::is_control));
+    let detail = "a filter has at most 300 printable characters";
+    sane.then_some(()).ok_or_else(|| Failure::new(ErrorCode::InvalidQuery, detail).at(format!("query {name}")))
+}
+
 /// Makes a page of one item more than the limit, which tells that there is another page.
 pub(super) fn page<T>(mut items: Vec<T>, limit: u32, cursor: impl Fn(&T) -> String) -> Page<T> {
     let limit = limit as usize;

@@ -1,0 +1,73 @@
+//! Who is missed: an agent that was connected and has let its polls lapse is offline, and that is an event.
+//!
+//! An agent is never declared offline for what is our own fault: after an outage of the broker or its database, agents get time to
+//! return first.
+
+use std::{sync::Arc, time::Duration};
+
+use brokkr_api::{EventId, Timestamp};
+use brokkr_runtime::{Clock, Ids};
+use serde_json::json;
+
+use super::{Job, Round};
+use crate::{
+    presence::FLUSH,
+    store::{Db, Error, Marked, NewEvent},
+};
+
+/// Marks agents as offline and online.
+pub(crate) struct Offline {
+    pub(crate) db: Db,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) ids: Arc<dyn Ids>,
+    /// How long an agent may not be seen.
+    pub(crate) active: Duration,
+}
+
+impl Job for Offline {
+    const NAME: &'static str = "offline-agents";
+    const PERIOD: Duration = FLUSH;
+
+    async fn round(&mut self, round: Round) -> Result<(), Error> {
+        let now = self.clock.now();
+        let ago = |age: Duration| Timestamp::from_micros(now.as_micros() - i64::try_from(age.as_micros()).unwrap_or(0));
+        let missed_since = ago(self.active);
+        let mut tx = self.db.begin().await?;
+        let online = tx.mark_online(missed_since).await?;
+        // Agents return within a wait, and their return is known after a flush.
+        let patience = self.active + FLUSH;
+        let offline = if round.undisturbed >= patience { tx.mark_offline(missed_since).await? } else { Vec::new() };
+        let events: Vec<_> = online
+            .iter()
+            .map(|agent| self.event("agent.online", agent, now))
+            .chain(offline.iter().map(|agent| self.event("agent.offline", agent, now)))
+            .collect();
+        if events.is_empty() {
+            return Ok(());
+        }
+        tx.insert_events(&events).await?;
+        tx.commit().await?;
+        for agent in &offline {
+            tracing::warn!(agent.id = %agent.id, agent.name = %agent.name, "an agent is offline");
+        }
+        for agent in &online {
+            tracing::info!(agent.id = %agent.id, agent.name = %agent.name, "an agent is online again");
+        }
+        Ok(())
+    }
+}
+
+impl Offline {
+    fn event(&self, kind: &'static str, agent: &Marked, now: Timestamp) -> NewEvent<'static> {
+        NewEvent {
+            id: EventId(self.ids.uuid(now)),
+            kind,
+            stack: None,
+            agent: Some(agent.id),
+            generation: None,
+            data: json!({"agent": agent.name, "cluster": agent.cluster}),
+            trace: None,
+            now,
+        }
+    }
+}
