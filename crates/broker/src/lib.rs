@@ -8,6 +8,7 @@ mod generate;
 mod http;
 mod jobs;
 mod keyring;
+mod maintenance;
 mod presence;
 mod serve;
 mod store;

@@ -133,8 +133,9 @@ impl World {
             clock: Arc::clone(&clock) as _,
             ids,
             keyring: Arc::new(Keyring::parse(&Keyring::new_line("test", &SeededIds::new(9))).unwrap()),
-            settings: api::Settings { handoff: Handoff::Auto, active: Duration::from_secs(75) },
+            settings: api::Settings { handoff: Handoff::Auto, active: Duration::from_secs(75), limits: api::Limits::default() },
             totals_changed: Arc::new(Notify::new()),
+            draining: lifecycle.draining().clone(),
             stopping: lifecycle.stopping().clone(),
         };
         let telemetry = ServerTelemetry::new(capture.telemetry(), Some(metrics));

@@ -6,6 +6,7 @@ mod problems;
 mod read;
 mod reference;
 mod sources;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +21,7 @@ use serde::de::DeserializeOwned;
 pub use problems::{Problem, Problems};
 pub use reference::reference;
 use sources::Sources;
+pub use telemetry::check_telemetry;
 
 /// Files that are read when none is named; the first that exists wins.
 pub const DEFAULT_FILES: [&str; 2] = ["config.toml", "/etc/brokkr/config.toml"];
@@ -71,6 +73,14 @@ pub fn load<T: Settings>(named: Option<&Path>) -> Result<T, ConfigError> {
 #[must_use]
 pub fn file(named: Option<&Path>) -> Option<&Path> {
     named.or_else(|| DEFAULT_FILES.iter().map(Path::new).find(|path| path.exists()))
+}
+
+/// Says that a configuration is valid, and which file it is from.
+#[expect(clippy::print_stdout, reason = "the answer is the output of a command")]
+pub fn valid(named: Option<&Path>) -> ExitCode {
+    let file = file(named).map_or_else(|| "no file".to_owned(), |path| path.display().to_string());
+    println!("the configuration is valid ({file}, and the environment)");
+    ExitCode::SUCCESS
 }
 
 fn load_from<T: Settings>(file: Option<&Path>, environment: impl Iterator<Item = (OsString, OsString)>) -> Result<T, ConfigError> {

@@ -13,4 +13,4 @@ mod tests;
 mod v1;
 
 pub(crate) use router::{openapi, router};
-pub(crate) use state::{AppState, Settings};
+pub(crate) use state::{AppState, Limits, Settings};

@@ -73,11 +73,12 @@ pub(crate) fn router(
 ) -> Router {
     let (api, _) = api().split_for_parts();
     let probe = Arc::new(BrokerProbe { state: state.clone(), spans });
-    let envelope_state = Envelope { clock: Arc::clone(&state.clock), ids: Arc::clone(&state.ids) };
+    let envelope_state =
+        Envelope { clock: Arc::clone(&state.clock), ids: Arc::clone(&state.ids), limits: state.settings.limits };
     let no_route = || async { Failure::new(ErrorCode::NotFound, "there is no such path; the API is below /api/v1") };
     let router = Router::new()
         .merge(api.with_state(state.clone()))
-        .merge(probes(probe, state.stopping.clone(), metrics))
+        .merge(probes(probe, state.draining.clone(), metrics))
         .fallback(no_route)
         .layer(CatchPanicLayer::custom(|_| {
             use axum::response::IntoResponse;
