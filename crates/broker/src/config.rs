@@ -7,7 +7,7 @@ use brokkr_telemetry::config::{LogConfig, MetricsConfig, TelemetryConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{domain::handoff::Handoff, store};
+use crate::{domain::handoff::Handoff, http::Origin, store};
 
 /// All sections.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
@@ -27,6 +27,8 @@ pub(crate) struct Config {
     pub(crate) delivery: DeliveryConfig,
     /// What is kept for how long.
     pub(crate) retention: RetentionConfig,
+    /// How many requests are taken. Whoever sends more is answered 429 with `Retry-After`.
+    pub(crate) limits: LimitsConfig,
     /// Traces.
     pub(crate) telemetry: TelemetryConfig,
     /// Metrics.
@@ -59,6 +61,7 @@ impl Settings for Config {
         problems.range("agents.active_seconds", self.agents.active_seconds, 1..=86_400);
         problems.range("retention.events_days", u64::from(self.retention.events_days), 1..=36_500);
         problems.range("retention.audit_days", u64::from(self.retention.audit_days), 1..=36_500);
+        self.limits.check(problems);
         brokkr_runtime::config::check_telemetry(&self.telemetry, problems);
     }
 }
@@ -96,6 +99,17 @@ pub(crate) struct ServerConfig {
     pub(crate) max_body_bytes: usize,
     /// With a certificate the listener speaks TLS only, HTTP/2 and HTTP/1.1.
     pub(crate) tls: TlsConfig,
+    /// Pages of other origins.
+    pub(crate) cors: CorsConfig,
+}
+
+/// Pages of other origins.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct CorsConfig {
+    /// Origins whose pages may call the API from a browser, written exactly: `["https://console.example.com"]`. None: CORS is off.
+    #[schemars(with = "Vec<String>")]
+    pub(crate) allowed_origins: Vec<Origin>,
 }
 
 impl Default for ServerConfig {
@@ -107,6 +121,7 @@ impl Default for ServerConfig {
             request_timeout_seconds: 30,
             max_body_bytes: brokkr_api::MAX_BODY_BYTES,
             tls: TlsConfig::default(),
+            cors: CorsConfig::default(),
         }
     }
 }
@@ -219,5 +234,57 @@ pub(crate) struct RetentionConfig {
 impl Default for RetentionConfig {
     fn default() -> Self {
         Self { events_days: 14, audit_days: 400, generations: 20 }
+    }
+}
+
+/// How many requests are taken.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct LimitsConfig {
+    /// Requests a second with one key of a person or a pipeline; 0 for no limit.
+    pub(crate) requests_per_second: u32,
+    /// So many of them at once.
+    pub(crate) burst: u32,
+    /// Requests a second with one agent's key; 0 for no limit.
+    pub(crate) agent_requests_per_second: u32,
+    /// So many of them at once.
+    pub(crate) agent_burst: u32,
+    /// Requests a second without a valid key from one address (IPv6: from one /64), probes excepted; 0 for no limit.
+    pub(crate) anonymous_requests_per_second: u32,
+    /// So many of them at once.
+    pub(crate) anonymous_burst: u32,
+}
+
+impl LimitsConfig {
+    fn check(&self, problems: &mut Problems) {
+        let of = [
+            ("limits.burst", self.requests_per_second, self.burst),
+            ("limits.agent_burst", self.agent_requests_per_second, self.agent_burst),
+            ("limits.anonymous_burst", self.anonymous_requests_per_second, self.anonymous_burst),
+        ];
+        for (path, rate, burst) in of {
+            problems.require(rate == 0 || burst > 0, path, "is 0: nobody could ask anything");
+        }
+    }
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self {
+            requests_per_second: 100,
+            burst: 200,
+            agent_requests_per_second: 50,
+            agent_burst: 200,
+            anonymous_requests_per_second: 50,
+            anonymous_burst: 200,
+        }
+    }
+}
+
+#[cfg(test)]
+impl LimitsConfig {
+    /// Everybody as much as they like.
+    pub(crate) fn off() -> Self {
+        Self { requests_per_second: 0, agent_requests_per_second: 0, anonymous_requests_per_second: 0, ..Self::default() }
     }
 }

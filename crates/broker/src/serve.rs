@@ -66,11 +66,13 @@ async fn serve(config: Config, telemetry: &Telemetry, mut signals: Signals, inst
         settings: http::Settings {
             handoff: config.delivery.handoff,
             active: Duration::from_secs(config.agents.active_seconds),
-            limits: http::Limits {
+            requests: http::RequestLimits {
                 body: config.server.max_body_bytes,
                 time: Duration::from_secs(config.server.request_timeout_seconds),
             },
+            allowed_origins: config.server.cors.allowed_origins.into(),
         },
+        limits: Arc::new(http::Limits::new(config.limits)),
         totals_changed: Arc::new(Notify::new()),
         draining: lifecycle.draining().clone(),
         stopping: lifecycle.stopping().clone(),

@@ -10,7 +10,7 @@ use http::{header, request::Parts};
 use http_body_util::BodyExt;
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Limits, error::Failure};
+use super::{RequestLimits, error::Failure};
 
 /// So many times the limit is still read and thrown away, because a client that is cut off while it sends never reads the answer.
 const DISCARDED: usize = 6;
@@ -76,7 +76,7 @@ impl<S: Send + Sync> FromRequest<S> for Raw {
 }
 
 async fn read(request: Request) -> Result<Bytes, Failure> {
-    let max = request.extensions().get::<Limits>().copied().unwrap_or_default().body;
+    let max = request.extensions().get::<RequestLimits>().copied().unwrap_or_default().body;
     let mut body = request.into_body();
     let mut kept = BytesMut::new();
     let mut total = 0;

@@ -7,7 +7,7 @@ use brokkr_runtime::{Clock, Ids};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::error::Failure;
+use super::{cors::Origin, error::Failure, limits::SharedLimits};
 use crate::{
     domain::{handoff::Handoff, seal::Keyring},
     feed::Feed,
@@ -25,6 +25,7 @@ pub(crate) struct AppState {
     pub(crate) ids: Arc<dyn Ids>,
     pub(crate) keyring: Arc<Keyring>,
     pub(crate) settings: Settings,
+    pub(crate) limits: SharedLimits,
     /// Woken when totals change.
     pub(crate) totals_changed: Arc<Notify>,
     /// The broker was asked to end, and still serves: whoever waits is answered.
@@ -35,25 +36,26 @@ pub(crate) struct AppState {
 
 /// What a request may cost.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
+pub(crate) struct RequestLimits {
     /// Most bytes of a body.
     pub(crate) body: usize,
     /// Time beyond the longest wait.
     pub(crate) time: Duration,
 }
 
-impl Default for Limits {
+impl Default for RequestLimits {
     fn default() -> Self {
         Self { body: brokkr_api::MAX_BODY_BYTES, time: Duration::from_secs(30) }
     }
 }
 
 /// Configuration that handlers need.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) handoff: Handoff,
     pub(crate) active: Duration,
-    pub(crate) limits: Limits,
+    pub(crate) requests: RequestLimits,
+    pub(crate) allowed_origins: Arc<[Origin]>,
 }
 
 impl AppState {

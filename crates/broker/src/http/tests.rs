@@ -2,9 +2,14 @@
 
 mod access;
 mod content;
+mod costs;
+mod generations;
 mod outage;
 mod poll;
 mod problems;
+mod records;
+mod suspension;
+mod targeting;
 mod tracing;
 
 use std::time::Duration;

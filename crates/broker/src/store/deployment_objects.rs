@@ -1,10 +1,10 @@
 //! Deployment objects and their content.
 
-use brokkr_api::{AgentId, DeploymentObjectId, KeyId, StackId, Timestamp, deployment_objects::DeploymentObject};
+use brokkr_api::{AgentId, DeploymentObjectId, KeyId, Name, StackId, Timestamp, deployment_objects::DeploymentObject};
 use brokkr_telemetry::TraceContext;
 
 use super::{
-    Db, Error, Tx,
+    Db, Error, Scope, Tx,
     sql::{Row, statements, values},
 };
 
@@ -23,10 +23,13 @@ statements! {
         "SELECT o.id, o.generation, o.digest, o.traceparent, o.rollback_to, o.created_at, c.bytes, c.objects, c.encryption_key
          FROM deployment_objects o JOIN contents c ON c.stack_id = o.stack_id AND c.digest = o.digest
          WHERE o.stack_id = $1 AND o.idempotency_key = $2";
-    FIND_BEFORE = Select deployment_objects
+    FIND_KEPT = Select deployment_objects
         "SELECT o.id, o.generation, o.digest, o.traceparent, o.rollback_to, o.created_at, c.bytes, c.objects, c.encryption_key
-         FROM deployment_objects o JOIN contents c ON c.stack_id = o.stack_id AND c.digest = o.digest
-         WHERE o.stack_id = $1 AND o.generation < $2 ORDER BY o.generation DESC LIMIT 1";
+         FROM stacks s JOIN deployment_objects o ON o.stack_id = s.id
+         JOIN contents c ON c.stack_id = o.stack_id AND c.digest = o.digest
+         WHERE s.deleted_at IS NULL AND ((s.name = $1 AND COALESCE(s.generator_id, '') = $2)
+             OR (s.id = $1 AND ($3 = 1 OR COALESCE(s.generator_id, '') = $2)))
+           AND (o.generation = $4 OR ($4 = 0 AND o.generation < s.generation)) ORDER BY o.generation DESC LIMIT 1";
     LIST_OBJECTS = Select deployment_objects
         "SELECT o.id, o.generation, o.digest, o.traceparent, o.rollback_to, o.created_at, c.bytes, c.objects, c.encryption_key
          FROM deployment_objects o JOIN contents c ON c.stack_id = o.stack_id AND c.digest = o.digest
@@ -127,9 +130,16 @@ impl Db {
         self.optional(&FIND_IDEMPOTENT, values![stack, key]).await?.as_ref().map(deployment_object).transpose()
     }
 
-    /// The newest generation before this one that is kept.
-    pub(crate) async fn find_before(&self, stack: StackId, generation: u64) -> Result<Option<DeploymentObject>, Error> {
-        self.optional(&FIND_BEFORE, values![stack, generation]).await?.as_ref().map(deployment_object).transpose()
+    /// A generation of a stack that is kept: this one, or the newest before the stack's newest.
+    pub(crate) async fn find_kept(
+        &self,
+        scope: Scope,
+        stack: &Name,
+        generation: Option<u64>,
+    ) -> Result<Option<DeploymentObject>, Error> {
+        let mut values = scope.address(stack);
+        values.extend(values![generation.unwrap_or(0)]);
+        self.optional(&FIND_KEPT, values).await?.as_ref().map(deployment_object).transpose()
     }
 
     /// A page of generations below `before`, the newest first.

@@ -1,7 +1,8 @@
 //! Stacks. Reads start from the caller's scope, so that forgetting whose stacks they are is hard.
 
 use brokkr_api::{
-    AgentId, GeneratorId, Labels, Name, StackId, TargetSelector, Timestamp, stacks::Stack, suspension::SuspensionScope,
+    AgentId, DeploymentObjectId, GeneratorId, Labels, Name, StackId, TargetSelector, Timestamp, stacks::Stack,
+    suspension::SuspensionScope,
 };
 use serde::Serialize;
 
@@ -112,7 +113,7 @@ impl Scope {
         if self == Self::Everybody { "*".to_owned() } else { self.owner() }
     }
 
-    fn address(self, name: &Name) -> Vec<Value> {
+    pub(super) fn address(self, name: &Name) -> Vec<Value> {
         values![name.as_str(), self.owner(), i64::from(self == Self::Everybody)]
     }
 }

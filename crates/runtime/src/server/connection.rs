@@ -4,6 +4,7 @@ use std::{
     convert::Infallible,
     future::Future,
     io,
+    net::SocketAddr,
     pin::{Pin, pin},
     sync::{
         Arc,
@@ -15,6 +16,7 @@ use std::{
 use axum::{
     Router,
     body::{Body, Bytes, HttpBody},
+    extract::ConnectInfo,
 };
 use http::{HeaderValue, Request, Response, Version, header};
 use hyper_util::{
@@ -72,12 +74,12 @@ pub fn serve(listener: TcpListener, router: Router, server: Server) -> impl Futu
         let mut connections = JoinSet::new();
         let mut exhausted = false;
         loop {
-            let stream = tokio::select! {
+            let (stream, peer) = tokio::select! {
                 () = server.stopping.cancelled() => break,
                 // An ended connection gives its memory back.
                 Some(_) = connections.join_next() => continue,
                 accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => stream,
+                    Ok(accepted) => accepted,
                     Err(error) if concerns_one_connection(&error) => continue,
                     Err(error) => {
                         if !exhausted {
@@ -90,7 +92,8 @@ pub fn serve(listener: TcpListener, router: Router, server: Server) -> impl Futu
                 },
             };
             exhausted = false;
-            connections.spawn(connection(stream, router.clone(), Arc::clone(&http), server.clone()));
+            let service = Asked::new(router.clone(), peer, server.draining.clone());
+            connections.spawn(connection(stream, service, Arc::clone(&http), server.clone()));
         }
         drop(listener);
         while connections.join_next().await.is_some() {}
@@ -116,17 +119,17 @@ fn http(limits: Limits) -> Http {
     http
 }
 
-async fn connection(stream: TcpStream, router: Router, http: Arc<Http>, server: Server) {
+async fn connection(stream: TcpStream, service: Asked, http: Arc<Http>, server: Server) {
     // An answer of a few hundred bytes must not wait for the acknowledgement of the one before.
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "TCP_NODELAY cannot be set");
     }
     // Boxed one after the other, so that a connection that waits does not keep the room that its handshake took.
     match &server.tls {
-        None => Box::pin(requests(stream, router, &http, &server)).await,
+        None => Box::pin(requests(stream, service, &http, &server)).await,
         Some(tls) => {
             let Some(stream) = Box::pin(handshake(stream, tls, &server)).await else { return };
-            Box::pin(requests(stream, router, &http, &server)).await;
+            Box::pin(requests(stream, service, &http, &server)).await;
         }
     }
 }
@@ -150,9 +153,8 @@ async fn handshake(stream: TcpStream, tls: &Tls, server: &Server) -> Option<toki
     }
 }
 
-async fn requests<S: AsyncRead + AsyncWrite + Unpin + 'static>(stream: S, router: Router, http: &Http, server: &Server) {
-    let asked = Arc::new(AtomicBool::new(false));
-    let service = Asked { inner: router, asked: Arc::clone(&asked), draining: server.draining.clone() };
+async fn requests<S: AsyncRead + AsyncWrite + Unpin + 'static>(stream: S, service: Asked, http: &Http, server: &Server) {
+    let asked = Arc::clone(&service.asked);
     let mut serving = pin!(http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)));
     let begun = tokio::select! {
         ended = serving.as_mut() => Some(ended),
@@ -184,8 +186,16 @@ async fn silent(asked: &AtomicBool, limit: Duration) {
 #[derive(Clone)]
 struct Asked {
     inner: Router,
+    /// Where the other side is.
+    peer: SocketAddr,
     asked: Arc<AtomicBool>,
     draining: CancellationToken,
+}
+
+impl Asked {
+    fn new(inner: Router, peer: SocketAddr, draining: CancellationToken) -> Self {
+        Self { inner, peer, asked: Arc::new(AtomicBool::new(false)), draining }
+    }
 }
 
 type Answering = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
@@ -203,7 +213,8 @@ where
         std::task::Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<B>) -> Answering {
+    fn call(&mut self, mut request: Request<B>) -> Answering {
+        request.extensions_mut().insert(ConnectInfo(self.peer));
         self.asked.store(true, Ordering::Relaxed);
         let (router, draining, version) = (self.inner.clone(), self.draining.clone(), request.version());
         Box::pin(async move {

@@ -21,7 +21,7 @@ use crate::{
     domain::manifests::{self, Format},
     http::{
         AppState,
-        auth::{Allowed, ContentRead, StacksRead, StacksWrite},
+        auth::{Allowed, Caller, ContentRead, StacksRead, StacksWrite},
         body::{Json, Path, Query, Raw},
         conditional::{self, Versioned},
         error::Failure,
@@ -36,7 +36,7 @@ use crate::{
     params(("stack" = Name, Path),
         ("if-match" = Option<String>, Header, description = "Only when the stack's ETag is this one."),
         ("idempotency-key" = Option<String>, Header, description = "1 to 255 printable ASCII characters, unique within the stack.")),
-    request_body(content((Vec<Object> = "application/json"), (String = "application/yaml"))),
+    request_body(content((Content = "application/json"), (String = "application/yaml"))),
     responses((status = 200, body = AcceptedDeploymentObject), (status = 201, body = AcceptedDeploymentObject),
         (status = "4XX", body = brokkr_api::Problem)))]
 pub(crate) async fn put(
@@ -71,17 +71,24 @@ pub(crate) async fn rollback(
     Json(request): Json<Rollback>,
 ) -> Result<Versioned<AcceptedDeploymentObject>, Failure> {
     let (condition, idempotency_key) = (conditional::if_match(&headers)?, idempotency_key(&headers)?);
-    let stack = state.db.find_stack(caller.scope, &name).await?.ok_or_else(|| Failure::not_found("stack", &name))?.row;
-    let old = match request.generation {
-        Some(generation) => state.db.find_deployment_object(stack.id, generation).await?,
-        None => state.db.find_before(stack.id, stack.generation).await?,
+    if request.generation == Some(0) {
+        return Err(Failure::new(ErrorCode::InvalidField, "generations are counted from 1").at("generation"));
+    }
+    let old = match state.db.find_kept(caller.scope, &name, request.generation).await? {
+        Some(old) => old,
+        None => return Err(no_generation(&caller, &state, &name, request.generation).await?),
     };
-    let old = old.ok_or_else(|| match request.generation {
-        Some(generation) => Failure::not_found("generation", format!("{generation} in the history of stack {name}")),
-        None => Failure::not_found("generation", format!("before the newest one in the history of stack {name}")),
-    })?;
     let new = NewGeneration { condition, idempotency_key, content: NewContent::Kept(old) };
     generation::accept(&caller, &state, &name, &new).await
+}
+
+/// Why there is nothing to bring back.
+async fn no_generation(caller: &Caller, state: &AppState, name: &Name, generation: Option<u64>) -> Result<Failure, Failure> {
+    Ok(match (state.db.find_stack(caller.scope, name).await?, generation) {
+        (None, _) => Failure::not_found("stack", name),
+        (Some(_), Some(generation)) => Failure::not_found("generation", format!("{generation} in the history of stack {name}")),
+        (Some(_), None) => Failure::not_found("generation", format!("before the newest one in the history of stack {name}")),
+    })
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Failure> {

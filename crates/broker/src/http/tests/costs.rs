@@ -1,0 +1,79 @@
+//! What requests cost in statements: at most two for a list, at most eight for a write, whatever the numbers.
+
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::testing::{Answer, Engine, World, config_map};
+
+const LISTS: &[&str] = &[
+    "/api/v1/stacks",
+    "/api/v1/stacks?label=a=b",
+    "/api/v1/agents",
+    "/api/v1/agents?online=true",
+    "/api/v1/keys",
+    "/api/v1/generators",
+    "/api/v1/events",
+    "/api/v1/audit",
+    "/api/v1/stacks/shop/deployment-objects",
+    "/api/v1/stacks/shop/deployments",
+    "/api/v1/stacks/shop/deployments?phase=failed",
+    "/api/v1/agents/edge-0/deployments",
+];
+
+#[track_caller]
+fn at_most(world: &World, answer: &Answer, most: usize, what: &str) {
+    let statements = world.statements(answer);
+    assert!(!statements.is_empty() && statements.len() <= most, "{what}: {statements:?}");
+}
+
+async fn write(world: &World, key: &str, method: Method, path: &str, body: Value) -> Answer {
+    let answer = world.call(key, method.clone(), path, body).await;
+    assert!(answer.status.is_success(), "{method} {path}: {}", answer.json);
+    at_most(world, &answer, 8, &format!("{method} {path}"));
+    answer
+}
+
+#[tokio::test]
+async fn a_list_takes_two_statements_at_most_and_a_write_eight() {
+    Engine::each(async |world: World| {
+        let admin = world.admin.clone();
+        let agents: Vec<_> = futures::future::join_all((0..5).map(|number| {
+            let world = &world;
+            async move { world.agent(&format!("edge-{number}"), json!({"site": "a"})).await }
+        }))
+        .await;
+        let stack = "/api/v1/stacks/shop";
+        let settings = |site: &str| json!({"labels": {}, "targets": {"labels": {"matchLabels": {"site": site}}}});
+        write(&world, &admin, Method::PUT, stack, settings("a")).await;
+        write(&world, &admin, Method::PUT, &format!("{stack}/deployment-objects"), config_map("one")).await;
+        write(&world, &admin, Method::PUT, &format!("{stack}/deployment-objects"), config_map("one")).await;
+        write(&world, &admin, Method::PUT, &format!("{stack}/deployment-objects"), config_map("two")).await;
+        write(&world, &admin, Method::POST, &format!("{stack}/rollback"), json!({"generation": 1})).await;
+        for phase in ["progressing", "applied", "healthy"] {
+            let body = world.report_of(&agents[0], phase).await;
+            write(&world, &agents[0].key, Method::POST, "/api/v1/agent/reports", body).await;
+        }
+        write(&world, &admin, Method::PUT, &format!("{stack}/suspension"), json!({"reason": "x"})).await;
+        write(&world, &admin, Method::DELETE, &format!("{stack}/suspension"), Value::Null).await;
+        write(&world, &admin, Method::PUT, "/api/v1/agents/edge-1/suspension", json!({"reason": "x"})).await;
+        write(&world, &admin, Method::PUT, "/api/v1/fleet/suspension", json!({"reason": "x"})).await;
+        write(&world, &admin, Method::DELETE, "/api/v1/fleet/suspension", Value::Null).await;
+        for list in LISTS {
+            let answer = world.get(&admin, list).await.expect(200);
+            at_most(&world, &answer, 2, list);
+        }
+        let preview = json!({"targets": settings("b")["targets"]});
+        let token = write(&world, &admin, Method::POST, &format!("{stack}/targets:preview"), preview).await.json["token"].clone();
+        let mut narrowed = settings("b");
+        narrowed["preview_token"] = token;
+        write(&world, &admin, Method::PUT, stack, narrowed).await;
+        write(&world, &admin, Method::PATCH, "/api/v1/agents/edge-2", json!({"labels": {"site": "b"}})).await;
+        write(&world, &admin, Method::POST, "/api/v1/agents", json!({"name": "new", "cluster": "new", "labels": {"site": "b"}}))
+            .await;
+        write(&world, &admin, Method::POST, "/api/v1/agents:abandon", json!({"agent": "edge-3"})).await;
+        write(&world, &admin, Method::DELETE, stack, Value::Null).await;
+        let body = world.report_of(&agents[0], "deleted").await;
+        write(&world, &agents[0].key, Method::POST, "/api/v1/agent/reports", body).await;
+    })
+    .await;
+}
