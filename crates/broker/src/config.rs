@@ -25,10 +25,10 @@ pub(crate) struct Config {
     pub(crate) agents: AgentsConfig,
     /// Delivery of work.
     pub(crate) delivery: DeliveryConfig,
-    /// What is kept for how long.
-    pub(crate) retention: RetentionConfig,
     /// How many requests are taken. Whoever sends more is answered 429 with `Retry-After`.
     pub(crate) limits: LimitsConfig,
+    /// What is kept for how long.
+    pub(crate) retention: RetentionConfig,
     /// Traces.
     pub(crate) telemetry: TelemetryConfig,
     /// Metrics.
@@ -219,24 +219,6 @@ pub(crate) struct DeliveryConfig {
     pub(crate) handoff: Handoff,
 }
 
-/// What is kept for how long. A broker removes what is older, some minutes later.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct RetentionConfig {
-    /// Days that events are kept.
-    pub(crate) events_days: u32,
-    /// Days that the audit log is kept.
-    pub(crate) audit_days: u32,
-    /// Generations of a stack that are kept beside its newest one, for rollbacks; those of the last day are kept in any case.
-    pub(crate) generations: u32,
-}
-
-impl Default for RetentionConfig {
-    fn default() -> Self {
-        Self { events_days: 14, audit_days: 400, generations: 20 }
-    }
-}
-
 /// How many requests are taken.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -286,5 +268,23 @@ impl LimitsConfig {
     /// Everybody as much as they like.
     pub(crate) fn off() -> Self {
         Self { requests_per_second: 0, agent_requests_per_second: 0, anonymous_requests_per_second: 0, ..Self::default() }
+    }
+}
+
+/// What is kept for how long. A broker removes what is older, some minutes later.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RetentionConfig {
+    /// Days that events are kept.
+    pub(crate) events_days: u32,
+    /// Days that the audit log is kept.
+    pub(crate) audit_days: u32,
+    /// Generations of a stack that are kept beside its newest one, for rollbacks; those of the last day are kept in any case.
+    pub(crate) generations: u32,
+}
+
+impl Default for RetentionConfig {
+    fn default() -> Self {
+        Self { events_days: 14, audit_days: 400, generations: 20 }
     }
 }

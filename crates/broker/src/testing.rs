@@ -164,12 +164,6 @@ impl World {
         Self { state, router, capture, clock, admin, url, lifecycle, _capturing: capturing, _folder: folder }
     }
 
-    /// What a broker is that has no key to seal Secrets with.
-    pub(crate) fn forget_keys(&mut self) {
-        self.state.keyring = Arc::new(Keyring::default());
-        self.router = Self::route(&self.state, &self.capture);
-    }
-
     /// The same broker with other limits and origins, and nothing used of the limits.
     pub(crate) fn with_manners(&mut self, limits: LimitsConfig, origins: &[&str]) {
         self.state.limits = Arc::new(api::Limits::new(limits));
@@ -181,6 +175,12 @@ impl World {
         let telemetry = capture.telemetry();
         let server = ServerTelemetry::new(telemetry, Some(telemetry.broker_metrics()));
         api::router(state, server, telemetry.status_handle(), telemetry.metrics_endpoint())
+    }
+
+    /// What a broker is that has no key to seal Secrets with.
+    pub(crate) fn forget_keys(&mut self) {
+        self.state.keyring = Arc::new(Keyring::default());
+        self.router = Self::route(&self.state, &self.capture);
     }
 
     /// What a broker does when it is asked to end.

@@ -67,7 +67,7 @@ fn describe_operation(path: &str, operation: &mut Value) {
              "description": "UID of the namespace `kube-system` of the agent's cluster; refused where the key is bound to another.",
              "schema": {"type": "string"}},
         ]);
-        let known = operation["parameters"].as_array().cloned().unwrap_or_default();
+        let known = operation.get("parameters").and_then(Value::as_array).cloned().unwrap_or_default();
         let added = parameters.as_array().cloned().unwrap_or_default();
         operation["parameters"] = known.into_iter().chain(added).collect();
     }

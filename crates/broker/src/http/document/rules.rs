@@ -2,6 +2,7 @@
 
 use brokkr_api::{
     ErrorCode,
+    deployment_objects::MAX_OBJECTS,
     labels::MAX_LABELS,
     reports::{MAX_MESSAGE, MAX_REASON, MAX_REPORTS},
     selector::MAX_SELECTOR_ITEMS,
@@ -26,14 +27,28 @@ fn label_value() -> Value {
 fn whole(name: &str) -> Option<Value> {
     let codes: Vec<_> = ErrorCode::ALL.iter().map(|(code, _)| code.as_str()).collect();
     Some(match name {
-        "Content" => json!({"type": "array", "items": {"$ref": "#/components/schemas/KubernetesObject"}}),
+        "Content" => {
+            json!({"type": "array", "minItems": 1, "maxItems": MAX_OBJECTS, "items": {"$ref": "#/components/schemas/KubernetesObject"}})
+        }
         "ErrorCode" => json!({"type": "string", "enum": codes}),
         "KubernetesObject" => kubernetes_object(),
         "Labels" => {
             json!({"type": "object", "maxProperties": MAX_LABELS, "propertyNames": label_key(), "additionalProperties": label_value()})
         }
+        "Requirement" => json!({"oneOf": [
+            requirement(&["In", "NotIn"], &json!({"minItems": 1, "maxItems": MAX_SELECTOR_ITEMS}), &["key", "operator", "values"]),
+            requirement(&["Exists", "DoesNotExist"], &json!({"maxItems": 0}), &["key", "operator"]),
+        ]}),
         _ => return None,
     })
+}
+
+/// A requirement with these operators.
+fn requirement(operators: &[&str], limits: &Value, required: &[&str]) -> Value {
+    let mut values = json!({"type": "array", "items": label_value()});
+    merge(&mut values, limits.clone());
+    json!({"type": "object", "required": required, "additionalProperties": false,
+        "properties": {"key": label_key(), "operator": {"type": "string", "enum": operators}, "values": values}})
 }
 
 /// What the broker looks at of a manifest; the cluster checks the rest.
@@ -66,7 +81,7 @@ fn fields() -> Vec<(&'static str, &'static str, Value)> {
     let reason = || json!({"maxLength": MAX_REASON});
     let message = || json!({"maxLength": MAX_MESSAGE});
     let word = || json!({"minLength": 1, "maxLength": 64, "pattern": PRINTABLE});
-    let described = || json!({"maxItems": 2 * brokkr_api::deployment_objects::MAX_OBJECTS});
+    let described = || json!({"maxItems": 2 * MAX_OBJECTS});
     let mut scope = described();
     scope["items"] = json!({"type": "string", "maxLength": 320});
     vec![
@@ -75,8 +90,6 @@ fn fields() -> Vec<(&'static str, &'static str, Value)> {
         ("Hello", "kubernetes_version", word()),
         ("Hello", "capabilities", json!({"items": {"type": "string", "minLength": 1, "maxLength": 64, "pattern": "^[!-~]+$"}})),
         ("Suspend", "reason", json!({"pattern": PRINTABLE})),
-        ("Requirement", "key", label_key()),
-        ("Requirement", "values", json!({"maxItems": MAX_SELECTOR_ITEMS, "items": label_value()})),
         ("LabelSelector", "matchExpressions", json!({"maxItems": MAX_SELECTOR_ITEMS})),
         ("TargetSelector", "names", json!({"maxItems": MAX_SELECTOR_ITEMS})),
         ("Reports", "reports", json!({"maxItems": MAX_REPORTS})),
@@ -100,13 +113,14 @@ fn fields() -> Vec<(&'static str, &'static str, Value)> {
     ]
 }
 
-/// Parameters by name.
-fn parameter(name: &str) -> Option<Value> {
+/// Parameters by operation and name.
+fn parameter(operation: &str, name: &str) -> Option<Value> {
     Some(match name {
+        "cursor" if operation == "listDeploymentObjects" => json!({"type": "string", "pattern": "^[0-9]{0,18}$"}),
         "cursor" => json!({"type": "string", "maxLength": 200, "pattern": "^[!-~]*$"}),
         "digest" => json!({"type": "string", "pattern": "^sha256:[0-9a-f]{64}$"}),
         "idempotency-key" => json!({"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]([ -~]*[!-~])?$"}),
-        "if-match" => json!({"type": "string", "pattern": "^(\\*|\"[0-9]{1,19}\")$"}),
+        "if-match" => json!({"anyOf": [{"type": "string", "pattern": "^\"[0-9]{1,19}\"$"}, {"const": "*"}]}),
         "label" => {
             json!({"type": "string", "pattern": format!("^({DNS_LABEL}(\\.{DNS_LABEL})*/)?{LABEL_NAME}=({LABEL_NAME})?$")})
         }
@@ -136,12 +150,13 @@ pub(super) fn apply(document: &mut Value) {
     visit(document);
     for (_, operations) in entries(&mut document["paths"]) {
         for (_, operation) in entries(operations) {
-            for one in operation["parameters"].as_array_mut().into_iter().flatten() {
+            let id = operation["operationId"].as_str().unwrap_or_default().to_owned();
+            for one in operation.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten() {
                 // An absent parameter is absent: there is no way to write a null.
                 if one["schema"]["type"].is_array() {
                     one["schema"]["type"] = json!("string");
                 }
-                if let Some(rule) = one["name"].as_str().and_then(parameter) {
+                if let Some(rule) = one["name"].as_str().and_then(|name| parameter(&id, name)) {
                     one["schema"] = rule;
                 }
             }

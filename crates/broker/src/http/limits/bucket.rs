@@ -22,8 +22,8 @@ impl Quota {
     /// Nothing, which is no limit, for 0 requests a second.
     pub(super) fn new(per_second: u32, burst: u32) -> Option<Self> {
         // Above a million a second the interval is shorter than the clock's step.
-        let interval = (SECOND / i64::from(per_second).min(SECOND)).max(1);
-        (per_second > 0).then(|| Self { interval, window: interval * i64::from(burst.max(1)) })
+        let interval = SECOND.checked_div(i64::from(per_second))?.max(1);
+        Some(Self { interval, window: interval * i64::from(burst.max(1)) })
     }
 
     /// At most so many in any minute, a tenth of them at once: what is left of the minute refills the bucket.
