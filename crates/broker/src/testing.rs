@@ -118,6 +118,11 @@ impl World {
         Self::open(url.to_owned(), None, admin.map(str::to_owned), seed).await
     }
 
+    /// `database.url`.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
     /// Another broker on the same database. Drop it first: it captures what happens on this thread.
     pub(crate) async fn replica(&self) -> Self {
         Self::on(&self.url, Some(&self.admin), 8).await
