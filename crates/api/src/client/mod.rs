@@ -6,6 +6,7 @@
 mod agent;
 mod error;
 mod key;
+mod operate;
 mod people;
 
 use std::{
@@ -24,6 +25,7 @@ use url::Url;
 pub use agent::Polled;
 pub use error::ClientError;
 pub use key::KeySource;
+pub use operate::{Conditions, Tagged};
 
 use crate::{CLUSTER_HEADER, PROTOCOL_HEADER, PROTOCOL_VERSION, Problem, error::PROBLEM_CONTENT_TYPE, routes};
 
