@@ -8,7 +8,7 @@ SHELL := /bin/bash
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-16s %s\n", $$1, $$2 }'
 
-setup: ## Install what is missing (a C compiler, PostgreSQL)
+setup: ## Install what is missing (a C compiler, PostgreSQL, sqlite3)
 	@scripts/setup.sh
 
 kubernetes: ## Build the real Kubernetes programs into a cache outside the tree (once, about 9 minutes)

@@ -16,6 +16,8 @@ command -v cc >/dev/null || packages+=(gcc libc6-dev)
 command -v make >/dev/null || packages+=(make)
 if [ "$what" = all ]; then
   command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || packages+=(postgresql)
+  # With it tests look into the broker's file.
+  command -v sqlite3 >/dev/null || packages+=(sqlite3)
 fi
 [ ${#packages[@]} -gt 0 ] || exit 0
 

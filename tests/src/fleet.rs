@@ -79,13 +79,42 @@ impl Broker {
         Self::on(database, scratch, settings).await
     }
 
+    /// Starts a broker on a database that the test made itself.
+    ///
+    /// # Errors
+    /// When it is not ready in time.
+    pub async fn at(database: &str, settings: &[(&str, &str)]) -> Result<Self, LabError> {
+        Self::on(database.to_owned(), Scratch::new("broker")?, settings).await
+    }
+
+    /// Starts a broker whose SQLite file and admin's key are in this folder, or will be.
+    ///
+    /// # Errors
+    /// When it is not ready in time.
+    pub async fn in_folder(folder: &Path, settings: &[(&str, &str)]) -> Result<Self, LabError> {
+        let scratch = Scratch::new("broker")?;
+        let key = folder.join("admin.key");
+        let database = format!("sqlite:{}", folder.join("brokkr.db").display());
+        let place = key.display().to_string();
+        let settings: Vec<_> =
+            [("BROKKR__BOOTSTRAP__ADMIN_KEY_FILE", place.as_str())].into_iter().chain(settings.iter().copied()).collect();
+        Ok(Self { admin_key: key, ..Self::on(database, scratch, &settings).await? })
+    }
+
     /// Starts another broker beside this one, on the same database.
     ///
     /// # Errors
     /// When it is not ready in time.
     pub async fn beside(&self) -> Result<Self, LabError> {
-        let scratch = Scratch::new("broker")?;
-        let mut other = Self::on(self.database.clone(), scratch, &[]).await?;
+        self.beside_with(&[]).await
+    }
+
+    /// The same with settings of its own.
+    ///
+    /// # Errors
+    /// When it is not ready in time.
+    pub async fn beside_with(&self, settings: &[(&str, &str)]) -> Result<Self, LabError> {
+        let mut other = Self::at(&self.database, settings).await?;
         other.admin_key.clone_from(&self.admin_key);
         Ok(other)
     }
@@ -130,6 +159,33 @@ impl Broker {
     /// When it cannot be made.
     pub fn admin(&self) -> Client {
         self.builder().build().expect("a client")
+    }
+
+    /// The client of whoever has this key.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub fn client(&self, key: &str) -> Client {
+        ClientBuilder::new(&self.base, KeySource::Text(key.into())).and_then(ClientBuilder::build).expect("a client")
+    }
+
+    /// The lines that a query answers, asked of the database itself, past the broker; columns are joined by `|`.
+    ///
+    /// # Errors
+    /// What `sqlite3` or `psql` says.
+    pub fn query(&self, sql: &str) -> Result<Vec<String>, LabError> {
+        let answer = match self.database.strip_prefix("sqlite:") {
+            None => Postgres::shared().query(&self.database, sql)?,
+            Some(file) => {
+                let output = std::process::Command::new("sqlite3").args(["-readonly", file, sql]).output();
+                let output = output.map_err(LabError::io("sqlite3 (scripts/setup.sh installs it)"))?;
+                if !output.status.success() {
+                    return Err(LabError::Refused(format!("sqlite3: {}", String::from_utf8_lossy(&output.stderr).trim())));
+                }
+                String::from_utf8_lossy(&output.stdout).into_owned()
+            }
+        };
+        Ok(answer.lines().map(str::to_owned).collect())
     }
 
     /// The admin's client, with this `traceparent` on every request.

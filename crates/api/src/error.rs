@@ -85,7 +85,7 @@ error_codes! {
     IdempotencyMismatch = "idempotency_mismatch", 422, "The idempotency key belongs to another request";
     /// The generator's quota does not allow it.
     QuotaExceeded = "quota_exceeded", 403, "The quota does not allow this";
-    /// The key sends more requests than it may; the header Retry-After says when to go on.
+    /// The key, or an address without one, sends more requests than it may; the header Retry-After says when to go on.
     RateLimited = "rate_limited", 429, "There are too many requests";
     /// The content holds Secrets, and the broker has no key to encrypt them with.
     EncryptionKeyMissing = "encryption_key_missing", 422, "There is no key to encrypt Secrets with";

@@ -7,6 +7,11 @@ pub const READYZ: &str = "/readyz";
 /// Metrics in the text format of Prometheus or in `OpenMetrics`.
 pub const METRICS: &str = "/metrics";
 
+/// The `OpenAPI` document, for anybody.
+pub const OPENAPI: &str = "/api/v1/openapi.json";
+/// The same as a page for people.
+pub const DOCS: &str = "/docs";
+
 /// Create and list keys.
 pub const KEYS: &str = "/api/v1/keys";
 /// Revoke a key.

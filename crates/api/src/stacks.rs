@@ -19,6 +19,9 @@ pub struct PutStack {
     pub preview_token: Option<String>,
 }
 
+/// Longest token of a preview.
+pub const MAX_PREVIEW_TOKEN: usize = 128;
+
 /// A change that takes a stack from more than so many percent of its agents needs the token of a preview …
 pub const PREVIEW_PERCENT: u64 = 30;
 /// … if these are at least so many.

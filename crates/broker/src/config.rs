@@ -6,7 +6,7 @@ use brokkr_telemetry::config::{LogConfig, MetricsConfig, TelemetryConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::handoff::Handoff;
+use crate::{domain::handoff::Handoff, http::Origin};
 
 /// All sections.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
@@ -24,6 +24,8 @@ pub(crate) struct Config {
     pub(crate) agents: AgentsConfig,
     /// Delivery of work.
     pub(crate) delivery: DeliveryConfig,
+    /// How many requests are taken. Whoever sends more is answered 429 with `Retry-After`.
+    pub(crate) limits: LimitsConfig,
     /// What is kept for how long.
     pub(crate) retention: RetentionConfig,
     /// Traces.
@@ -43,11 +45,22 @@ pub(crate) struct ServerConfig {
     pub(crate) listen: SocketAddr,
     /// Seconds that requests in flight get to finish after SIGTERM.
     pub(crate) drain_seconds: u64,
+    /// Pages of other origins.
+    pub(crate) cors: CorsConfig,
+}
+
+/// Pages of other origins.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct CorsConfig {
+    /// Origins whose pages may call the API from a browser, written exactly: `["https://console.example.com"]`. None: CORS is off.
+    #[schemars(with = "Vec<String>")]
+    pub(crate) allowed_origins: Vec<Origin>,
 }
 
 impl Default for ServerConfig {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([0, 0, 0, 0], 3000)), drain_seconds: 20 }
+        Self { listen: SocketAddr::from(([0, 0, 0, 0], 3000)), drain_seconds: 20, cors: CorsConfig::default() }
     }
 }
 
@@ -119,6 +132,45 @@ impl Default for AgentsConfig {
 pub(crate) struct DeliveryConfig {
     /// How an agent's spans relate to the trace of the change: `auto`, `parent` or `link`.
     pub(crate) handoff: Handoff,
+}
+
+/// How many requests are taken.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct LimitsConfig {
+    /// Requests a second with one key of a person or a pipeline; 0 for no limit.
+    pub(crate) requests_per_second: u32,
+    /// So many of them at once.
+    pub(crate) burst: u32,
+    /// Requests a second with one agent's key; 0 for no limit.
+    pub(crate) agent_requests_per_second: u32,
+    /// So many of them at once.
+    pub(crate) agent_burst: u32,
+    /// Requests a second without a valid key from one address (IPv6: from one /64), probes excepted; 0 for no limit.
+    pub(crate) anonymous_requests_per_second: u32,
+    /// So many of them at once.
+    pub(crate) anonymous_burst: u32,
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self {
+            requests_per_second: 100,
+            burst: 200,
+            agent_requests_per_second: 50,
+            agent_burst: 200,
+            anonymous_requests_per_second: 50,
+            anonymous_burst: 200,
+        }
+    }
+}
+
+#[cfg(test)]
+impl LimitsConfig {
+    /// Everybody as much as they like.
+    pub(crate) fn off() -> Self {
+        Self { requests_per_second: 0, agent_requests_per_second: 0, anonymous_requests_per_second: 0, ..Self::default() }
+    }
 }
 
 /// What is kept for how long. A broker removes what is older, some minutes later.

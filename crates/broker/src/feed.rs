@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -12,7 +13,10 @@ use std::{
 use brokkr_api::{AgentId, StackId, Timestamp};
 use brokkr_telemetry::spans;
 use parking_lot::RwLock;
-use tokio::sync::{Notify, broadcast, watch};
+use tokio::{
+    sync::{Notify, broadcast, watch},
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, warn};
 
@@ -20,6 +24,11 @@ use crate::store::{ChangeListener, Db, Error, Installation, KeyRow};
 
 /// How often the feed is read again when nobody hints that it has grown.
 const REREAD: Duration = Duration::from_secs(1);
+
+/// How long the database may take to answer before that counts as trouble. It is waited for all the same.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long listening may take to begin. Without it the feed is read again all the same.
+const LISTEN: Duration = Duration::from_secs(2);
 
 /// What the broker knows without asking the database.
 pub(crate) struct Feed {
@@ -134,7 +143,7 @@ impl Feed {
         let mut listener = None;
         loop {
             if listener.is_none() {
-                listener = self.db.listen().await.unwrap_or(None);
+                listener = timeout(LISTEN, self.db.listen()).await.ok().and_then(Result::ok).flatten();
             }
             tokio::select! {
                 () = stopping.cancelled() => return,
@@ -142,8 +151,23 @@ impl Feed {
                 hint = next_hint(&mut listener) => if hint.is_err() { listener = None },
                 () = tokio::time::sleep(REREAD) => {}
             }
-            self.tell(self.catch_up().instrument(spans::job("change-feed")).await.err());
+            tokio::select! {
+                () = stopping.cancelled() => return,
+                () = self.catch_up_and_tell().instrument(spans::job("change-feed")) => {}
+            }
         }
+    }
+
+    async fn catch_up_and_tell(&self) {
+        let mut reading = pin!(self.catch_up());
+        let result = match timeout(PATIENCE, &mut reading).await {
+            Ok(result) => result,
+            Err(_) => {
+                self.tell(Some(Error::late("change feed")));
+                reading.await
+            }
+        };
+        self.tell(result.err());
     }
 
     fn tell(&self, error: Option<Error>) {

@@ -56,7 +56,12 @@ async fn serve(config: Config, telemetry: &Telemetry, instance: String) -> anyho
         clock: Arc::clone(&clock),
         ids,
         keyring: Arc::new(keyring),
-        settings: http::Settings { handoff: config.delivery.handoff, active: Duration::from_secs(config.agents.active_seconds) },
+        settings: http::Settings {
+            handoff: config.delivery.handoff,
+            active: Duration::from_secs(config.agents.active_seconds),
+            allowed_origins: config.server.cors.allowed_origins.into(),
+        },
+        limits: Arc::new(http::Limits::new(config.limits)),
         totals_changed: Arc::new(Notify::new()),
         stopping: lifecycle.stopping().clone(),
     };

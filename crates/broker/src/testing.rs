@@ -10,8 +10,10 @@ use brokkr_telemetry::{
     http::ServerTelemetry,
 };
 use brokkr_tests::postgres::Postgres;
+use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::Notify;
@@ -20,7 +22,7 @@ use tracing::{dispatcher::DefaultGuard, instrument::WithSubscriber};
 
 use crate::{
     bootstrap::{Bootstrap, first_admin_key},
-    config::DatabaseConfig,
+    config::{DatabaseConfig, LimitsConfig},
     domain::{handoff::Handoff, seal::Keyring},
     feed::Feed,
     http::{self as api, AppState},
@@ -44,6 +46,16 @@ impl Engine {
             test(World::start(engine).await).await;
         }
     }
+
+    /// The URL of an empty database, and the folder that holds it where it is a file.
+    pub(crate) fn database(self) -> (String, TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let url = match self {
+            Self::Sqlite => format!("sqlite:{}", folder.path().join("brokkr.db").display()),
+            Self::Postgres => Postgres::shared().create_database().unwrap(),
+        };
+        (url, folder)
+    }
 }
 
 /// A broker without a port.
@@ -57,10 +69,11 @@ pub(crate) struct World {
     url: String,
     lifecycle: Lifecycle,
     _capturing: DefaultGuard,
-    _folder: TempDir,
+    _folder: Option<TempDir>,
 }
 
 /// An agent with its key.
+#[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct TestAgent {
     pub(crate) id: String,
     pub(crate) key: String,
@@ -73,6 +86,7 @@ pub(crate) struct Answer {
     pub(crate) headers: HeaderMap,
     /// Null where the body is no JSON.
     pub(crate) json: Value,
+    pub(crate) bytes: Bytes,
 }
 
 impl Answer {
@@ -95,24 +109,25 @@ impl Answer {
 
 impl World {
     pub(crate) async fn start(engine: Engine) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let url = match engine {
-            Engine::Sqlite => format!("sqlite:{}", folder.path().join("brokkr.db").display()),
-            Engine::Postgres => Postgres::shared().create_database().unwrap(),
-        };
-        Self::open(url, folder, None).await
+        let (url, folder) = engine.database();
+        Self::open(url, Some(folder), None, 7).await
+    }
+
+    /// A broker on a database that outlives it, with ids that follow from `seed`; `admin` is the key that the first one made.
+    pub(crate) async fn on(url: &str, admin: Option<&str>, seed: u64) -> Self {
+        Self::open(url.to_owned(), None, admin.map(str::to_owned), seed).await
     }
 
     /// Another broker on the same database. Drop it first: it captures what happens on this thread.
     pub(crate) async fn replica(&self) -> Self {
-        Self::open(self.url.clone(), tempfile::tempdir().unwrap(), Some(self.admin.clone())).await
+        Self::on(&self.url, Some(&self.admin), 8).await
     }
 
-    async fn open(url: String, folder: TempDir, admin: Option<String>) -> Self {
+    async fn open(url: String, folder: Option<TempDir>, admin: Option<String>, seed: u64) -> Self {
         let capture = Capture::start();
         let capturing = capture.enter();
         let clock = Arc::new(ManualClock::new(Timestamp::from_micros(1_767_225_600_000_000)));
-        let ids: Arc<dyn Ids> = Arc::new(SeededIds::new(if admin.is_some() { 8 } else { 7 }));
+        let ids: Arc<dyn Ids> = Arc::new(SeededIds::new(seed));
         let config = DatabaseConfig { url: url.clone(), ..DatabaseConfig::default() };
         let metrics = capture.telemetry().broker_metrics();
         let (db, _) = store::open(&config, metrics.clone(), &*clock, &*ids).await.unwrap();
@@ -133,21 +148,33 @@ impl World {
             clock: Arc::clone(&clock) as _,
             ids,
             keyring: Arc::new(Keyring::parse(&Keyring::new_line("test", &SeededIds::new(9))).unwrap()),
-            settings: api::Settings { handoff: Handoff::Auto, active: Duration::from_secs(75) },
+            settings: api::Settings { handoff: Handoff::Auto, active: Duration::from_secs(75), allowed_origins: Arc::default() },
+            // The clock stands still here: a quota that is used up would never fill again.
+            limits: Arc::new(api::Limits::new(LimitsConfig::off())),
             totals_changed: Arc::new(Notify::new()),
             stopping: lifecycle.stopping().clone(),
         };
-        let telemetry = ServerTelemetry::new(capture.telemetry(), Some(metrics));
-        let router = api::router(&state, telemetry, capture.telemetry().status_handle(), capture.telemetry().metrics_endpoint());
+        let router = Self::route(&state, &capture);
         Self { state, router, capture, clock, admin, url, lifecycle, _capturing: capturing, _folder: folder }
+    }
+
+    /// The same broker with other limits and origins, and nothing used of the limits.
+    pub(crate) fn with_manners(&mut self, limits: LimitsConfig, origins: &[&str]) {
+        self.state.limits = Arc::new(api::Limits::new(limits));
+        self.state.settings.allowed_origins = origins.iter().map(|origin| (*origin).to_owned().try_into().unwrap()).collect();
+        self.router = Self::route(&self.state, &self.capture);
+    }
+
+    fn route(state: &AppState, capture: &Capture) -> Router {
+        let telemetry = capture.telemetry();
+        let server = ServerTelemetry::new(telemetry, Some(telemetry.broker_metrics()));
+        api::router(state, server, telemetry.status_handle(), telemetry.metrics_endpoint())
     }
 
     /// What a broker is that has no key to seal Secrets with.
     pub(crate) fn forget_keys(&mut self) {
         self.state.keyring = Arc::new(Keyring::default());
-        let telemetry = ServerTelemetry::new(self.capture.telemetry(), Some(self.capture.telemetry().broker_metrics()));
-        let telemetry_handles = (self.capture.telemetry().status_handle(), self.capture.telemetry().metrics_endpoint());
-        self.router = api::router(&self.state, telemetry, telemetry_handles.0, telemetry_handles.1);
+        self.router = Self::route(&self.state, &self.capture);
     }
 
     /// What a broker does when it is asked to end.
@@ -161,7 +188,7 @@ impl World {
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
         let json = serde_json::from_slice(&bytes).unwrap_or_default();
-        Answer { status: parts.status, headers: parts.headers, json }
+        Answer { status: parts.status, headers: parts.headers, json, bytes }
     }
 
     /// Sends JSON, or nothing for null.

@@ -1,6 +1,6 @@
 //! The HTTP server of a daemon, and the routes that every daemon has: `/healthz`, `/readyz`, `/metrics`.
 
-use std::{collections::BTreeMap, future::Future, sync::Arc};
+use std::{collections::BTreeMap, future::Future, net::SocketAddr, sync::Arc};
 
 use axum::{
     Json, Router,
@@ -81,5 +81,6 @@ pub fn serve(listener: TcpListener, router: Router, stopping: CancellationToken)
             tracing::debug!(%error, "TCP_NODELAY cannot be set");
         }
     });
-    axum::serve(listener, router).with_graceful_shutdown(async move { stopping.cancelled().await }).into_future()
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    axum::serve(listener, service).with_graceful_shutdown(async move { stopping.cancelled().await }).into_future()
 }

@@ -3,7 +3,7 @@ use crate::{
     control_plane::secret,
     lab::{Death, LabError, Program, Scratch, Service, Spec, free_port, until},
 };
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use std::{
     ffi::OsString,
@@ -68,6 +68,16 @@ impl Launch {
         Description { server: self.server.pid(), ..self.description.clone() }
     }
 
+    /// Signals the server and the processes that serve its connections: frozen, they answer nothing and close nothing. The
+    /// server first, because it starts the others; it must be awake to end them.
+    fn signal_all(&self, signal: Signal) {
+        let Some(server) = self.server.pid() else { return };
+        for pid in std::iter::once(server).chain(children(server)) {
+            // Fails only for a process that has ended.
+            let _ = Pid::from_raw(pid.cast_signed()).map(|pid| kill_process(pid, signal));
+        }
+    }
+
     async fn ready(&mut self) -> Result<(), LabError> {
         let Self { server, description, .. } = self;
         let probe = description.programs.join("pg_isready");
@@ -89,6 +99,16 @@ impl Launch {
             }
         }
     }
+}
+
+fn children(parent: u32) -> impl Iterator<Item = u32> {
+    let is_child = move |stat: &str| {
+        let parent_of = |rest: &str| rest.split(' ').nth(1)?.parse::<u32>().ok();
+        stat.rsplit_once(") ").and_then(|(_, rest)| parent_of(rest)) == Some(parent)
+    };
+    let pids = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter(move |pid| fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| is_child(&stat)))
 }
 
 fn initialise(programs: &Path, data: &Path, password_file: &Path, user: Option<(u32, u32)>) -> Result<(), LabError> {
@@ -148,17 +168,26 @@ impl Service for Launch {
 
     async fn command(&mut self, line: &str) -> Result<Value, LabError> {
         match line {
-            "stop postgres" => self.server.stop(Signal::QUIT, STOP).await,
+            "stop postgres" => {
+                self.signal_all(Signal::CONT);
+                self.server.stop(Signal::QUIT, STOP).await;
+            }
+            "freeze postgres" => self.signal_all(Signal::STOP),
+            "thaw postgres" => self.signal_all(Signal::CONT),
             "start postgres" => {
                 self.server.restart()?;
                 self.ready().await?;
             }
-            _ => return Err(LabError::Refused(format!("unknown command {line:?}; known: stop postgres, start postgres"))),
+            _ => {
+                let known = "stop postgres, start postgres, freeze postgres, thaw postgres";
+                return Err(LabError::Refused(format!("unknown command {line:?}; known: {known}")));
+            }
         }
         Ok(json!(self.describe()))
     }
 
     async fn stop(mut self) {
+        self.signal_all(Signal::CONT);
         self.server.stop(Signal::QUIT, STOP).await;
     }
 }

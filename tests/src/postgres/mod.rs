@@ -136,4 +136,20 @@ impl Postgres {
     pub fn start_server(&self) -> Result<(), LabError> {
         self.supervisor.ask::<Value>("start postgres").map(drop)
     }
+
+    /// Stops every process of the server by SIGSTOP: connections stay open and nothing is answered.
+    ///
+    /// # Errors
+    /// When the supervisor is gone.
+    pub fn freeze_server(&self) -> Result<(), LabError> {
+        self.supervisor.ask::<Value>("freeze postgres").map(drop)
+    }
+
+    /// Lets a frozen server go on.
+    ///
+    /// # Errors
+    /// When the supervisor is gone.
+    pub fn thaw_server(&self) -> Result<(), LabError> {
+        self.supervisor.ask::<Value>("thaw postgres").map(drop)
+    }
 }

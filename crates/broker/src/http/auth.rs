@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Oldest protocol version that is still served.
-const OLDEST_PROTOCOL: u32 = if PROTOCOL_VERSION > 2 { PROTOCOL_VERSION - 2 } else { 1 };
+pub(super) const OLDEST_PROTOCOL: u32 = if PROTOCOL_VERSION > 2 { PROTOCOL_VERSION - 2 } else { 1 };
 
 /// Whoever sent a valid key.
 #[derive(Debug, Clone)]
@@ -95,9 +95,9 @@ fn secret(parts: &Parts) -> Option<&str> {
     Some(secret.trim()).filter(|secret| scheme.eq_ignore_ascii_case("bearer") && key::is_well_formed(secret))
 }
 
-/// Whether a request comes with a key that memory knows. Asked before the handler authenticates it, and never waits.
-pub(super) fn is_known(state: &AppState, parts: &Parts) -> bool {
-    secret(parts).is_some_and(|secret| state.feed.key(&key::digest(secret), state.clock.now()).is_some())
+/// The key that a request comes with, if memory knows it to be valid. Asked before the handler authenticates it, and never waits.
+pub(super) fn known_key(state: &AppState, parts: &Parts) -> Option<Arc<KeyRow>> {
+    secret(parts).and_then(|secret| state.feed.key(&key::digest(secret), state.clock.now()))
 }
 
 async fn authenticate(parts: &Parts, state: &AppState) -> Result<Caller, Failure> {

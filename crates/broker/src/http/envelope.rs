@@ -10,7 +10,7 @@ use axum::{
 use brokkr_api::{ErrorCode, MAX_BODY_BYTES, Problem, REQUEST_ID_HEADER, error::PROBLEM_CONTENT_TYPE, wait::MAX_WAIT_SECONDS};
 use brokkr_runtime::{Clock, Ids};
 use brokkr_telemetry::TraceContext;
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use tracing::{error, warn};
 
 use super::error::{Failure, Outgoing};
@@ -32,17 +32,34 @@ pub(super) struct RequestId(pub(super) String);
 pub(super) async fn envelope(State(envelope): State<Envelope>, mut request: Request, next: Next) -> Response {
     let request_id = envelope.ids.uuid(envelope.clock.now()).hyphenated().to_string();
     request.extensions_mut().insert(RequestId(request_id.clone()));
+    let (is_head, is_options) = (request.method() == Method::HEAD, request.method() == Method::OPTIONS);
     let mut response = match tokio::time::timeout(LIMIT, next.run(request)).await {
         Ok(response) => response,
         Err(_) => Failure::new(ErrorCode::Timeout, "the request took longer than the broker allows").into_response(),
     };
-    if let Some(problem) = problem_of(&mut response) {
-        response = finish(problem, response, &request_id);
+    if is_options {
+        say_what_is_allowed(&mut response);
     }
+    if let Some(problem) = problem_of(&mut response) {
+        response = finish(problem, response, &request_id, is_head);
+    }
+    set_unless_set(&mut response, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    set_unless_set(&mut response, header::CACHE_CONTROL, "no-store");
     if let Ok(value) = HeaderValue::from_str(&request_id) {
         response.headers_mut().insert(HeaderName::from_static(REQUEST_ID_HEADER), value);
     }
     response
+}
+
+fn set_unless_set(response: &mut Response, name: HeaderName, value: &'static str) {
+    response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
+}
+
+/// Asking what is possible here is no mistake: the answer is the header `Allow` alone.
+fn say_what_is_allowed(response: &mut Response) {
+    if response.status() == StatusCode::METHOD_NOT_ALLOWED && response.headers().contains_key(header::ALLOW) {
+        *response.status_mut() = StatusCode::NO_CONTENT;
+    }
 }
 
 /// The problem that a handler left, or one for what axum answers by itself.
@@ -50,7 +67,7 @@ fn problem_of(response: &mut Response) -> Option<Outgoing> {
     if let Some(outgoing) = response.extensions_mut().remove::<Outgoing>() {
         return Some(outgoing);
     }
-    let plain = |code, detail: &str| Some(Outgoing { problem: Problem::new(code, detail), cause: None });
+    let plain = |code, detail: &str| Some(Outgoing { problem: Problem::new(code, detail), cause: None, retry_after: None });
     match response.status() {
         StatusCode::METHOD_NOT_ALLOWED => {
             plain(ErrorCode::MethodNotAllowed, "this path exists, and not for this method; see the header Allow")
@@ -60,8 +77,8 @@ fn problem_of(response: &mut Response) -> Option<Outgoing> {
     }
 }
 
-fn finish(outgoing: Outgoing, response: Response, request_id: &str) -> Response {
-    let Outgoing { mut problem, cause } = outgoing;
+fn finish(outgoing: Outgoing, response: Response, request_id: &str, is_head: bool) -> Response {
+    let Outgoing { mut problem, cause, retry_after } = outgoing;
     problem.request_id = Some(request_id.to_owned());
     problem.trace_id = TraceContext::current().map(|trace| trace.trace_id().to_string());
     let code = problem.code.as_str();
@@ -74,15 +91,16 @@ fn finish(outgoing: Outgoing, response: Response, request_id: &str) -> Response 
         }
     }
     let (parts, _) = response.into_parts();
-    let mut out = (parts.status, serde_json::to_vec(&problem).unwrap_or_default()).into_response();
+    let body = if is_head { Vec::new() } else { serde_json::to_vec(&problem).unwrap_or_default() };
+    let mut out = (parts.status, body).into_response();
     *out.headers_mut() = parts.headers;
     *out.extensions_mut() = parts.extensions;
     out.headers_mut().remove(header::CONTENT_LENGTH);
     out.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_CONTENT_TYPE));
     match problem.status {
         401 => drop(out.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
-        // Short enough that a recovered broker is used soon, long enough that a sick one is left alone.
-        503 => drop(out.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"))),
+        // Two seconds are short enough that a recovered broker is used soon, and long enough that a sick one is left alone.
+        429 | 503 => drop(out.headers_mut().insert(header::RETRY_AFTER, retry_after.unwrap_or(2).into())),
         _ => {}
     }
     out

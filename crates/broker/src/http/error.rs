@@ -13,6 +13,7 @@ use crate::store;
 pub(crate) struct Failure {
     pub(crate) problem: Problem,
     cause: Option<Arc<dyn std::error::Error + Send + Sync>>,
+    retry_after: Option<u64>,
 }
 
 /// A problem on its way out; the envelope gives it its ids and writes its body.
@@ -20,6 +21,8 @@ pub(crate) struct Failure {
 pub(super) struct Outgoing {
     pub(super) problem: Problem,
     pub(super) cause: Option<Arc<dyn std::error::Error + Send + Sync>>,
+    /// Seconds after which the same request may work; the envelope knows what is usual for the status.
+    pub(super) retry_after: Option<u64>,
 }
 
 impl Failure {
@@ -32,9 +35,15 @@ impl Failure {
         self
     }
 
+    /// Says after how many seconds the same request may work.
+    pub(super) fn retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after = Some(seconds);
+        self
+    }
+
     /// A failure of ours: the caller is told the problem, and the log the cause.
     pub(crate) fn with_cause(problem: Problem, cause: impl std::error::Error + Send + Sync + 'static) -> Self {
-        Self { problem, cause: Some(Arc::new(cause)) }
+        Self { problem, cause: Some(Arc::new(cause)), retry_after: None }
     }
 
     /// There is no such thing in the caller's scope; what is not the caller's is not told from what does not exist.
@@ -45,7 +54,7 @@ impl Failure {
 
 impl From<Problem> for Failure {
     fn from(problem: Problem) -> Self {
-        Self { problem, cause: None }
+        Self { problem, cause: None, retry_after: None }
     }
 }
 
@@ -62,7 +71,7 @@ impl From<store::Error> for Failure {
         };
         // A duplicate is an answer to the caller, not a trouble of ours.
         let cause = (!matches!(error, store::Error::Duplicate { .. })).then(|| Arc::new(error) as _);
-        Self { problem, cause }
+        Self { problem, cause, retry_after: None }
     }
 }
 
@@ -70,7 +79,7 @@ impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = status.into_response();
-        response.extensions_mut().insert(Outgoing { problem: self.problem, cause: self.cause });
+        response.extensions_mut().insert(Outgoing { problem: self.problem, cause: self.cause, retry_after: self.retry_after });
         response
     }
 }

@@ -3,14 +3,20 @@
 mod auth;
 mod body;
 mod conditional;
+mod cors;
+mod document;
 mod envelope;
 mod error;
+mod limits;
 mod record;
+mod reference;
 mod router;
 mod state;
 #[cfg(test)]
 mod tests;
 mod v1;
 
+pub(crate) use cors::Origin;
+pub(crate) use limits::Limits;
 pub(crate) use router::{openapi, router};
 pub(crate) use state::{AppState, Settings};

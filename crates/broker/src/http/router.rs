@@ -7,15 +7,20 @@ use brokkr_api::{ErrorCode, readiness::Check, routes};
 use brokkr_runtime::server::{Probe, probes, telemetry_check};
 use brokkr_telemetry::{MetricsEndpoint, StatusHandle, http::ServerTelemetry, sampler::Class};
 use http::Method;
+use tower::util::option_layer;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes as documented};
 
 use super::{
     AppState,
-    auth::is_known,
+    auth::known_key,
+    cors,
+    document::describe,
     envelope::{Envelope, envelope},
     error::Failure,
+    limits::limit,
+    reference::reference,
     v1,
 };
 
@@ -59,9 +64,9 @@ fn api() -> OpenApiRouter<AppState> {
 
 /// The `OpenAPI` 3.1 document, as it is committed.
 pub(crate) fn openapi() -> String {
-    let document = api().into_openapi();
+    let document = describe(&api().into_openapi());
     // A document of our own types can always be written.
-    document.to_pretty_json().unwrap_or_default() + "\n"
+    serde_json::to_string_pretty(&document).unwrap_or_default() + "\n"
 }
 
 /// The broker's router.
@@ -71,23 +76,27 @@ pub(crate) fn router(
     spans: StatusHandle,
     metrics: Option<MetricsEndpoint>,
 ) -> Router {
-    let (api, _) = api().split_for_parts();
+    let (api, document) = api().split_for_parts();
     let probe = Arc::new(BrokerProbe { state: state.clone(), spans });
     let envelope_state = Envelope { clock: Arc::clone(&state.clock), ids: Arc::clone(&state.ids) };
     let no_route = || async { Failure::new(ErrorCode::NotFound, "there is no such path; the API is below /api/v1") };
     let router = Router::new()
         .merge(api.with_state(state.clone()))
         .merge(probes(probe, state.stopping.clone(), metrics))
+        .merge(reference(&describe(&document)))
         .fallback(no_route)
+        .layer(middleware::from_fn_with_state(state.clone(), limit))
         .layer(CatchPanicLayer::custom(|_| {
             use axum::response::IntoResponse;
             Failure::new(ErrorCode::Internal, "a defect of the broker; its log has the cause under the ids given here")
                 .into_response()
         }))
+        .layer(option_layer(cors::layer(&state.settings.allowed_origins)))
         .layer(middleware::from_fn_with_state(envelope_state, envelope));
     let keys = state.clone();
-    let telemetry =
-        telemetry.with_class(Method::GET, routes::DESIRED_STATE, Class::Poll).trusting(move |parts| is_known(&keys, parts));
+    let telemetry = telemetry
+        .with_class(Method::GET, routes::DESIRED_STATE, Class::Poll)
+        .trusting(move |parts| known_key(&keys, parts).is_some());
     telemetry.wrap(router)
 }
 

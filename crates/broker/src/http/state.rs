@@ -7,7 +7,7 @@ use brokkr_runtime::{Clock, Ids};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::error::Failure;
+use super::{cors::Origin, error::Failure, limits::SharedLimits};
 use crate::{
     domain::{handoff::Handoff, seal::Keyring},
     feed::Feed,
@@ -25,16 +25,18 @@ pub(crate) struct AppState {
     pub(crate) ids: Arc<dyn Ids>,
     pub(crate) keyring: Arc<Keyring>,
     pub(crate) settings: Settings,
+    pub(crate) limits: SharedLimits,
     /// Woken when totals change.
     pub(crate) totals_changed: Arc<Notify>,
     pub(crate) stopping: CancellationToken,
 }
 
 /// Configuration that handlers need.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) handoff: Handoff,
     pub(crate) active: Duration,
+    pub(crate) allowed_origins: Arc<[Origin]>,
 }
 
 impl AppState {

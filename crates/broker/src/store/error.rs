@@ -40,6 +40,11 @@ impl Error {
         Self::Corrupt { column, source: "it is NULL".into() }
     }
 
+    /// The database has taken too long to answer.
+    pub(crate) fn late(statement: &'static str) -> Self {
+        Self::Unavailable { statement, source: sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()) }
+    }
+
     /// Sorts a driver's error into what a caller may act on.
     pub(super) fn of_statement(statement: &'static str, source: sqlx::Error) -> Self {
         match &source {

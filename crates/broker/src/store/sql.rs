@@ -5,11 +5,16 @@
 //! (SQLite has one writer and needs no lock); it leaves the key alone, so that rows which refer to the locked one can be
 //! written meanwhile: whoever holds the counter of changes must not wait for whoever waits for the counter.
 
+#[cfg(test)]
+pub(crate) mod fault;
 mod row;
 mod statement;
 mod value;
 
-use std::time::Instant;
+use std::{
+    io,
+    time::{Duration, Instant},
+};
 
 use brokkr_telemetry::{
     BrokerMetrics,
@@ -59,7 +64,7 @@ impl Instruments {
             server_address: self.target.server_address.as_deref(),
         });
         let started = Instant::now();
-        let result = unseen(run).await;
+        let result = in_time(run).await;
         span.in_scope(|| self.metrics.database_query(statement.operation, started.elapsed()));
         result.map_err(|source| {
             let error = Error::of_statement(statement.name, source);
@@ -80,12 +85,22 @@ impl Instruments {
             namespace: &self.target.namespace,
             server_address: self.target.server_address.as_deref(),
         });
-        unseen(run).await.map_err(|source| {
+        in_time(run).await.map_err(|source| {
             let error = Error::of_statement(verb, source);
             spans::record_error(&span, error.kind());
             error
         })
     }
+}
+
+/// Longest time that the driver is waited for, above what the server allows itself: one that is frozen, or cut off without a word,
+/// never answers.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// Runs the driver, and gives up when the database does not answer.
+async fn in_time<T>(run: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+    let late = || sqlx::Error::Io(io::ErrorKind::TimedOut.into());
+    tokio::time::timeout(LIMIT, unseen(run)).await.unwrap_or_else(|_| Err(late()))
 }
 
 /// Runs the driver where it sees no span. SQLite's thread would hold on to the one that it saw until after the answer, and a span
@@ -164,6 +179,8 @@ impl Db {
 impl Tx {
     /// All rows of a statement.
     pub(crate) async fn all(&mut self, statement: &Statement, values: Vec<Value>) -> Result<Vec<Row>, Error> {
+        #[cfg(test)]
+        fault::step();
         let run = async {
             match &mut self.engine {
                 TxEngine::Postgres(tx) => pg_all(&mut **tx, statement, values).await,
@@ -180,6 +197,8 @@ impl Tx {
 
     /// Runs a statement and counts the rows that it changed.
     pub(crate) async fn execute(&mut self, statement: &Statement, values: Vec<Value>) -> Result<u64, Error> {
+        #[cfg(test)]
+        fault::step();
         let run = async {
             Ok(match &mut self.engine {
                 TxEngine::Postgres(tx) => {
@@ -198,6 +217,8 @@ impl Tx {
     /// Tells the other brokers, when this transaction commits, that there is something to read. A hint, never relied upon.
     pub(crate) async fn notify(&mut self, change_seq: u64) -> Result<(), Error> {
         let TxEngine::Postgres(tx) = &mut self.engine else { return Ok(()) };
+        #[cfg(test)]
+        fault::step();
         let run =
             async { sqlx::query("SELECT pg_notify($1, $2)").bind(CHANNEL).bind(change_seq.to_string()).execute(&mut **tx).await };
         self.instruments.observe_transaction("NOTIFY", run).await.map(drop)
@@ -205,13 +226,18 @@ impl Tx {
 
     /// Makes everything durable, or nothing.
     pub(crate) async fn commit(self) -> Result<(), Error> {
+        #[cfg(test)]
+        fault::step();
         let run = async {
             match self.engine {
                 TxEngine::Postgres(tx) => tx.commit().await,
                 TxEngine::Sqlite(tx) => tx.commit().await,
             }
         };
-        self.instruments.observe_transaction("COMMIT", run).await
+        let committed = self.instruments.observe_transaction("COMMIT", run).await;
+        #[cfg(test)]
+        fault::step();
+        committed
     }
 }
 

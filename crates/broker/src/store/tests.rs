@@ -1,9 +1,11 @@
 //! The store on both engines, seen through the API where that is what people rely on.
 
 mod concurrency;
+mod deaths;
 mod errors;
 mod events;
 mod fleet;
+mod hangs;
 mod lifecycle;
 mod presence;
 mod schema;

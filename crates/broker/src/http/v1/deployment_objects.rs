@@ -36,7 +36,7 @@ use crate::{
     params(("stack" = Name, Path),
         ("if-match" = Option<String>, Header, description = "Only when the stack's ETag is this one."),
         ("idempotency-key" = Option<String>, Header, description = "1 to 255 printable ASCII characters, unique within the stack.")),
-    request_body(content((Vec<Object> = "application/json"), (String = "application/yaml"))),
+    request_body(content((Content = "application/json"), (String = "application/yaml"))),
     responses((status = 200, body = AcceptedDeploymentObject), (status = 201, body = AcceptedDeploymentObject),
         (status = "4XX", body = brokkr_api::Problem)))]
 pub(crate) async fn put(
@@ -71,6 +71,9 @@ pub(crate) async fn rollback(
     Json(request): Json<Rollback>,
 ) -> Result<Versioned<AcceptedDeploymentObject>, Failure> {
     let (condition, idempotency_key) = (conditional::if_match(&headers)?, idempotency_key(&headers)?);
+    if request.generation == Some(0) {
+        return Err(Failure::new(ErrorCode::InvalidField, "generations are counted from 1").at("generation"));
+    }
     let old = match state.db.find_kept(caller.scope, &name, request.generation).await? {
         Some(old) => old,
         None => return Err(no_generation(&caller, &state, &name, request.generation).await?),

@@ -94,8 +94,8 @@ fn check(report: &Report) -> Result<(), String> {
     let identities = objects
         .flat_map(|object| [Some(&object.api_version), Some(&object.kind), object.namespace.as_ref(), Some(&object.name)])
         .flatten();
-    if identities.chain(scope.flatten()).any(|text| text.len() > MAX_IDENTITY) {
-        return Err(format!("a kind, a namespace or a name has at most {MAX_IDENTITY} bytes"));
+    if identities.chain(scope.flatten()).any(|text| text.chars().count() > MAX_IDENTITY) {
+        return Err(format!("a kind, a namespace or a name has at most {MAX_IDENTITY} characters"));
     }
     let too_long = |text: &str, most: usize| text.chars().count() > most;
     let texts = report

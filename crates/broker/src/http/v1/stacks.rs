@@ -3,7 +3,7 @@
 use axum::extract::State;
 use brokkr_api::{
     ErrorCode, Name, Page, StackId,
-    stacks::{PutStack, Stack, StacksQuery},
+    stacks::{MAX_PREVIEW_TOKEN, PutStack, Stack, StacksQuery},
 };
 use brokkr_telemetry::{
     TraceContext,
@@ -42,6 +42,10 @@ pub(crate) async fn put(
     Json(request): Json<PutStack>,
 ) -> Result<Versioned<Stack>, Failure> {
     targets::validate(&request.targets)?;
+    if request.preview_token.as_ref().is_some_and(|token| token.chars().count() > MAX_PREVIEW_TOKEN) {
+        let detail = format!("a preview's token has at most {MAX_PREVIEW_TOKEN} characters");
+        return Err(Failure::new(ErrorCode::InvalidField, detail).at("preview_token"));
+    }
     let condition = conditional::if_match(&headers)?;
     match put_once(&caller, &state, &name, condition, &request).await {
         // Somebody made it in the meantime: then this replaces its settings.

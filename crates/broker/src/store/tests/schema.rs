@@ -75,7 +75,7 @@ static COLUMNS_OF_POSTGRES: Statement = Statement::new(
      FROM information_schema.columns WHERE table_schema = 'public' AND table_name NOT LIKE '\\_sqlx%'",
 );
 
-async fn columns(world: &World) -> BTreeMap<String, (String, bool)> {
+pub(super) async fn columns(world: &World) -> BTreeMap<String, (String, bool)> {
     let statement = match &world.state.db.engine {
         Engine::Postgres(_) => &COLUMNS_OF_POSTGRES,
         Engine::Sqlite { .. } => &COLUMNS_OF_SQLITE,

@@ -1,0 +1,213 @@
+//! What parsers and handlers check, where a derived schema cannot say it. The fuzzer in `tests/schemathesis` compares both with the running broker.
+
+use brokkr_api::{
+    ErrorCode,
+    deployment_objects::MAX_OBJECTS,
+    labels::MAX_LABELS,
+    reports::{MAX_MESSAGE, MAX_REASON, MAX_REPORTS},
+    selector::MAX_SELECTOR_ITEMS,
+};
+use serde_json::{Value, json};
+
+use super::entries;
+
+const LABEL_NAME: &str = "[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?";
+const DNS_LABEL: &str = "[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?";
+const PRINTABLE: &str = "^[^\\x00-\\x1f\\x7f-\\x9f]*$";
+
+fn label_key() -> Value {
+    json!({"type": "string", "maxLength": 317, "pattern": format!("^({DNS_LABEL}(\\.{DNS_LABEL})*/)?{LABEL_NAME}$")})
+}
+
+fn label_value() -> Value {
+    json!({"type": "string", "maxLength": 63, "pattern": format!("^({LABEL_NAME})?$")})
+}
+
+/// Schemas as a whole.
+fn whole(name: &str) -> Option<Value> {
+    let codes: Vec<_> = ErrorCode::ALL.iter().map(|(code, _)| code.as_str()).collect();
+    Some(match name {
+        "Content" => {
+            json!({"type": "array", "minItems": 1, "maxItems": MAX_OBJECTS, "items": {"$ref": "#/components/schemas/KubernetesObject"}})
+        }
+        "ErrorCode" => json!({"type": "string", "enum": codes}),
+        "KubernetesObject" => kubernetes_object(),
+        "Labels" => {
+            json!({"type": "object", "maxProperties": MAX_LABELS, "propertyNames": label_key(), "additionalProperties": label_value()})
+        }
+        "Requirement" => json!({"oneOf": [
+            requirement(&["In", "NotIn"], &json!({"minItems": 1, "maxItems": MAX_SELECTOR_ITEMS}), &["key", "operator", "values"]),
+            requirement(&["Exists", "DoesNotExist"], &json!({"maxItems": 0}), &["key", "operator"]),
+        ]}),
+        _ => return None,
+    })
+}
+
+/// A requirement with these operators.
+fn requirement(operators: &[&str], limits: &Value, required: &[&str]) -> Value {
+    let mut values = json!({"type": "array", "items": label_value()});
+    merge(&mut values, limits.clone());
+    json!({"type": "object", "required": required, "additionalProperties": false,
+        "properties": {"key": label_key(), "operator": {"type": "string", "enum": operators}, "values": values}})
+}
+
+/// What the broker looks at of a manifest; the cluster checks the rest.
+fn kubernetes_object() -> Value {
+    json!({
+        "type": "object",
+        "description": "An object of Kubernetes; identities (group, kind, namespace and name) are unique in one request.",
+        "required": ["apiVersion", "kind", "metadata"],
+        "properties": {
+            "apiVersion": {"type": "string", "pattern": "^([-a-z0-9.]{1,253}/)?[-A-Za-z0-9]{1,63}$"},
+            "kind": {"type": "string", "pattern": "^[-A-Za-z0-9]{1,63}$", "not": {"const": "List"}},
+            "metadata": {
+                "type": "object",
+                "required": ["name"],
+                "properties": {
+                    "name": {"type": "string", "pattern": "^[A-Za-z0-9]([-A-Za-z0-9.:]{0,251}[A-Za-z0-9])?$"},
+                    "namespace": {"type": ["string", "null"], "pattern": format!("^{DNS_LABEL}$")},
+                    "labels": {"type": ["object", "null"], "additionalProperties": label_value()},
+                    "annotations": {"type": ["object", "null"], "additionalProperties": {"type": "string"}},
+                },
+            },
+        },
+        "example": {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings", "namespace": "shop"}, "data": {"color": "blue"}},
+    })
+}
+
+/// Limits of single fields.
+fn fields() -> Vec<(&'static str, &'static str, Value)> {
+    let identity = || json!({"maxLength": 320});
+    let reason = || json!({"maxLength": MAX_REASON});
+    let message = || json!({"maxLength": MAX_MESSAGE});
+    let word = || json!({"minLength": 1, "maxLength": 64, "pattern": PRINTABLE});
+    let described = || json!({"maxItems": 2 * MAX_OBJECTS});
+    let mut scope = described();
+    scope["items"] = json!({"type": "string", "maxLength": 320});
+    vec![
+        ("Hello", "cluster_uid", word()),
+        ("Hello", "version", word()),
+        ("Hello", "kubernetes_version", word()),
+        ("Hello", "capabilities", json!({"items": {"type": "string", "minLength": 1, "maxLength": 64, "pattern": "^[!-~]+$"}})),
+        ("Suspend", "reason", json!({"pattern": PRINTABLE})),
+        ("LabelSelector", "matchExpressions", json!({"maxItems": MAX_SELECTOR_ITEMS})),
+        ("TargetSelector", "names", json!({"maxItems": MAX_SELECTOR_ITEMS})),
+        ("Reports", "reports", json!({"maxItems": MAX_REPORTS})),
+        ("Report", "objects", described()),
+        ("Scope", "group_kinds", scope.clone()),
+        ("Scope", "namespaces", scope),
+        ("Failure", "reason", reason()),
+        ("Failure", "message", message()),
+        ("Health", "reason", reason()),
+        ("Health", "message", message()),
+        ("ObjectReport", "reason", reason()),
+        ("ObjectReport", "message", message()),
+        ("ObjectReport", "apiVersion", identity()),
+        ("ObjectReport", "kind", identity()),
+        ("ObjectReport", "namespace", identity()),
+        ("ObjectReport", "name", identity()),
+        ("ObjectRef", "apiVersion", identity()),
+        ("ObjectRef", "kind", identity()),
+        ("ObjectRef", "namespace", identity()),
+        ("ObjectRef", "name", identity()),
+    ]
+}
+
+/// Parameters by operation and name.
+fn parameter(operation: &str, name: &str) -> Option<Value> {
+    Some(match name {
+        "cursor" if operation == "listDeploymentObjects" => json!({"type": "string", "pattern": "^[0-9]{0,18}$"}),
+        "cursor" => json!({"type": "string", "maxLength": 200, "pattern": "^[!-~]*$"}),
+        "digest" => json!({"type": "string", "pattern": "^sha256:[0-9a-f]{64}$"}),
+        "idempotency-key" => json!({"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]([ -~]*[!-~])?$"}),
+        "if-match" => json!({"anyOf": [{"type": "string", "pattern": "^\"[0-9]{1,19}\"$"}, {"const": "*"}]}),
+        "label" => {
+            json!({"type": "string", "pattern": format!("^({DNS_LABEL}(\\.{DNS_LABEL})*/)?{LABEL_NAME}=({LABEL_NAME})?$")})
+        }
+        "wait" => json!({"type": "string", "pattern": "^[0-9]{1,9}(ms|s|m|h)$", "example": "30s"}),
+        _ => return None,
+    })
+}
+
+/// Puts the rules where they belong.
+pub(super) fn apply(document: &mut Value) {
+    let schemas = &mut document["components"]["schemas"];
+    schemas["KubernetesObject"] = json!({});
+    for (name, schema) in entries(schemas) {
+        if let Some(rule) = whole(name) {
+            let description = schema.get("description").cloned();
+            *schema = rule;
+            if let Some(description) = description {
+                schema["description"] = description;
+            }
+        }
+    }
+    for (schema, field, rule) in fields() {
+        if let Some(property) = schemas.pointer_mut(&format!("/{schema}/properties/{field}")) {
+            merge(property, rule);
+        }
+    }
+    visit(document);
+    for (_, operations) in entries(&mut document["paths"]) {
+        for (_, operation) in entries(operations) {
+            let id = operation["operationId"].as_str().unwrap_or_default().to_owned();
+            for one in operation.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten() {
+                // An absent parameter is absent: there is no way to write a null.
+                if one["schema"]["type"].is_array() {
+                    one["schema"]["type"] = json!("string");
+                }
+                if let Some(rule) = one["name"].as_str().and_then(|name| parameter(&id, name)) {
+                    one["schema"] = rule;
+                }
+            }
+        }
+    }
+}
+
+fn merge(schema: &mut Value, rule: Value) {
+    if let (Some(schema), Value::Object(rule)) = (schema.as_object_mut(), rule) {
+        // A field that may be absent stays one that may be null.
+        schema.extend(rule.into_iter().filter(|(key, _)| key != "type"));
+    }
+}
+
+/// What holds everywhere: numbers without sign have a highest one, and texts for readers of the code lose their brackets.
+fn visit(value: &mut Value) {
+    if let Value::Object(schema) = value {
+        let most = match schema.get("format").and_then(Value::as_str) {
+            Some("int32") => json!(u32::MAX),
+            Some("int64") => json!(u64::MAX),
+            _ => Value::Null,
+        };
+        if !most.is_null() && schema.get("minimum").is_some_and(|least| least.as_i64().is_some_and(|least| least >= 0)) {
+            // The formats are those of numbers with a sign, which end earlier.
+            schema.remove("format");
+            schema.entry("maximum").or_insert(most);
+        }
+        if let Some(Value::String(text)) = schema.get_mut("description") {
+            *text = text.replace("[`", "`").replace("`]", "`");
+        }
+    }
+    match value {
+        Value::Object(map) => map.values_mut().for_each(visit),
+        Value::Array(items) => items.iter_mut().for_each(visit),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_rule_has_something_to_rule() {
+        let document: Value = serde_json::from_str(&crate::http::openapi()).unwrap();
+        for (schema, field, _) in fields() {
+            assert!(document["components"]["schemas"][schema]["properties"][field].is_object(), "{schema}.{field}");
+        }
+        let text = document.to_string();
+        for name in ["cursor", "digest", "idempotency-key", "if-match", "label", "wait"] {
+            assert!(text.contains(&format!("\"name\":\"{name}\"")), "{name}");
+        }
+    }
+}
