@@ -121,7 +121,11 @@ mod tests {
 
     fn wrapped(router: Router) -> Router {
         let clock = Arc::new(ManualClock::new(Timestamp::from_micros(0)));
-        let state = Envelope { clock, ids: Arc::new(SeededIds::new(1)) };
+        let state = Envelope {
+            clock,
+            ids: Arc::new(SeededIds::new(1)),
+            limits: RequestLimits { body: 1_024, time: Duration::from_secs(30) },
+        };
         router
             .layer(CatchPanicLayer::custom(super::super::router::panicked))
             .layer(middleware::from_fn_with_state(state, envelope))

@@ -108,7 +108,6 @@ pub(crate) fn router(
 }
 
 /// What is answered for a handler that panicked; the log has the panic.
-#[expect(clippy::needless_pass_by_value, reason = "the layer hands the panic over")]
 pub(super) fn panicked(_: Box<dyn Any + Send>) -> Response {
     Failure::new(ErrorCode::Internal, "a defect of the broker; its log has the cause under the ids given here").into_response()
 }
