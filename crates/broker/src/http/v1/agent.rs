@@ -243,12 +243,21 @@ pub(crate) async fn content(
     State(state): State<AppState>,
     Path((stack, digest)): Path<(StackId, String)>,
 ) -> Result<Response, Failure> {
+    // No database is asked for what cannot be one: PostgreSQL refuses a NUL as a defect of the statement.
+    if !is_digest(&digest) {
+        return Err(Failure::new(ErrorCode::NotFound, "a digest is sha256: and 64 hexadecimal digits").at("path"));
+    }
     let body = state.db.read_agent_content(caller.agent, stack, &digest).await?;
     let (digest, content) =
         body.ok_or_else(|| Failure::new(ErrorCode::NotFound, "no deployment of this agent has that content"))?;
     let body = state.open_content(stack, &digest, content)?;
     let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "private, immutable, max-age=86400")];
     Ok((headers, body).into_response())
+}
+
+fn is_digest(text: &str) -> bool {
+    let is_hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+    text.strip_prefix("sha256:").is_some_and(|hex| hex.len() == 64 && hex.bytes().all(is_hex))
 }
 
 #[cfg(test)]
