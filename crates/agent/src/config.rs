@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
+use brokkr_runtime::config::{Problems, Settings};
 use brokkr_telemetry::config::{LogConfig, MetricsConfig, TelemetryConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,25 @@ pub(crate) struct Config {
     pub(crate) metrics: MetricsConfig,
     /// Logs.
     pub(crate) log: LogConfig,
+}
+
+impl Settings for Config {
+    fn check(&self, problems: &mut Problems) {
+        let broker = &self.broker;
+        let both = broker.key.is_some() && broker.key_file.is_some();
+        problems.require(!both, "broker.key_file", "set broker.key_file or broker.key, not both");
+        let with_scheme = ["http://", "https://"].iter().any(|scheme| broker.url.starts_with(scheme));
+        problems.require(with_scheme, "broker.url", "is no address: write http://HOST:PORT or https://HOST:PORT");
+        problems.range("broker.wait_seconds", broker.wait_seconds, 1..=brokkr_api::wait::MAX_WAIT_SECONDS);
+        let kubernetes = &self.kubernetes;
+        problems.range("kubernetes.concurrency", kubernetes.concurrency as u64, 1..=1_000);
+        problems.range("kubernetes.stacks", kubernetes.stacks as u64, 1..=1_000);
+        problems.range("kubernetes.call_timeout_seconds", kubernetes.call_timeout_seconds, 1..=3_600);
+        problems.require(!kubernetes.namespace.is_empty(), "kubernetes.namespace", "must not be empty");
+        problems.require(!kubernetes.default_namespace.is_empty(), "kubernetes.default_namespace", "must not be empty");
+        problems.range("server.drain_seconds", self.server.drain_seconds, 1..=3_600);
+        brokkr_runtime::config::check_telemetry(&self.telemetry, problems);
+    }
 }
 
 /// The broker that the agent works for.

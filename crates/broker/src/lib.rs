@@ -9,6 +9,7 @@ mod generate;
 mod http;
 mod jobs;
 mod keyring;
+mod maintenance;
 mod presence;
 mod serve;
 mod store;

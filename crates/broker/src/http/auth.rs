@@ -155,7 +155,6 @@ impl FromRequestParts<AppState> for AgentCaller {
         if caller.row.deactivated {
             return Err(deactivated());
         }
-        check_cluster(parts, &caller.row)?;
         let protocol =
             parts.headers.get(PROTOCOL_HEADER).and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok());
         let protocol = protocol.ok_or_else(|| {
@@ -166,6 +165,7 @@ impl FromRequestParts<AppState> for AgentCaller {
                 format!("this broker serves protocol versions {OLDEST_PROTOCOL} to {PROTOCOL_VERSION}: upgrade the older side");
             return Err(Failure::new(ErrorCode::ProtocolUnsupported, detail).at(format!("header {PROTOCOL_HEADER}")));
         }
+        check_cluster(parts, &caller.row)?;
         Ok(Self { caller, agent, protocol })
     }
 }

@@ -78,11 +78,12 @@ pub(crate) fn router(
 ) -> Router {
     let (api, document) = api().split_for_parts();
     let probe = Arc::new(BrokerProbe { state: state.clone(), spans });
-    let envelope_state = Envelope { clock: Arc::clone(&state.clock), ids: Arc::clone(&state.ids) };
+    let envelope_state =
+        Envelope { clock: Arc::clone(&state.clock), ids: Arc::clone(&state.ids), limits: state.settings.requests };
     let no_route = || async { Failure::new(ErrorCode::NotFound, "there is no such path; the API is below /api/v1") };
     let router = Router::new()
         .merge(api.with_state(state.clone()))
-        .merge(probes(probe, state.stopping.clone(), metrics))
+        .merge(probes(probe, state.draining.clone(), metrics))
         .merge(reference(&describe(&document)))
         .fallback(no_route)
         .layer(middleware::from_fn_with_state(state.clone(), limit))

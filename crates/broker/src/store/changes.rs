@@ -5,7 +5,7 @@ use sqlx::postgres::PgListener;
 
 use super::{
     Db, Error, Installation, Tx,
-    sql::{CHANNEL, Engine, statements, values},
+    sql::{CHANNEL, statements, values},
 };
 
 statements! {
@@ -51,7 +51,7 @@ impl Db {
 
     /// Listens to the other brokers' hints; `None` on SQLite, where there are no others.
     pub(crate) async fn listen(&self) -> Result<Option<ChangeListener>, Error> {
-        let Engine::Postgres(pool) = &self.engine else { return Ok(None) };
+        let Some(pool) = &self.listen else { return Ok(None) };
         let connect = async {
             let mut listener = PgListener::connect_with(pool).await?;
             listener.listen(CHANNEL).await?;

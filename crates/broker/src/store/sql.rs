@@ -132,6 +132,8 @@ async fn sqlite_all<'e>(
 #[derive(Clone)]
 pub(crate) struct Db {
     pub(super) engine: Engine,
+    /// Sessions that listen; none on SQLite, where there is nobody to listen to.
+    pub(super) listen: Option<PgPool>,
     pub(super) instruments: Instruments,
 }
 

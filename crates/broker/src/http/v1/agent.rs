@@ -175,9 +175,10 @@ async fn wait_for_change(state: &AppState, caller: &AgentCaller, known: u64, wai
         return newer;
     }
     let deadline = Instant::now() + wait;
+    let ending = state.ending();
     loop {
         tokio::select! {
-            () = state.stopping.cancelled() => return newer,
+            () = ending.cancelled() => return newer,
             () = tokio::time::sleep_until(deadline) => return newer,
             changed = highest.changed() => {
                 newer = *highest.borrow_and_update() > known;
