@@ -153,7 +153,12 @@ impl Agent {
 
     async fn hello(&self, wire: &mut Wire) -> io::Result<()> {
         let version = "simulated".to_owned();
-        let hello = Hello { cluster_uid: self.id.to_string(), version: version.clone(), kubernetes_version: version };
+        let hello = Hello {
+            cluster_uid: self.id.to_string(),
+            version: version.clone(),
+            kubernetes_version: version,
+            capabilities: Vec::new(),
+        };
         let body = serde_json::to_vec(&hello)?;
         let request = Request {
             method: "PUT",
@@ -236,7 +241,16 @@ async fn take(wire: &mut Wire, shared: &Shared, key: &str, entry: Entry) -> io::
         message: None,
     });
     let objects = objects.collect();
-    Ok(Report { stack_id: entry.stack_id, revision: entry.revision, phase, attempt: 1, objects, error: None, scope: None })
+    Ok(Report {
+        stack_id: entry.stack_id,
+        revision: entry.revision,
+        phase,
+        attempt: 1,
+        objects,
+        error: None,
+        health: None,
+        scope: None,
+    })
 }
 
 struct Ended {
