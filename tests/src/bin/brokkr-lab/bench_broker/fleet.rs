@@ -83,6 +83,6 @@ impl World {
 
 pub(super) async fn put_stack(admin: &Client, stack: &str, targets: TargetSelector) -> Result<Name, LabError> {
     let name: Name = stack.parse().map_err(fail)?;
-    admin.put_stack(&name, &PutStack { labels: Labels::default(), targets }).await.map_err(fail)?;
+    admin.put_stack(&name, &PutStack { labels: Labels::default(), targets, preview_token: None }).await.map_err(fail)?;
     Ok(name)
 }

@@ -7,10 +7,10 @@ use std::{
 
 use brokkr_api::{
     Labels, TargetSelector,
-    agents::{CreateAgent, UpdateAgent},
+    agents::{AgentsQuery, CreateAgent, UpdateAgent},
     client::ClientError,
     page::PageQuery,
-    stacks::PutStack,
+    stacks::{PutStack, StacksQuery},
 };
 use brokkr_tests::{fleet::config_map, lab::LabError};
 use tokio::time::sleep;
@@ -53,16 +53,18 @@ impl Requests<'_> {
         let admin = &self.world.admin;
         let stack = "everyone-0".parse().map_err(fail)?;
         let page = PageQuery { limit: Some(100), ..PageQuery::default() };
+        let agents = AgentsQuery { limit: Some(100), ..AgentsQuery::default() };
+        let stacks = StacksQuery { limit: Some(100), ..StacksQuery::default() };
         // A page in the middle costs what the first one does.
-        let middle = admin.list_agents(&page).await.map_err(fail)?.next_cursor;
-        let middle = PageQuery { cursor: middle, ..page.clone() };
+        let middle = admin.list_agents(&agents).await.map_err(fail)?.next_cursor;
+        let middle = AgentsQuery { cursor: middle, ..agents.clone() };
         let mut rows = Vec::new();
-        rows.extend(self.measure("list of agents", LISTS, true, async |_| admin.list_agents(&page).await.map(drop)).await?);
+        rows.extend(self.measure("list of agents", LISTS, true, async |_| admin.list_agents(&agents).await.map(drop)).await?);
         rows.extend(
             self.measure("list of agents, second page", LISTS, true, async |_| admin.list_agents(&middle).await.map(drop))
                 .await?,
         );
-        rows.extend(self.measure("list of stacks", LISTS, true, async |_| admin.list_stacks(&page).await.map(drop)).await?);
+        rows.extend(self.measure("list of stacks", LISTS, true, async |_| admin.list_stacks(&stacks).await.map(drop)).await?);
         rows.extend(self.measure("list of keys", LISTS, true, async |_| admin.list_keys(&page).await.map(drop)).await?);
         let objects = async |_| admin.list_deployment_objects(&stack, &page).await.map(drop);
         rows.extend(self.measure("list of deployment objects", LISTS, true, objects).await?);
@@ -74,7 +76,7 @@ impl Requests<'_> {
 
     async fn writes(&self) -> Result<Vec<Row>, LabError> {
         let admin = &self.world.admin;
-        let everyone = PutStack { labels: Labels::default(), targets: TargetSelector::everyone() };
+        let everyone = PutStack { labels: Labels::default(), targets: TargetSelector::everyone(), preview_token: None };
         let mut rows = Vec::new();
         let name = |number: u32| format!("written-{number}").parse().map_err(fail);
         let names = (0..WRITES).map(name).collect::<Result<Vec<brokkr_api::Name>, _>>()?;
