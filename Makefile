@@ -40,7 +40,9 @@ soak: setup kubernetes ## The fault and load trials with their full counts; evid
 	@cargo build --workspace --bins
 	@mkdir -p target/soak
 	@BROKKR_SOAK=1 cargo test --package brokkr-tests --all-features --test rollouts -- --nocapture trials endurance
-	@echo "evidence: target/soak/trials.json"
+	@BROKKR_SOAK=1 cargo test --package brokkr-broker --all-features --lib -- --nocapture deaths
+	@BROKKR_SOAK=1 cargo test --package brokkr-tests --all-features --test faults
+	@echo "evidence: target/soak/*.json"
 
 fmt: ## Format
 	@cargo fmt --all
