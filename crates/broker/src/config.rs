@@ -68,16 +68,17 @@ impl Settings for Config {
 
 impl DatabaseConfig {
     fn check(&self, problems: &mut Problems) {
-        let known = store::sqlite_file(&self.url).is_some_and(|file| !file.as_os_str().is_empty()) || store::is_postgres(&self.url);
-        problems.require(
-            known,
-            "database.url",
-            "is not a database: write sqlite:FILE or postgres://USER:PASSWORD@HOST/DATABASE",
-        );
+        let known =
+            store::sqlite_file(&self.url).is_some_and(|file| !file.as_os_str().is_empty()) || store::is_postgres(&self.url);
+        problems.require(known, "database.url", "is not a database: write sqlite:FILE or postgres://USER:PASSWORD@HOST/DATABASE");
         problems.range("database.max_connections", u64::from(self.max_connections), 1..=10_000);
         let Some(listen) = &self.listen_url else { return };
         problems.require(store::is_postgres(listen), "database.listen_url", "is not the URL of a PostgreSQL database");
-        problems.require(store::is_postgres(&self.url), "database.listen_url", "is for PostgreSQL; SQLite has nobody to listen to");
+        problems.require(
+            store::is_postgres(&self.url),
+            "database.listen_url",
+            "is for PostgreSQL; SQLite has nobody to listen to",
+        );
     }
 }
 

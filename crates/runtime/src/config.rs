@@ -83,7 +83,10 @@ pub fn valid(named: Option<&Path>) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn load_from<T: Settings>(file: Option<&Path>, environment: impl Iterator<Item = (OsString, OsString)>) -> Result<T, ConfigError> {
+fn load_from<T: Settings>(
+    file: Option<&Path>,
+    environment: impl Iterator<Item = (OsString, OsString)>,
+) -> Result<T, ConfigError> {
     let mut problems = Problems::default();
     let mut sources = Sources::read(file, environment, &mut problems)?;
     let value: Option<T> = read::read(&mut sources, &mut problems);

@@ -36,8 +36,7 @@ impl Sources {
         problems: &mut Problems,
     ) -> Result<Self, ConfigError> {
         let in_file = file.map_or_else(|| Ok(Value::Object(Map::new())), read_file)?;
-        let mut sources =
-            Self { tree: in_file.clone(), file: file.map(Path::to_owned), in_file, variables: BTreeMap::new() };
+        let mut sources = Self { tree: in_file.clone(), file: file.map(Path::to_owned), in_file, variables: BTreeMap::new() };
         let mut variables: Vec<_> = environment.filter_map(|(name, text)| ours(name, text)).collect();
         // The order of an environment is an accident.
         variables.sort();

@@ -51,7 +51,8 @@ fn load_sample(toml: &str, environment: &[(&str, &str)]) -> Result<Sample, Confi
 /// The problems as path and origin; the file is called `file`.
 fn problems(toml: &str, environment: &[(&str, &str)]) -> Vec<(String, String)> {
     let ConfigError::Values(problems) = load_sample(toml, environment).unwrap_err() else { panic!("the file is read") };
-    let origin = |origin: Option<String>| origin.map_or("-".to_owned(), |text| if text.contains('/') { "file".into() } else { text });
+    let origin =
+        |origin: Option<String>| origin.map_or("-".to_owned(), |text| if text.contains('/') { "file".into() } else { text });
     problems.into_iter().map(|problem| (problem.path, origin(problem.origin))).collect()
 }
 
@@ -71,7 +72,12 @@ fn the_environment_wins_over_the_file_and_the_file_over_the_default() {
 fn everything_that_is_wrong_is_told_at_once_with_its_path_and_where_it_comes_from() {
     let told = problems(
         "[server]\nlisten = \"somewhere\"\nshare = \"half\"\nport = 1\n[database]\ncertificate = \"x\"\n[sevrer]\nlisten = \"x\"\n",
-        &[("BROKKR__SERVER__WORKERS", "0"), ("BROKKR__DATABSE__URL", "sqlite:x"), ("BROKKR__SERVER__NAMES", "one"), ("HOME", "/")],
+        &[
+            ("BROKKR__SERVER__WORKERS", "0"),
+            ("BROKKR__DATABSE__URL", "sqlite:x"),
+            ("BROKKR__SERVER__NAMES", "one"),
+            ("HOME", "/"),
+        ],
     );
     let expected = [
         ("server.listen", "file"),

@@ -183,7 +183,11 @@ fn write_pair(files: &TlsFiles) -> CertificateDer<'static> {
     cert.der().clone()
 }
 
-async fn connect(address: SocketAddr, certificate: &CertificateDer<'static>, alpn: &str) -> std::io::Result<TlsStream<TcpStream>> {
+async fn connect(
+    address: SocketAddr,
+    certificate: &CertificateDer<'static>,
+    alpn: &str,
+) -> std::io::Result<TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
     roots.add(certificate.clone()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());

@@ -76,7 +76,8 @@ async fn a_schema_of_a_newer_program_is_refused_by_everyone() {
 #[tokio::test]
 async fn hints_are_listened_to_on_a_session_of_their_own() {
     let world = World::start(testing::Engine::Postgres).await;
-    let listen_url = Some(format!("{}{}application_name=unpooled", world.url(), if world.url().contains('?') { '&' } else { '?' }));
+    let listen_url =
+        Some(format!("{}{}application_name=unpooled", world.url(), if world.url().contains('?') { '&' } else { '?' }));
     let config = DatabaseConfig { url: world.url().to_owned(), listen_url, ..DatabaseConfig::default() };
     let metrics = world.capture.telemetry().broker_metrics();
     let (db, _) = store::open(&config, metrics, &*world.clock, &*world.state.ids).await.unwrap();

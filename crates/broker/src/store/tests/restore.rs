@@ -54,7 +54,11 @@ async fn after_a_restore_every_number_is_new_and_nothing_happens_until_somebody_
         assert_eq!(after.json["epoch"], restored.installation.epoch.as_str(), "what the agent knew counts for nothing");
         let (old, new) = (only(&before.json), only(&after.json));
         assert_eq!(new["revision"].as_u64().unwrap(), old["revision"].as_u64().unwrap() + 1_000);
-        assert_eq!((&new["generation"], &new["digest"]), (&old["generation"], &old["digest"]), "the content is that of the backup");
+        assert_eq!(
+            (&new["generation"], &new["digest"]),
+            (&old["generation"], &old["digest"]),
+            "the content is that of the backup"
+        );
         assert!(new["suspended"]["reason"].as_str().unwrap().starts_with("restored from a backup"), "{new}");
         let fleet = world.get(&world.admin, "/api/v1/fleet").await.expect(200).json;
         assert_eq!(fleet["suspended"]["reason"], "restored from a backup: review, then resume");
