@@ -18,8 +18,8 @@ async fn everything_that_is_wrong_is_told_before_anything_is_touched() {
     for command in [&["serve"][..], &["config", "check"], &["migrate"], &["restore-epoch"]] {
         let args = ["--config", config.to_str().unwrap()].into_iter().chain(command.iter().copied());
         let process = Daemon::new("brokkr-broker").unwrap().args(args).env("BROKKR__DATABSE__URL", "x");
-        let process = process.env("BROKKR__AGENTS__ACTIVE_SECONDS", "soon").start().unwrap();
-        let work = process.directory().to_owned();
+        let work = Scratch::new("work").unwrap();
+        let process = process.env("BROKKR__AGENTS__ACTIVE_SECONDS", "soon").directory(work.path()).start().unwrap();
         let (code, lines) = ended(process).await;
         assert_eq!(code, Some(64), "{command:?}: {lines:?}");
         for path in [
@@ -39,7 +39,7 @@ async fn everything_that_is_wrong_is_told_before_anything_is_touched() {
         assert_eq!(lines.len(), 9, "{lines:#?}");
         assert!(lines.iter().any(|line| line.ends_with("(from BROKKR__AGENTS__ACTIVE_SECONDS)")), "{lines:#?}");
         assert!(!lines.join("\n").contains("hunter2"), "a password is not shown");
-        assert!(std::fs::read_dir(work).unwrap().next().is_none(), "nothing was made");
+        assert!(!work.path().join("brokkr.db").exists(), "nothing was made");
     }
 }
 

@@ -30,6 +30,9 @@ async fn a_broker_that_is_asked_to_end_says_so_and_serves_until_the_load_balance
         let name: brokkr_api::Name = "edge".parse().unwrap();
         let request = CreateAgent { name: name.clone(), cluster: name, labels: Labels::default() };
         let key = broker.admin().create_agent(&request).await.unwrap().secret;
+        let stack: brokkr_api::Name = "shop".parse().unwrap();
+        broker.admin().put_stack(&stack, &put_for("edge")).await.unwrap();
+        broker.send(&stack, &config_map("shop", "a", "1")).await;
         let poll = |etag: &str| {
             // Longer than the client waits: a poll that is not let go fails.
             let url = format!("{}/api/v1/agent/desired-state?wait=60s", broker.base);
@@ -51,9 +54,7 @@ async fn a_broker_that_is_asked_to_end_says_so_and_serves_until_the_load_balance
         assert_eq!(stacks.headers()[header::CONNECTION], "close", "and sends its callers elsewhere");
         let waits = tokio::spawn(poll(&etag));
         pass(&broker).await;
-        let stack: brokkr_api::Name = "shop".parse().unwrap();
-        broker.admin().put_stack(&stack, &put_for("edge")).await.unwrap();
-        broker.send(&stack, &config_map("shop", "a", "1")).await;
+        broker.send(&stack, &config_map("shop", "a", "2")).await;
         let changed = waits.await.unwrap().unwrap();
         assert_eq!(changed.status(), StatusCode::OK, "{engine:?}: a poll that comes back waits, and hears of changes");
 
@@ -76,5 +77,5 @@ async fn pass(broker: &Broker) {
 
 fn put_for(agent: &str) -> brokkr_api::stacks::PutStack {
     let targets = brokkr_api::TargetSelector { labels: None, names: vec![agent.parse().unwrap()] };
-    brokkr_api::stacks::PutStack { labels: Labels::default(), targets }
+    brokkr_api::stacks::PutStack { labels: Labels::default(), targets, preview_token: None }
 }
