@@ -10,6 +10,7 @@ use tracing::{Instrument, Span};
 
 use crate::{
     cluster::{Class, Cluster, KubeFailure, Resources},
+    hold::Hold,
     object::{Manifest, ObjectId, reference},
     plan::{ApplyStage, DeleteStage, Member, Observed, Plan},
 };
@@ -31,6 +32,8 @@ pub(crate) struct Done {
     pub(crate) failure: Option<(ObjectId, KubeFailure)>,
     /// Objects whose deletion is under way.
     pub(crate) still_there: Vec<ObjectId>,
+    /// Whether something was left because the stack is held back.
+    pub(crate) held_back: bool,
 }
 
 /// Carries plans out in one cluster.
@@ -38,22 +41,23 @@ pub(crate) struct Actor<'a> {
     pub(crate) cluster: &'a Cluster,
     pub(crate) resources: &'a Resources,
     pub(crate) concurrency: usize,
+    pub(crate) hold: &'a Hold,
 }
 
 impl Actor<'_> {
     /// Applies stage by stage, then deletes stage by stage. What comes after a failed stage is skipped, and nothing is deleted
-    /// after a failed apply: the old may still be needed.
+    /// after a failed apply: the old may still be needed. When the stack is held back meanwhile, no further object is begun.
     pub(crate) async fn carry_out(&self, plan: &Plan, observed: &Observed) -> Done {
         let mut done = Done::default();
         for stage in &plan.apply {
-            if done.failure.is_some() {
+            if done.failure.is_some() || done.held_back {
                 done.objects.extend(stage.objects.iter().map(|manifest| skipped(manifest.reference())));
             } else {
                 self.apply_stage(stage, observed, &mut done).await;
             }
         }
         for stage in &plan.delete {
-            if done.failure.is_some() || !done.still_there.is_empty() {
+            if done.failure.is_some() || done.held_back || !done.still_there.is_empty() {
                 done.objects.extend(stage.members.iter().map(|member| skipped(reference(&member.id, &member.api_version))));
             } else {
                 self.delete_stage(stage, &mut done).await;
@@ -73,6 +77,11 @@ impl Actor<'_> {
         let applies: Vec<_> = stage.objects.iter().map(|manifest| self.apply_object(manifest, observed)).collect();
         let outcomes: Vec<_> = stream::iter(applies).buffered(self.concurrency).collect().await;
         for (manifest, outcome) in stage.objects.iter().zip(outcomes) {
+            let Some(outcome) = outcome else {
+                done.held_back = true;
+                done.objects.push(suspended(manifest.reference()));
+                continue;
+            };
             done.objects.push(report(manifest, &outcome));
             if let Err(failure) = outcome {
                 done.failure.get_or_insert((manifest.id.clone(), failure));
@@ -80,13 +89,18 @@ impl Actor<'_> {
         }
         if stage.wait_established
             && done.failure.is_none()
+            && !done.held_back
             && let Err((id, failure)) = self.wait_established(&stage.objects).await
         {
             done.failure = Some((id, failure));
         }
     }
 
-    async fn apply_object(&self, manifest: &Manifest, observed: &Observed) -> Result<ObjectOutcome, KubeFailure> {
+    /// Applies, unless the stack is held back.
+    async fn apply_object(&self, manifest: &Manifest, observed: &Observed) -> Option<Result<ObjectOutcome, KubeFailure>> {
+        if self.hold.is_on() {
+            return None;
+        }
         let span = object_span(ObjectAction::Apply, &manifest.id);
         let work = async {
             let result = self.apply_when_possible(manifest).await;
@@ -103,7 +117,7 @@ impl Actor<'_> {
         if let Err(failure) = &result {
             spans::record_error(&span, failure.class.as_str());
         }
-        result
+        Some(result)
     }
 
     /// Applies; while the kind or the namespace has not appeared yet, tries again for a while.
@@ -121,7 +135,7 @@ impl Actor<'_> {
                 )),
             };
             let may_appear = matches!(&outcome, Err(failure) if failure.class == Class::NotFound);
-            if !may_appear || Instant::now() >= deadline {
+            if !may_appear || Instant::now() >= deadline || self.hold.is_on() {
                 return outcome;
             }
             pause(WaitReason::Retry, look).await;
@@ -161,6 +175,11 @@ impl Actor<'_> {
         let outcomes: Vec<_> = stream::iter(deletes).buffered(self.concurrency).collect().await;
         for (member, outcome) in stage.members.iter().zip(outcomes) {
             let object = reference(&member.id, &member.api_version);
+            let Some(outcome) = outcome else {
+                done.held_back = true;
+                done.objects.push(suspended(object));
+                continue;
+            };
             match outcome {
                 Ok(true) => {
                     done.objects.push(ObjectReport { object, outcome: ObjectOutcome::Deleted, reason: None, message: None });
@@ -184,14 +203,17 @@ impl Actor<'_> {
         }
     }
 
-    /// Deletes, and waits for the object to be gone. Tells whether it is.
-    async fn delete_member(&self, member: &Member) -> Result<bool, KubeFailure> {
+    /// Deletes, unless the stack is held back, and waits for the object to be gone. Tells whether it is.
+    async fn delete_member(&self, member: &Member) -> Option<Result<bool, KubeFailure>> {
+        if self.hold.is_on() {
+            return None;
+        }
         let span = object_span(ObjectAction::Delete, &member.id);
         let result = self.delete_and_wait(member).instrument(span.clone()).await;
         if let Err(failure) = &result {
             spans::record_error(&span, failure.class.as_str());
         }
-        result
+        Some(result)
     }
 
     async fn delete_and_wait(&self, member: &Member) -> Result<bool, KubeFailure> {
@@ -245,6 +267,11 @@ fn report(manifest: &Manifest, outcome: &Result<ObjectOutcome, KubeFailure>) -> 
 fn failed(object: brokkr_api::reports::ObjectRef, failure: &KubeFailure) -> ObjectReport {
     let reason = Some(failure.class.as_str().to_owned());
     ObjectReport { object, outcome: ObjectOutcome::Failed, reason, message: Some(failure.message.clone()) }
+}
+
+fn suspended(object: brokkr_api::reports::ObjectRef) -> ObjectReport {
+    let message = Some("left as it is until somebody resumes it".to_owned());
+    ObjectReport { object, outcome: ObjectOutcome::Skipped, reason: Some("suspended".to_owned()), message }
 }
 
 fn skipped(object: brokkr_api::reports::ObjectRef) -> ObjectReport {

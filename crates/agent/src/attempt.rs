@@ -3,7 +3,7 @@
 use brokkr_api::{
     client::{Client, ClientError},
     desired_state::{Action, DesiredDeployment, Scope},
-    reports::{Failure, MAX_MESSAGE, Report},
+    reports::{Failure, MAX_MESSAGE, ObjectOutcome, ObjectReport, Report},
     rollouts::Phase,
 };
 use brokkr_telemetry::spans;
@@ -13,6 +13,7 @@ use crate::{
     applyset::{self, ApplySet, Parent},
     cluster::{Class, Cluster, KubeFailure, Resource, Resources},
     desired::Contents,
+    hold::Hold,
     object::{Manifest, ObjectId, reference},
     observe,
     plan::{Goal, Observed, Policy, plan},
@@ -36,6 +37,14 @@ pub(crate) struct Origin<'a> {
     pub(crate) epoch: &'a str,
 }
 
+/// What came of an attempt.
+pub(crate) enum Attempted {
+    /// For the broker.
+    Reported(Report),
+    /// Held back before anything was changed: there is nothing to tell.
+    HeldBack,
+}
+
 /// Why an attempt came to no result.
 #[derive(Debug, thiserror::Error)]
 enum Obstacle {
@@ -45,6 +54,8 @@ enum Obstacle {
     Content(#[source] ClientError),
     #[error("the broker sent a deployment without content")]
     NoContent,
+    #[error("held back before anything was changed")]
+    HeldBack,
 }
 
 impl Obstacle {
@@ -53,17 +64,18 @@ impl Obstacle {
             Self::Kube(failure) => failure.class.as_str(),
             Self::Content(_) => "broker_unreachable",
             Self::NoContent => "invalid",
+            Self::HeldBack => "suspended",
         }
     }
 }
 
 impl Workshop {
     /// Carries a revision out, and tells what came of it. Never fails: a failure is a result.
-    pub(crate) async fn attempt(&self, deployment: &DesiredDeployment, due: Due, origin: &Origin<'_>) -> Report {
+    pub(crate) async fn attempt(&self, deployment: &DesiredDeployment, due: Due, origin: &Origin<'_>, hold: &Hold) -> Attempted {
         let set = ApplySet::of(deployment.stack_id, &self.namespace);
         let result = match deployment.action {
-            Action::Apply => self.apply(deployment, &set, origin).await,
-            Action::Delete | Action::Withdraw => self.remove(deployment, &set, origin).await,
+            Action::Apply => self.apply(deployment, &set, origin, hold).await,
+            Action::Delete | Action::Withdraw => self.remove(deployment, &set, origin, hold).await,
         };
         let empty = Report {
             health: None,
@@ -75,13 +87,14 @@ impl Workshop {
             error: None,
             scope: None,
         };
-        match result {
+        Attempted::Reported(match result {
             Ok((done, scope)) => Report { scope: Some(scope), ..finished(empty, deployment.action, done) },
+            Err(Obstacle::HeldBack) => return Attempted::HeldBack,
             Err(obstacle) => {
                 let message = obstacle.to_string().chars().take(MAX_MESSAGE).collect();
                 Report { error: Some(Failure { reason: obstacle.reason().to_owned(), message, object: None }), ..empty }
             }
-        }
+        })
     }
 
     async fn apply(
@@ -89,6 +102,7 @@ impl Workshop {
         deployment: &DesiredDeployment,
         set: &ApplySet,
         origin: &Origin<'_>,
+        hold: &Hold,
     ) -> Result<(Done, Scope), Obstacle> {
         let digest = deployment.digest.as_deref().ok_or(Obstacle::NoContent)?;
         let content = self.contents.get(&self.client, deployment, digest).await.map_err(Obstacle::Content)?;
@@ -102,6 +116,9 @@ impl Workshop {
         } else {
             observe::members(&self.cluster, &self.resources, set, &before, self.concurrency).await?
         };
+        if hold.is_on() {
+            return Err(Obstacle::HeldBack);
+        }
         let widened = applyset::union(&before, &wanted);
         let epoch_changed = epoch_changed(parent.as_ref(), origin);
         let kept_epoch = if epoch_changed { parent.as_ref().and_then(|parent| parent.epoch.as_deref()) } else { None };
@@ -110,9 +127,9 @@ impl Workshop {
         }
         let policy = Policy { deletion_approved: false, epoch_changed };
         let plan = spans::plan().in_scope(|| plan(Goal::Apply(manifests), &observed, &policy));
-        let done = self.actor().carry_out(&plan, &observed).await;
+        let done = self.actor(hold).carry_out(&plan, &observed).await;
         // Narrowed only when nothing that should go is left: the parent must never name less than there is.
-        let clean = done.failure.is_none() && done.still_there.is_empty() && plan.held.is_empty();
+        let clean = done.failure.is_none() && !done.held_back && done.still_there.is_empty() && plan.held.is_empty();
         if clean && (!set.names_all(&wanted, &widened) || epoch_changed) {
             self.write_parent(set, deployment, &wanted, origin, None).await?;
         }
@@ -124,17 +141,21 @@ impl Workshop {
         deployment: &DesiredDeployment,
         set: &ApplySet,
         origin: &Origin<'_>,
+        hold: &Hold,
     ) -> Result<(Done, Scope), Obstacle> {
         let parent = observe::parent(&self.cluster, set).await?;
         let scope = observe::scope(parent.as_ref(), deployment.scope.as_ref());
         let observed = observe::members(&self.cluster, &self.resources, set, &scope, self.concurrency).await?;
+        if hold.is_on() {
+            return Err(Obstacle::HeldBack);
+        }
         let policy = Policy {
             deletion_approved: deployment.action == Action::Delete,
             epoch_changed: epoch_changed(parent.as_ref(), origin),
         };
         let plan = spans::plan().in_scope(|| plan(Goal::Remove, &observed, &policy));
-        let mut done = self.actor().carry_out(&plan, &observed).await;
-        if done.failure.is_none() && done.still_there.is_empty() && plan.held.is_empty() {
+        let mut done = self.actor(hold).carry_out(&plan, &observed).await;
+        if done.failure.is_none() && !done.held_back && done.still_there.is_empty() && plan.held.is_empty() {
             if let Err(failure) = self.delete_parent(set).await {
                 done.failure = Some((set.parent_id(), failure));
             }
@@ -143,8 +164,8 @@ impl Workshop {
         Ok((done, scope))
     }
 
-    fn actor(&self) -> Actor<'_> {
-        Actor { cluster: &self.cluster, resources: &self.resources, concurrency: self.concurrency }
+    fn actor<'a>(&'a self, hold: &'a Hold) -> Actor<'a> {
+        Actor { cluster: &self.cluster, resources: &self.resources, concurrency: self.concurrency, hold }
     }
 
     /// Gives every manifest its namespace and the set's label. Kinds that a CRD of the same content defines are known by that.
@@ -211,7 +232,7 @@ fn epoch_changed(parent: Option<&Parent>, origin: &Origin<'_>) -> bool {
 
 /// The report of what was done.
 fn finished(report: Report, action: Action, done: Done) -> Report {
-    let held = done.objects.iter().filter(|object| object.outcome == brokkr_api::reports::ObjectOutcome::Held).count();
+    let held = done.objects.iter().filter(|object| object.outcome == ObjectOutcome::Held).count();
     let failure = done.failure.as_ref().map(|(id, failure)| Failure {
         reason: failure.class.as_str().to_owned(),
         message: failure.message.clone(),
@@ -219,6 +240,7 @@ fn finished(report: Report, action: Action, done: Done) -> Report {
     });
     let (phase, error) = match (action, failure) {
         (_, Some(failure)) => (Phase::Failed, Some(failure)),
+        (_, None) if done.held_back => (unfinished(action), Some(suspended(&done.objects))),
         (_, None) if !done.still_there.is_empty() => (unfinished(action), Some(terminating(&done.still_there))),
         (Action::Apply, None) => (Phase::Applied, None),
         (_, None) if held > 0 => {
@@ -232,6 +254,12 @@ fn finished(report: Report, action: Action, done: Done) -> Report {
 
 fn unfinished(action: Action) -> Phase {
     if action == Action::Apply { Phase::Progressing } else { Phase::Deleting }
+}
+
+fn suspended(objects: &[ObjectReport]) -> Failure {
+    let left = objects.iter().filter(|object| object.outcome == ObjectOutcome::Skipped).count();
+    let message = format!("suspended on the way: {left} of {} objects are left until somebody resumes it", objects.len());
+    Failure { reason: "suspended".to_owned(), message, object: None }
 }
 
 fn terminating(objects: &[ObjectId]) -> Failure {

@@ -6,6 +6,7 @@ mod attempt;
 mod cluster;
 mod config;
 mod desired;
+mod hold;
 mod object;
 mod observe;
 mod plan;
@@ -14,5 +15,6 @@ mod reconcile;
 mod schedule;
 mod serve;
 mod status;
+mod trouble;
 
 pub mod cli;

@@ -6,7 +6,6 @@ use std::{
 };
 
 use brokkr_api::{
-    ErrorCode,
     agents::Hello,
     client::{ClientError, Polled},
 };
@@ -27,7 +26,11 @@ use crate::{
     desired::Desired,
     schedule::backoff,
     status::Status,
+    trouble::Trouble,
 };
+
+/// What this agent can do, for those who look at the fleet.
+const CAPABILITIES: [&str; 2] = ["suspension", "key-rotation"];
 
 /// Polls.
 pub(crate) struct Poller {
@@ -38,6 +41,9 @@ pub(crate) struct Poller {
     pub(crate) ids: Arc<dyn Ids>,
     pub(crate) wait: Duration,
 }
+
+/// The first wait after a refusal is as long as that after so many failures more: some seconds.
+const REFUSED_LATER: u32 = 3;
 
 impl Poller {
     /// Polls until `stopping`, and publishes each desired state.
@@ -51,6 +57,7 @@ impl Poller {
     async fn poll_forever(&self, desired: &watch::Sender<Option<Desired>>) {
         self.introduce().await;
         let mut etag: Option<String> = None;
+        let mut last: Option<Desired> = None;
         let mut failures = 0;
         loop {
             let started = Instant::now();
@@ -75,13 +82,21 @@ impl Poller {
                     if let Polled::Changed { etag: tag, mut state } = answer {
                         self.workshop.contents.take(&mut state);
                         etag = Some(tag).filter(|tag| !tag.is_empty());
-                        desired.send_replace(Some(Arc::new(state)));
+                        last = Some(Arc::new(state));
+                        desired.send_replace(last.clone());
+                    } else if desired.borrow().is_none() {
+                        // Accepted again, and nothing has changed meanwhile.
+                        desired.send_replace(last.clone());
                     }
                 }
                 Err(error) => {
                     failures += 1;
-                    self.troubled(&error);
-                    tokio::time::sleep(backoff(failures, self.ids.fraction())).await;
+                    let refused = self.troubled(&error);
+                    if refused {
+                        // The tag stays: it is how a broker sees that its database is older than what it told.
+                        desired.send_replace(None);
+                    }
+                    tokio::time::sleep(self.pause(failures, refused)).await;
                 }
             }
         }
@@ -95,12 +110,24 @@ impl Poller {
         }
     }
 
-    /// Says once that the broker is in trouble, with the reason; more only when it is over.
-    fn troubled(&self, error: &ClientError) {
-        let reason = explain(error);
-        if self.status.broker(Some(reason.clone())) {
-            warn!(broker = %self.workshop.client.base(), reason, "the broker does not answer; the agent keeps what it has and tries again");
+    /// Says once that the broker is in trouble, with the reason; more only when that is another or over. Tells whether the broker
+    /// refuses the agent.
+    fn troubled(&self, error: &ClientError) -> bool {
+        let trouble = Trouble::of(error);
+        if self.status.broker(Some(trouble.clone())) {
+            let (broker, reason) = (self.workshop.client.base(), trouble.text);
+            if trouble.refused {
+                warn!(%broker, code = trouble.kind, reason, "the broker refuses this agent; nothing is changed in the cluster until it no longer does");
+            } else {
+                warn!(%broker, reason, "the broker does not answer; the agent keeps what it has and tries again");
+            }
         }
+        trouble.refused
+    }
+
+    /// Who is refused asks seldom: only a person can change that.
+    fn pause(&self, failures: u32, refused: bool) -> Duration {
+        backoff(if refused { failures.saturating_add(REFUSED_LATER) } else { failures }, self.ids.fraction())
     }
 
     /// Says hello until it is heard.
@@ -108,7 +135,7 @@ impl Poller {
         let mut failures = 0;
         loop {
             let heard = self.say_hello().instrument(spans::job("hello")).await;
-            match heard {
+            let refused = match heard {
                 Ok(()) => return,
                 Err(Unheard::Kubernetes(failure)) => {
                     if self.status.kubernetes(Some(failure.message.clone())) {
@@ -118,11 +145,12 @@ impl Poller {
                             "the Kubernetes API does not answer; the agent tries again"
                         );
                     }
+                    false
                 }
                 Err(Unheard::Broker(error)) => self.troubled(&error),
-            }
+            };
             failures += 1;
-            tokio::time::sleep(backoff(failures, self.ids.fraction())).await;
+            tokio::time::sleep(self.pause(failures, refused)).await;
         }
     }
 
@@ -137,11 +165,12 @@ impl Poller {
         let cluster_uid = cluster_uid.ok_or_else(|| {
             KubeFailure::new(Class::NotFound, "the namespace kube-system, which names the cluster, does not exist yet")
         })?;
+        self.workshop.client.name_cluster(&cluster_uid)?;
         let hello = Hello {
             cluster_uid,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             kubernetes_version: text(&version, "/gitVersion").unwrap_or_else(|| "unknown".to_owned()),
-            capabilities: Vec::new(),
+            capabilities: CAPABILITIES.map(str::to_owned).to_vec(),
         };
         let welcome = self.workshop.client.hello(&hello).await?;
         self.status.welcomed(&welcome);
@@ -175,20 +204,5 @@ impl From<KubeFailure> for Unheard {
 impl From<ClientError> for Unheard {
     fn from(error: ClientError) -> Self {
         Self::Broker(error)
-    }
-}
-
-/// The reason in words, with what to do where the agent cannot help itself.
-fn explain(error: &ClientError) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
-        cause = inner.source();
-    }
-    match error.code() {
-        Some(ErrorCode::Unauthenticated) => text + " — check broker.key_file",
-        Some(ErrorCode::ClusterMismatch) => text + " — every cluster needs an agent of its own",
-        _ => text,
     }
 }

@@ -18,11 +18,13 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tracing::{Instrument, info, warn};
 
 use crate::{
-    attempt::{Origin, Workshop},
+    attempt::{Attempted, Origin, Workshop},
     cluster::Class,
     desired::Desired,
+    hold::{Hold, News, Suspended, Told},
     schedule::{Due, Ended, Schedule},
     status::Status,
+    trouble,
 };
 
 /// Runs attempts.
@@ -39,33 +41,38 @@ impl Reconciler {
     pub(crate) async fn run(self, mut desired: watch::Receiver<Option<Desired>>) {
         let (finished, mut results) = mpsc::unbounded_channel::<(Due, Ended)>();
         let slots = Arc::new(Semaphore::new(self.stacks));
-        let mut schedule = Schedule::default();
+        let (mut schedule, mut told) = (Schedule::default(), Told::default());
         let stopping = self.lifecycle.stopping().clone();
         loop {
             let current = desired.borrow_and_update().clone();
-            if let Some(state) = current {
-                for due in schedule.take_due(&state, Instant::now()) {
-                    self.start(Arc::clone(&state), due, Arc::clone(&slots), finished.clone());
+            // Without a state that counts, because the broker refuses the agent, nothing is begun and nothing tried again.
+            let retry = current.as_ref().map(|state| {
+                told.news(state).iter().for_each(tell);
+                for due in schedule.take_due(state, Instant::now()) {
+                    let hold = Hold::new(desired.clone(), due.stack);
+                    self.start(Arc::clone(state), due, hold, Arc::clone(&slots), finished.clone());
                 }
-            }
-            self.status.unfinished(schedule.unfinished());
-            let retry = schedule.next_retry();
+                schedule.next_retry()
+            });
+            self.status.stacks(schedule.unfinished(), told.stacks());
             tokio::select! {
                 () = stopping.cancelled() => return,
                 changed = desired.changed() => if changed.is_err() { return },
                 Some((due, ended)) = results.recv() => schedule.ended(due, ended, Instant::now(), self.ids.fraction()),
-                () = sleep_until(retry) => {}
+                () = sleep_until(retry.flatten()) => {}
             }
         }
     }
 
-    fn start(&self, state: Desired, due: Due, slots: Arc<Semaphore>, finished: mpsc::UnboundedSender<(Due, Ended)>) {
+    fn start(&self, state: Desired, due: Due, hold: Hold, slots: Arc<Semaphore>, finished: mpsc::UnboundedSender<(Due, Ended)>) {
         let (workshop, status) = (Arc::clone(&self.workshop), Arc::clone(&self.status));
         self.lifecycle.spawn_work(async move {
             let _slot = slots.acquire_owned().await;
             let deployment = state.deployments.iter().find(|deployment| deployment.stack_id == due.stack);
             let ended = match deployment {
-                Some(deployment) => carry_out(&workshop, &state, deployment, due, &status).await,
+                // Suspended while it waited for its turn.
+                Some(_) if hold.is_on() => Ended::Held,
+                Some(deployment) => carry_out(&workshop, &state, deployment, due, &hold, &status).await,
                 None => Ended::Done,
             };
             // The loop is gone only when the agent is ending.
@@ -87,6 +94,7 @@ async fn carry_out(
     state: &DesiredState,
     deployment: &DesiredDeployment,
     due: Due,
+    hold: &Hold,
     status: &Status,
 ) -> Ended {
     let (agent, cluster) = status.identity();
@@ -110,17 +118,21 @@ async fn carry_out(
     }
     let work = async {
         let origin = Origin { installation: &state.installation, epoch: &state.epoch };
-        let report = workshop.attempt(deployment, due, &origin).await;
+        let Attempted::Reported(report) = workshop.attempt(deployment, due, &origin, hold).await else { return None };
         log(deployment, &report, status);
         let sent = send(workshop, state, &report).instrument(spans::report()).await;
-        (report, sent)
+        Some((report, sent))
     };
-    let (report, sent) = work.instrument(span.clone()).await;
+    let Some((report, sent)) = work.instrument(span.clone()).await else {
+        spans::record_outcome(&span, ConsumerOutcome { phase: Phase::Suspended.as_str(), reason: None, object: None });
+        return Ended::Held;
+    };
     let object = report.error.as_ref().and_then(|error| error.object.as_ref()).map(ToString::to_string);
     let reason = report.error.as_ref().map(|error| error.reason.as_str());
     spans::record_outcome(&span, ConsumerOutcome { phase: report.phase.as_str(), reason, object: object.as_deref() });
     match (report.phase, sent) {
         (Phase::Applied | Phase::Deleted, true) => Ended::Done,
+        _ if hold.is_on() => Ended::Held,
         _ => Ended::Again,
     }
 }
@@ -143,8 +155,32 @@ async fn send(workshop: &Workshop, state: &DesiredState, report: &Report) -> boo
             let cause: &(dyn std::error::Error + 'static) = &error;
             warn!(stack.id = %report.stack_id, revision = report.revision, error = cause, "the outcome cannot be reported; it will be again");
             // A broker that refuses the report for good would refuse it again; the next change brings the truth.
-            !error.is_transient() && matches!(error, ClientError::Problem(_))
+            // One that refuses the agent may take it from the same agent later.
+            !error.is_transient() && matches!(error, ClientError::Problem(_)) && !trouble::is_refusal(&error)
         }
+    }
+}
+
+/// Says what is suspended and why, and that it no longer is.
+fn tell(news: &News) {
+    match news {
+        News::Held { what, suspension, stacks } => {
+            let (scope, name) = named(what);
+            let (reason, by, since) = (suspension.reason.as_str(), suspension.by.as_str(), suspension.since);
+            info!(scope, stack.name = name, stacks, reason, by, %since, "suspended: nothing is applied or deleted until somebody resumes it");
+        }
+        News::Resumed { what } => {
+            let (scope, name) = named(what);
+            info!(scope, stack.name = name, "no longer suspended");
+        }
+    }
+}
+
+fn named(what: &Suspended) -> (&'static str, Option<&str>) {
+    match what {
+        Suspended::Fleet => ("fleet", None),
+        Suspended::Agent => ("agent", None),
+        Suspended::Stack(_, name) => ("stack", Some(name)),
     }
 }
 

@@ -30,6 +30,8 @@ struct Entry {
 enum State {
     Running,
     RetryAt(Instant),
+    /// Begun, and suspended before it was carried out.
+    Held,
     Done,
 }
 
@@ -40,6 +42,8 @@ pub(crate) enum Ended {
     Done,
     /// It is to be tried again.
     Again,
+    /// It was suspended on the way; what is left waits for somebody to resume it.
+    Held,
 }
 
 /// A stack that is to be worked on now.
@@ -53,7 +57,7 @@ pub(crate) struct Due {
 
 impl Schedule {
     /// Stacks to work on now; they count as running from here on. One stack is never worked on twice at once, and a stack that
-    /// the desired state does not name is left alone.
+    /// is suspended or that the desired state does not name is left alone.
     pub(crate) fn take_due(&mut self, desired: &DesiredState, now: Instant) -> Vec<Due> {
         if self.epoch != desired.epoch {
             // Revisions of another epoch say nothing about this one's.
@@ -68,6 +72,13 @@ impl Schedule {
         let mut due = Vec::new();
         for deployment in &desired.deployments {
             let (stack, revision) = (deployment.stack_id, deployment.revision);
+            if deployment.suspended.is_some() {
+                // A retry would only find it suspended; when it is resumed it is due at once.
+                if let Some(entry) = self.stacks.get_mut(&stack).filter(|entry| matches!(entry.state, State::RetryAt(_))) {
+                    entry.state = State::Held;
+                }
+                continue;
+            }
             let attempt = match self.stacks.get(&stack) {
                 Some(Entry { state: State::Running, .. }) => continue,
                 Some(entry) if entry.revision != revision => 1,
@@ -88,6 +99,7 @@ impl Schedule {
             entry.state = match ended {
                 Ended::Done => State::Done,
                 Ended::Again => State::RetryAt(now + backoff(due.attempt, jitter)),
+                Ended::Held => State::Held,
             };
         }
     }
@@ -98,9 +110,9 @@ impl Schedule {
         self.stacks.values().filter_map(retry).min()
     }
 
-    /// How many stacks are not done.
+    /// How many stacks are neither done nor held.
     pub(crate) fn unfinished(&self) -> usize {
-        self.stacks.values().filter(|entry| entry.state != State::Done).count()
+        self.stacks.values().filter(|entry| !matches!(entry.state, State::Done | State::Held)).count()
     }
 }
 
@@ -112,7 +124,11 @@ pub(crate) fn backoff(attempt: u32, jitter: f64) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use brokkr_api::desired_state::{Action, DesiredDeployment};
+    use brokkr_api::{
+        Timestamp,
+        desired_state::{Action, DesiredDeployment},
+        suspension::{Suspension, SuspensionScope},
+    };
 
     use super::*;
 
@@ -136,6 +152,18 @@ mod tests {
             rotate_key: false,
             deployments: revisions.iter().enumerate().map(deployment).collect(),
         }
+    }
+
+    fn suspended(mut state: DesiredState) -> DesiredState {
+        for deployment in &mut state.deployments {
+            deployment.suspended = Some(Suspension {
+                scope: SuspensionScope::Stack,
+                reason: "audit".to_owned(),
+                by: "ann".to_owned(),
+                since: Timestamp::from_micros(0),
+            });
+        }
+        state
     }
 
     #[test]
@@ -167,6 +195,36 @@ mod tests {
         schedule.ended(due[1], Ended::Again, now, 0.0);
         assert!(schedule.take_due(&desired("e", &[]), now).is_empty());
         assert_eq!((schedule.unfinished(), schedule.next_retry()), (0, None));
+    }
+
+    #[test]
+    fn what_is_suspended_is_not_begun_and_is_due_at_once_when_resumed() {
+        let (mut schedule, now) = (Schedule::default(), Instant::now());
+        assert!(schedule.take_due(&suspended(desired("e", &[1])), now).is_empty());
+        assert_eq!((schedule.unfinished(), schedule.next_retry()), (0, None));
+        assert_eq!(schedule.take_due(&desired("e", &[1]), now)[0].attempt, 1);
+    }
+
+    #[test]
+    fn a_suspended_stack_is_not_tried_again_until_it_is_resumed_and_then_without_its_wait() {
+        let (mut schedule, now) = (Schedule::default(), Instant::now());
+        let due = schedule.take_due(&desired("e", &[1]), now)[0];
+        schedule.ended(due, Ended::Again, now, 0.5);
+        let at = schedule.next_retry().unwrap();
+        assert!(schedule.take_due(&suspended(desired("e", &[1])), at).is_empty());
+        assert_eq!((schedule.unfinished(), schedule.next_retry()), (0, None), "no busy retry");
+        assert_eq!(schedule.take_due(&desired("e", &[1]), now)[0].attempt, 2);
+    }
+
+    #[test]
+    fn work_that_was_suspended_half_way_goes_on_when_it_is_resumed_and_a_finished_one_is_not_done_again() {
+        let (mut schedule, now) = (Schedule::default(), Instant::now());
+        let due = schedule.take_due(&desired("e", &[1, 1]), now);
+        schedule.ended(due[0], Ended::Held, now, 0.0);
+        schedule.ended(due[1], Ended::Done, now, 0.0);
+        assert!(schedule.take_due(&suspended(desired("e", &[1, 1])), now).is_empty());
+        let resumed = schedule.take_due(&desired("e", &[1, 1]), now);
+        assert_eq!(resumed, [Due { attempt: 2, ..due[0] }]);
     }
 
     #[test]

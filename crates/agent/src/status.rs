@@ -7,6 +7,8 @@ use brokkr_runtime::server::{Probe, telemetry_check};
 use brokkr_telemetry::StatusHandle;
 use parking_lot::RwLock;
 
+use crate::trouble::Trouble;
+
 /// The agent's state of affairs.
 #[derive(Debug, Default)]
 pub(crate) struct Status(RwLock<Inner>);
@@ -14,9 +16,10 @@ pub(crate) struct Status(RwLock<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     identity: Option<(String, String)>,
-    broker: Option<String>,
+    broker: Option<Trouble>,
     kubernetes: Option<String>,
     unfinished: usize,
+    suspended: usize,
 }
 
 impl Status {
@@ -29,10 +32,11 @@ impl Status {
         self.0.read().identity.clone().unwrap_or_default()
     }
 
-    /// What is wrong with the broker, if anything is. Tells whether that is news.
-    pub(crate) fn broker(&self, trouble: Option<String>) -> bool {
+    /// What is wrong with the broker, if anything is. Tells whether that is news: trouble of another kind is.
+    pub(crate) fn broker(&self, trouble: Option<Trouble>) -> bool {
         let mut inner = self.0.write();
-        let news = inner.broker.is_some() != trouble.is_some();
+        let kind = |trouble: &Option<Trouble>| trouble.as_ref().map(|trouble| trouble.kind);
+        let news = kind(&inner.broker) != kind(&trouble);
         inner.broker = trouble;
         news
     }
@@ -45,8 +49,10 @@ impl Status {
         news
     }
 
-    pub(crate) fn unfinished(&self, stacks: usize) {
-        self.0.write().unfinished = stacks;
+    /// How many stacks are not carried out, and how many are suspended.
+    pub(crate) fn stacks(&self, unfinished: usize, suspended: usize) {
+        let mut inner = self.0.write();
+        (inner.unfinished, inner.suspended) = (unfinished, suspended);
     }
 }
 
@@ -59,15 +65,15 @@ pub(crate) struct AgentProbe {
 impl Probe for AgentProbe {
     fn checks(&self) -> BTreeMap<String, Check> {
         let inner = self.status.0.read();
-        let check = |trouble: &Option<String>| trouble.as_ref().map_or_else(|| Check::ok(""), Check::failing);
+        let check = |trouble: Option<&String>| trouble.map_or_else(|| Check::ok(""), Check::failing);
         let broker = match &inner.identity {
             None if inner.broker.is_none() => Check::failing("not connected yet"),
-            _ => check(&inner.broker),
+            _ => check(inner.broker.as_ref().map(|trouble| &trouble.text)),
         };
         BTreeMap::from([
             ("broker".to_owned(), broker),
-            ("kubernetes".to_owned(), check(&inner.kubernetes)),
-            ("stacks".to_owned(), Check::ok(format!("{} not carried out yet", inner.unfinished))),
+            ("kubernetes".to_owned(), check(inner.kubernetes.as_ref())),
+            ("stacks".to_owned(), Check::ok(format!("{} not carried out yet, {} suspended", inner.unfinished, inner.suspended))),
             ("telemetry".to_owned(), telemetry_check(&self.spans.status())),
         ])
     }

@@ -1,6 +1,6 @@
 //! The broker's configuration: one struct per section, and `Default` is the one place of defaults.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use brokkr_runtime::config::{Problems, Settings};
 use brokkr_telemetry::config::{LogConfig, MetricsConfig, TelemetryConfig};
@@ -204,11 +204,21 @@ pub(crate) struct BootstrapConfig {
 pub(crate) struct AgentsConfig {
     /// An agent that was seen within so many seconds counts as active.
     pub(crate) active_seconds: u64,
+    /// Days after which an agent is asked to take a new key; 0 for never. Agents do it by themselves.
+    pub(crate) key_rotation_days: u32,
+}
+
+impl AgentsConfig {
+    /// Oldest age of an agent's key; nothing for no limit.
+    pub(crate) fn most_key_age(&self) -> Option<Duration> {
+        let days = u64::from(self.key_rotation_days);
+        (days > 0).then(|| Duration::from_secs(days * 24 * 3_600))
+    }
 }
 
 impl Default for AgentsConfig {
     fn default() -> Self {
-        Self { active_seconds: 75 }
+        Self { active_seconds: 75, key_rotation_days: 0 }
     }
 }
 

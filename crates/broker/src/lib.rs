@@ -3,6 +3,7 @@
 mod bootstrap;
 mod config;
 mod domain;
+mod durable;
 mod feed;
 mod generate;
 mod http;

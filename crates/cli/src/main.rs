@@ -34,9 +34,20 @@ struct Args {
 enum Command {
     /// Send manifests to a stack
     Apply(commands::apply::ApplyArgs),
-    /// List stacks or agents
+    /// List what there is
     #[command(subcommand)]
     Get(commands::get::Get),
+    /// Look at one thing closely
+    #[command(subcommand)]
+    Describe(commands::describe::Describe),
+    /// The generations of a stack, the newest first
+    History(commands::history::HistoryArgs),
+    /// Bring old content of a stack back, as a new generation
+    Rollback(commands::rollback::RollbackArgs),
+    /// Hold a stack, an agent or the whole fleet back
+    Suspend(commands::suspend::SuspendArgs),
+    /// End a suspension
+    Resume(commands::suspend::ResumeArgs),
     /// Delete a stack and everything that it delivered
     #[command(subcommand)]
     Delete(commands::delete::Delete),
@@ -73,6 +84,11 @@ async fn run(args: Args) -> anyhow::Result<Outcome> {
     match args.command {
         Command::Apply(apply) => commands::apply::run(&connection, format, apply).await,
         Command::Get(get) => commands::get::run(&connection, format, get).await,
+        Command::Describe(describe) => commands::describe::run(&connection, format, describe).await,
+        Command::History(history) => commands::history::run(&connection, format, history).await,
+        Command::Rollback(rollback) => commands::rollback::run(&connection, format, rollback).await,
+        Command::Suspend(suspend) => commands::suspend::suspend(&connection, format, suspend).await,
+        Command::Resume(resume) => commands::suspend::resume(&connection, format, resume).await,
         Command::Delete(delete) => commands::delete::run(&connection, format, delete).await,
         Command::Rollout(rollout) => commands::rollout::run(&connection, format, rollout).await,
         Command::Dev(dev) => dev::run(dev).await,

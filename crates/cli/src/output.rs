@@ -4,7 +4,14 @@ use std::io::IsTerminal;
 
 use anstream::{eprintln, println};
 use anstyle::{AnsiColor, Style};
-use brokkr_api::{Timestamp, client::ClientError, rollouts::Phase};
+use brokkr_api::{
+    Labels, TargetSelector, Timestamp,
+    client::ClientError,
+    reports::{Failure, Health, HealthStatus},
+    rollouts::{Deployment, Phase, Slowest},
+    selector::Operator,
+    suspension::{Suspension, SuspensionScope},
+};
 use clap::ValueEnum;
 use comfy_table::{Table, presets};
 use serde::Serialize;
@@ -84,6 +91,86 @@ pub(crate) fn phase(phase: Phase) -> String {
     }
     let style = Style::new().fg_color(Some(colour.into()));
     format!("{style}{}{style:#}", phase.as_str())
+}
+
+/// Names and values of one thing.
+pub(crate) fn page(lines: &[(&str, String)]) {
+    let width = lines.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
+    for (name, value) in lines {
+        let value = if value.is_empty() { "-" } else { value };
+        println!("{name:<width$}  {value}");
+    }
+}
+
+/// Labels as they are written on the command line.
+pub(crate) fn labels(labels: &Labels) -> String {
+    labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
+}
+
+/// Who is targeted.
+pub(crate) fn targets(selector: &TargetSelector) -> String {
+    let mut parts: Vec<String> = selector.names.iter().map(ToString::to_string).collect();
+    if let Some(labels) = &selector.labels {
+        let equal = labels.match_labels.iter().map(|(key, value)| format!("{key}={value}"));
+        let others = labels.match_expressions.iter().map(|expression| {
+            let values = expression.values.join(",");
+            match expression.operator {
+                Operator::In => format!("{} in ({values})", expression.key),
+                Operator::NotIn => format!("{} notin ({values})", expression.key),
+                Operator::Exists => expression.key.clone(),
+                Operator::DoesNotExist => format!("!{}", expression.key),
+            }
+        });
+        let all: Vec<_> = equal.chain(others).collect();
+        parts.push(if all.is_empty() { "(all)".to_owned() } else { all.join(",") });
+    }
+    parts.join(" ")
+}
+
+/// What was suspended, by whom and why.
+pub(crate) fn suspension(suspension: &Suspension) -> String {
+    let what = match suspension.scope {
+        SuspensionScope::Fleet => "the fleet",
+        SuspensionScope::Agent => "the agent",
+        SuspensionScope::Stack => "the stack",
+    };
+    format!("{what} by {} since {}: {}", suspension.by, suspension.since, suspension.reason)
+}
+
+/// Who holds a rollout up.
+pub(crate) fn slowest(slowest: &Slowest) -> String {
+    let verb = if slowest.finished { "took" } else { "has waited" };
+    format!("{} {verb} {} ms", slowest.agent, slowest.milliseconds)
+}
+
+/// Why something failed.
+pub(crate) fn failure(failure: &Failure) -> String {
+    let object = failure.object.as_ref().map(|object| format!("{object}: ")).unwrap_or_default();
+    format!("{object}{} ({})", failure.message, failure.reason)
+}
+
+/// How objects are, with the worst of them.
+pub(crate) fn health(health: &Health) -> String {
+    let status = match health.status {
+        HealthStatus::Healthy => "healthy",
+        HealthStatus::Progressing => "progressing",
+        HealthStatus::Degraded => "degraded",
+        HealthStatus::Unknown => "unknown",
+    };
+    let object = health.object.as_ref().map(ToString::to_string);
+    let details: Vec<_> = [object, health.message.clone()].into_iter().flatten().collect();
+    if details.is_empty() { status.to_owned() } else { format!("{status} ({})", details.join(": ")) }
+}
+
+/// What keeps a deployment from being finished, or else how its objects are.
+pub(crate) fn detail(deployment: &Deployment) -> String {
+    match (&deployment.suspended, &deployment.error, &deployment.waiting_for, &deployment.health) {
+        (Some(held), ..) => format!("suspended: {}", suspension(held)),
+        (None, Some(error), ..) => failure(error),
+        (None, None, Some(waiting), _) => format!("waiting for {waiting}"),
+        (None, None, None, Some(state)) => health(state),
+        (None, None, None, None) => String::new(),
+    }
 }
 
 /// How long ago, in the largest unit that is not zero.

@@ -6,9 +6,13 @@
 mod agent;
 mod error;
 mod key;
+mod operate;
 mod people;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use reqwest::{
     Method, Response, StatusCode,
@@ -21,8 +25,9 @@ use url::Url;
 pub use agent::Polled;
 pub use error::ClientError;
 pub use key::KeySource;
+pub use operate::{Conditions, Tagged};
 
-use crate::{PROTOCOL_HEADER, PROTOCOL_VERSION, Problem, error::PROBLEM_CONTENT_TYPE, routes};
+use crate::{CLUSTER_HEADER, PROTOCOL_HEADER, PROTOCOL_VERSION, Problem, error::PROBLEM_CONTENT_TYPE, routes};
 
 /// Time that any request may take beyond the wait that it asks for.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
@@ -42,6 +47,7 @@ pub struct Client {
     http: ClientWithMiddleware,
     base: Url,
     key: KeySource,
+    cluster: Arc<OnceLock<HeaderValue>>,
 }
 
 impl ClientBuilder {
@@ -96,7 +102,7 @@ impl ClientBuilder {
         for middleware in self.middleware {
             builder = builder.with_arc(middleware);
         }
-        Ok(Client { http: builder.build(), base: self.base, key: self.key })
+        Ok(Client { http: builder.build(), base: self.base, key: self.key, cluster: Arc::default() })
     }
 }
 
@@ -105,6 +111,17 @@ impl Client {
     #[must_use]
     pub fn base(&self) -> &Url {
         &self.base
+    }
+
+    /// Names the cluster in every request from here on, of this client and its clones: the UID of its namespace `kube-system`.
+    /// A client speaks for one cluster; the first name stays.
+    ///
+    /// # Errors
+    /// When it cannot stand in a header.
+    pub fn name_cluster(&self, uid: &str) -> Result<(), ClientError> {
+        let value = HeaderValue::from_str(uid).map_err(|source| ClientError::Setup(Box::new(source)))?;
+        self.cluster.get_or_init(|| value);
+        Ok(())
     }
 
     fn request(&self, method: Method, template: &'static str, values: &[&str]) -> Result<RequestBuilder, ClientError> {
@@ -116,6 +133,9 @@ impl Client {
             .timeout(REQUEST_TIMEOUT)
             .header(PROTOCOL_HEADER, PROTOCOL_VERSION)
             .with_extension(template);
+        if let Some(cluster) = self.cluster.get() {
+            request = request.header(CLUSTER_HEADER, cluster);
+        }
         if let Some(key) = self.key.read()? {
             request = request.bearer_auth(key);
         }

@@ -1,5 +1,7 @@
 //! Extractors whose refusals are problems that name the place.
 
+mod strict;
+
 use axum::{
     extract::{FromRequest, FromRequestParts, Request, rejection::PathRejection},
     response::{IntoResponse, Response},
@@ -11,6 +13,7 @@ use http_body_util::BodyExt;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{RequestLimits, error::Failure};
+use strict::Strict;
 
 /// So many times the limit is still read and thrown away, because a client that is cut off while it sends never reads the answer.
 const DISCARDED: usize = 6;
@@ -40,7 +43,7 @@ impl<T: Serialize> IntoResponse for Json<T> {
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
-    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+    let value = serde_path_to_error::deserialize(Strict(&mut deserializer)).map_err(|error| {
         let path = error.path().to_string();
         let error = error.into_inner();
         let place = format!("line {}, column {}", error.line(), error.column());
@@ -141,6 +144,19 @@ mod tests {
         assert_eq!((problem.code, problem.place.as_deref()), (ErrorCode::InvalidField, Some("targets.lables")));
         let problem = parse::<PutStack>(br#"{"targets": {"names": [7]}}"#).unwrap_err();
         assert_eq!((problem.code, problem.place.as_deref()), (ErrorCode::InvalidField, Some("targets.names[0]")));
+    }
+
+    #[test]
+    fn a_struct_is_an_object_and_never_an_array_of_its_fields() {
+        for (body, place) in [
+            ("[{}, {}]", "line 1, column 1"),
+            (r#"{"targets": [null, []]}"#, "targets"),
+            (r#"{"targets": {"labels": [{}, []]}}"#, "targets.labels"),
+        ] {
+            let problem = parse::<PutStack>(body.as_bytes()).unwrap_err();
+            assert_eq!((problem.code, problem.place.as_deref()), (ErrorCode::InvalidField, Some(place)), "{}", problem.detail);
+        }
+        parse::<PutStack>(br#"{"labels": {"a": "b"}, "targets": {"labels": {"matchExpressions": [{"key": "a", "operator": "Exists"}]}, "names": ["x"]}}"#).unwrap();
     }
 
     #[test]

@@ -6,16 +6,19 @@ use anyhow::{Context, bail};
 use brokkr_api::{
     ErrorCode, LabelSelector, Labels, Name, TargetSelector,
     agents::AgentsQuery,
-    client::{Client, ClientError},
-    stacks::PutStack,
+    client::{Client, ClientError, Conditions},
+    stacks::{PutStack, Stack, TargetsPreview},
 };
 use clap::Args;
 
-use super::{Outcome, manifests, rollout};
+use super::{Outcome, confirm::confirm, manifests, rollback::ConditionArgs, rollout};
 use crate::{
     connection::ConnectionArgs,
     output::{self, Format},
 };
+
+/// Most names in one sentence.
+const SHOWN: usize = 10;
 
 /// Send manifests to a stack.
 #[derive(Debug, Args)]
@@ -35,6 +38,11 @@ pub(crate) struct ApplyArgs {
     /// Target every agent
     #[arg(long, conflicts_with_all = ["selector", "agents"])]
     all_agents: bool,
+    #[command(flatten)]
+    conditions: ConditionArgs,
+    /// Do not ask, even when many agents lose the stack
+    #[arg(short, long)]
+    yes: bool,
     /// Wait until the rollout is done or has failed
     #[arg(short, long)]
     wait: bool,
@@ -51,8 +59,8 @@ fn pair(text: &str) -> Result<(String, String), String> {
 pub(crate) async fn run(connection: &ConnectionArgs, format: Format, args: ApplyArgs) -> anyhow::Result<Outcome> {
     let (client, changing) = (connection.client()?, connection.changing_client()?);
     let manifests = manifests::read(&args.files)?;
-    ensure_stack(&client, &changing, &args).await?;
-    let accepted = changing.put_deployment_objects(&args.stack, "application/yaml", manifests).await?;
+    let conditions = ensure_stack(&client, &changing, &args).await?;
+    let accepted = changing.put_deployment_objects_if(&args.stack, "application/yaml", manifests, &conditions).await?;
     let object = &accepted.deployment_object;
     if format == Format::Json {
         output::json(&accepted)?;
@@ -75,22 +83,60 @@ pub(crate) async fn run(connection: &ConnectionArgs, format: Format, args: Apply
     Ok(Outcome::Done)
 }
 
-/// Creates the stack, or changes its targets when the arguments name any.
-async fn ensure_stack(client: &Client, changing: &Client, args: &ApplyArgs) -> anyhow::Result<()> {
+/// Creates the stack, or changes its targets when the arguments name others. Answers the conditions for the manifests.
+async fn ensure_stack(client: &Client, changing: &Client, args: &ApplyArgs) -> anyhow::Result<Conditions> {
+    let conditions = args.conditions.conditions();
     let named = targets(args)?;
-    let (labels, targets) = match client.stack(&args.stack).await {
-        Ok(stack) => match named {
-            Some(targets) => (stack.labels, targets),
-            None => return Ok(()),
+    let put = match client.stack(&args.stack).await {
+        Ok(stack) => match named.filter(|targets| *targets != stack.targets) {
+            Some(targets) => retarget(changing, args, &stack, targets).await?,
+            None => return Ok(conditions),
         },
-        Err(error) if error.code() == Some(ErrorCode::NotFound) => match named {
-            Some(targets) => (Labels::default(), targets),
-            None => (Labels::default(), only_agent(client, &args.stack).await?),
-        },
+        Err(error) if error.code() == Some(ErrorCode::NotFound) => {
+            let targets = match named {
+                Some(targets) => targets,
+                None => only_agent(client, &args.stack).await?,
+            };
+            PutStack { labels: Labels::default(), targets, preview_token: None }
+        }
         Err(error) => return Err(error.into()),
     };
-    changing.put_stack(&args.stack, &PutStack { labels, targets, preview_token: None }).await?;
-    Ok(())
+    let only_if = Conditions { if_match: conditions.if_match.clone(), idempotency_key: None };
+    let stack = changing.put_stack_if(&args.stack, &put, &only_if).await?;
+    // The caller's tag was that of the stack before this change.
+    let if_match = if conditions.if_match.is_some() { stack.tag } else { None };
+    Ok(Conditions { if_match, ..conditions })
+}
+
+/// Shows who gains and loses the stack, and asks when these are many. The token binds the answer to what was shown.
+async fn retarget(changing: &Client, args: &ApplyArgs, stack: &Stack, targets: TargetSelector) -> anyhow::Result<PutStack> {
+    let preview = changing.preview_targets(&args.stack, &targets).await?;
+    if preview.gained + preview.lost > 0 {
+        output::note(&format!("other targets: {}", consequence(&preview)));
+    }
+    if preview.needs_token {
+        confirm(
+            &format!("Take stack {} from {} of {} agents?", args.stack, preview.lost, preview.lost + preview.kept),
+            args.yes,
+        )?;
+    }
+    let preview_token = preview.needs_token.then_some(preview.token);
+    Ok(PutStack { labels: stack.labels.clone(), targets, preview_token })
+}
+
+/// Who gains and who loses, with some names.
+fn consequence(preview: &TargetsPreview) -> String {
+    let part = |verb: &str, count: u64, names: &[Name]| match count {
+        0 => format!("nobody {verb}s it"),
+        _ => {
+            let shown: Vec<_> = names.iter().take(SHOWN).map(Name::as_str).collect();
+            let more = count.saturating_sub(shown.len() as u64);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            format!("{count} {verb} it ({}{more})", shown.join(", "))
+        }
+    };
+    let (gains, loses) = (part("gain", preview.gained, &preview.gains), part("lose", preview.lost, &preview.loses));
+    format!("{gains}, {loses}, {} keep it", preview.kept)
 }
 
 fn targets(args: &ApplyArgs) -> anyhow::Result<Option<TargetSelector>> {
@@ -120,5 +166,28 @@ async fn only_agent(client: &Client, stack: &Name) -> anyhow::Result<TargetSelec
             Ok(TargetSelector { labels: None, names: vec![agent.name.clone()] })
         }
         _ => bail!("stack {stack} is new: say for whom it is with --agent NAME, --selector KEY=VALUE or --all-agents"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_gains_and_loses_is_said_with_names_and_what_is_too_much_is_counted() {
+        let names = |range: std::ops::Range<u64>| range.map(|index| format!("a{index}").parse().unwrap()).collect();
+        let preview = TargetsPreview {
+            gains: Vec::new(),
+            gained: 0,
+            loses: names(0..12),
+            lost: 12,
+            kept: 3,
+            needs_token: true,
+            token: String::new(),
+        };
+        assert_eq!(
+            consequence(&preview),
+            "nobody gains it, 12 lose it (a0, a1, a2, a3, a4, a5, a6, a7, a8, a9 and 2 more), 3 keep it"
+        );
     }
 }

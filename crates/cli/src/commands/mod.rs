@@ -1,10 +1,15 @@
 //! One command per file.
 
 pub(crate) mod apply;
+mod confirm;
 pub(crate) mod delete;
+pub(crate) mod describe;
 pub(crate) mod get;
+pub(crate) mod history;
 mod manifests;
+pub(crate) mod rollback;
 pub(crate) mod rollout;
+pub(crate) mod suspend;
 
 use std::process::ExitCode;
 

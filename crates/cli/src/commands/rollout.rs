@@ -81,8 +81,11 @@ fn progress(rollout: &Rollout) -> String {
     let verb = if rollout.deleting { "deleted" } else { "applied" };
     let waiting = rollout.deployments.iter().find_map(|deployment| deployment.waiting_for.as_deref());
     let waiting = waiting.map(|waiting| format!("; waiting for {waiting}")).unwrap_or_default();
+    let counts = [(rollout.failed, "failed"), (rollout.suspended, "suspended")];
+    let counts = counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!(", {count} {what}"));
+    let counts = counts.collect::<String>();
     format!(
-        "stack {} generation {}: {verb} on {} of {} agents{waiting}",
+        "stack {} generation {}: {verb} on {} of {} agents{counts}{waiting}",
         rollout.stack, rollout.generation, rollout.finished, rollout.total
     )
 }
@@ -94,20 +97,12 @@ fn show(rollout: &Rollout, format: Format) -> anyhow::Result<()> {
     anstream::println!("{}", progress(rollout));
     let rows = rollout.deployments.iter().map(|deployment| {
         let took = deployment.finished_at.map(|at| format!("{} ms", at.since(deployment.desired_at).as_millis()));
-        let detail = match (&deployment.error, &deployment.waiting_for) {
-            (Some(error), _) => {
-                let object = error.object.as_ref().map(|object| format!("{object}: ")).unwrap_or_default();
-                format!("{object}{} ({})", error.message, error.reason)
-            }
-            (None, Some(waiting)) => format!("waiting for {waiting}"),
-            (None, None) => String::new(),
-        };
         vec![
             deployment.agent.to_string(),
             output::phase(deployment.phase),
             format!("{}/{}", deployment.observed_generation, deployment.generation),
             took.unwrap_or_default(),
-            detail,
+            output::detail(deployment),
         ]
     });
     output::table(
@@ -115,6 +110,9 @@ fn show(rollout: &Rollout, format: Format) -> anyhow::Result<()> {
         rows.collect(),
         "no agent is concerned: check the stack's targets",
     );
+    if let Some(slowest) = rollout.slowest.as_ref().filter(|_| rollout.total > 1) {
+        anstream::println!("slowest: {}", output::slowest(slowest));
+    }
     if let Some(trace) = rollout.trace_id.as_ref().filter(|_| output::is_watched()) {
         anstream::println!("trace {trace}");
     }
