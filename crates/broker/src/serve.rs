@@ -52,7 +52,7 @@ async fn serve(config: Config, telemetry: &Telemetry, mut signals: Signals, inst
         anyhow::Ok((db, installation, feed, keyring))
     };
     // A database that does not answer must not keep a process that was asked to end.
-    let started = signals.unless_asked_to_end(start.instrument(spans::job("start"))).await;
+    let started = signals.unless_asked_to_end(Box::pin(start.instrument(spans::job("start")))).await;
     let Some(started) = started else { return Ok(Ended::Asked) };
     let (db, installation, feed, keyring) = started?;
     let (lifecycle, crashes) = Lifecycle::new();

@@ -125,7 +125,8 @@ pub(crate) async fn open(
     ids: &dyn Ids,
 ) -> Result<(Db, Installation), OpenError> {
     let target = target(config)?;
-    migrations::prepare(config).await?;
+    // Boxed: it is large, and over before anything else begins.
+    Box::pin(migrations::prepare(config)).await?;
     let db = match target {
         Target::Postgres { pooled, direct, place } => open_postgres(pooled, *direct, place, config, metrics).await?,
         Target::Sqlite { options, path } => open_sqlite(options, &path, config, metrics).await?,
