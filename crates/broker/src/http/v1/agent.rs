@@ -98,7 +98,8 @@ pub(crate) async fn desired_state(
             return Ok(response);
         }
     }
-    let (seq, rows) = state.db.read_desired(caller.agent, MAX_INLINE_BYTES, MAX_INLINE_TOTAL).await?;
+    // Boxed: a parked poll must not carry the room of a query that it may never make.
+    let (seq, rows) = Box::pin(state.db.read_desired(caller.agent, MAX_INLINE_BYTES, MAX_INLINE_TOTAL)).await?;
     state.presence.agent_seen(caller.agent, state.clock.now());
     let deployments = hand_off(&state, rows, known.unwrap_or(0));
     let desired = DesiredState {
