@@ -98,7 +98,7 @@ pub(crate) async fn desired_state(
         .and_then(|tag| known_seq(tag, &state.feed.installation().epoch));
     let mut parked = Duration::ZERO;
     if let Some(known) = known {
-        refuse_older_database(&state, known).await?;
+        Box::pin(refuse_older_database(&state, known)).await?;
         let started = Instant::now();
         let changed = wait_for_change(&state, &caller, known, query.wait.unwrap_or_default().duration()).await;
         parked = started.elapsed();
@@ -110,7 +110,8 @@ pub(crate) async fn desired_state(
             return Ok(response);
         }
     }
-    let rows = state.db.read_desired(caller.agent, MAX_INLINE_BYTES, MAX_INLINE_TOTAL).await?;
+    // Boxed: a parked poll must not carry the room of a query that it may never make.
+    let rows = Box::pin(state.db.read_desired(caller.agent, MAX_INLINE_BYTES, MAX_INLINE_TOTAL)).await?;
     let now = state.clock.now();
     state.presence.agent_seen(caller.agent, now);
     state.presence.handed(caller.agent, rows.seq, now);
