@@ -181,3 +181,49 @@ async fn events_and_the_audit_log_tell_what_was_done_and_by_which_key() {
     };
     brokkr_tests::lab::until("the event", brokkr_tests::fleet::LIMIT, told).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn identities_are_made_listed_and_revoked_and_a_secret_is_shown_once() {
+    let broker = Broker::start(Engine::Sqlite, &[]).await.unwrap();
+    let typed = Typed::new(&broker);
+    let output = typed.run(&["create", "agent", "edge", "--cluster", "cellar", "--label", "zone=a"]);
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert!(out.starts_with("brokkr_agent_") && out.lines().count() == 1, "the secret alone, for a file: {err}");
+    assert!(err.contains("agent edge") && !err.contains("brokkr_agent_"), "{err}");
+    assert!(typed.ok(&["create", "generator", "team", "--max-stacks", "2"]).contains("--role generator --generator team"));
+    let created =
+        typed.json(&["create", "key", "pipeline", "--role", "generator", "--generator", "team", "--scope", "stacks:read"]);
+    assert_eq!(created["scopes"], serde_json::json!(["stacks:read"]));
+    let (code, said) = typed.fails(&["create", "key", "pipeline", "--role", "root"]);
+    assert!(code == 2 && said.contains("operator"), "{said}");
+
+    let keys = typed.ok(&["get", "keys"]);
+    assert!(keys.contains("pipeline") && keys.contains("edge") && !keys.contains(created["secret"].as_str().unwrap()), "{keys}");
+    assert!(typed.ok(&["get", "generators"]).contains("team"));
+    let id = created["id"].as_str().unwrap();
+    typed.ok(&["revoke", "key", id]);
+    let keys = typed.json(&["get", "keys"]);
+    let key = keys.as_array().unwrap().iter().find(|key| key["id"] == id).unwrap();
+    assert!(key["revoked_at"].is_string(), "{key}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_is_labelled_and_abandoned_by_hand() {
+    let broker = Broker::start(Engine::Sqlite, &[]).await.unwrap();
+    let typed = Typed::new(&broker);
+    agents(&broker, 2).await;
+    let file = typed.scratch.write("a.yaml", config_map("shop", "a", "1")).unwrap();
+    typed.ok(&["apply", "-f", file.to_str().unwrap(), "--stack", "shop", "--selector", "zone=z1"]);
+    assert_eq!(typed.json(&["get", "deployments", "--stack", "shop"]).as_array().unwrap().len(), 1);
+
+    let said = typed.ok(&["agent", "label", "edge-0", "zone=z1", "tier=web"]);
+    assert!(said.contains("tier=web,zone=z1"), "{said}");
+    assert_eq!(typed.json(&["get", "deployments", "--stack", "shop"]).as_array().unwrap().len(), 2);
+    assert!(typed.ok(&["agent", "label", "edge-0", "tier-"]).contains("has the labels zone=z1"));
+
+    let (_, said) = typed.fails(&["agent", "abandon", "edge-0"]);
+    assert!(said.contains("--yes"), "{said}");
+    assert!(typed.ok(&["agent", "abandon", "edge-0", "--yes"]).contains("1 deployments are orphaned"));
+    let (_, said) = typed.fails(&["describe", "agent", "edge-0"]);
+    assert!(said.contains("not_found"), "its name is free: {said}");
+}
