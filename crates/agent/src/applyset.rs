@@ -18,6 +18,7 @@ const NAMESPACES: &str = "applyset.kubernetes.io/additional-namespaces";
 const STACK: &str = "brokkr.io/stack";
 const INSTALLATION: &str = "brokkr.io/installation";
 const EPOCH: &str = "brokkr.io/epoch";
+const HELD: &str = "brokkr.io/epoch-held";
 
 /// The set of one stack in one cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,10 +51,14 @@ impl ApplySet {
     }
 
     /// The parent with this scope. It names group-kinds and namespaces only, never objects.
-    pub(crate) fn parent(&self, stack: &str, scope: &Scope, installation: &str, epoch: &str) -> Value {
+    pub(crate) fn parent(&self, stack: &str, scope: &Scope, installation: &str, epoch: &Epoch<'_>) -> Value {
         let others: Vec<_> =
             scope.namespaces.iter().filter(|namespace| **namespace != self.namespace).map(String::as_str).collect();
-        json!({
+        let (written, held) = match epoch {
+            Epoch::Now(epoch) => (*epoch, None),
+            Epoch::Kept { epoch, now, revision } => (*epoch, Some(format!("{now}/{revision}"))),
+        };
+        let mut parent = json!({
             "apiVersion": "v1",
             "kind": "ConfigMap",
             "metadata": {
@@ -66,11 +71,25 @@ impl ApplySet {
                     NAMESPACES: others.join(","),
                     STACK: stack,
                     INSTALLATION: installation,
-                    EPOCH: epoch,
+                    EPOCH: written,
                 }
             }
-        })
+        });
+        if let (Some(held), Some(annotations)) =
+            (held, parent.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut))
+        {
+            annotations.insert(HELD.to_owned(), Value::String(held));
+        }
+        parent
     }
+}
+
+/// Under which epoch of the broker the members were applied.
+pub(crate) enum Epoch<'a> {
+    /// Under the one that it has now.
+    Now(&'a str),
+    /// Under one before it: what left the manifests is held, up to and with this revision.
+    Kept { epoch: &'a str, now: &'a str, revision: u64 },
 }
 
 /// What a parent in the cluster says.
@@ -78,6 +97,8 @@ impl ApplySet {
 pub(crate) struct Parent {
     pub(crate) scope: Scope,
     pub(crate) epoch: Option<String>,
+    /// A later epoch and the revision of it whose prunes were held.
+    pub(crate) held: Option<(String, u64)>,
 }
 
 impl Parent {
@@ -88,7 +109,21 @@ impl Parent {
             text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
         };
         let scope = Scope { group_kinds: list(GROUP_KINDS), namespaces: list(NAMESPACES) };
-        Self { scope, epoch: annotation(EPOCH).map(str::to_owned) }
+        let held = annotation(HELD).and_then(|text| text.rsplit_once('/'));
+        let held = held.and_then(|(epoch, revision)| Some((epoch.to_owned(), revision.parse().ok()?)));
+        Self { scope, epoch: annotation(EPOCH).map(str::to_owned), held }
+    }
+
+    /// Whether the members were applied under another epoch than this.
+    pub(crate) fn is_of_another(&self, epoch: &str) -> bool {
+        self.epoch.as_deref().is_some_and(|written| written != epoch)
+    }
+
+    /// Whether a prune for this revision follows from a change of epoch: the broker may have been restored from an old backup. It
+    /// does not when somebody sent a newer revision since the first one of the epoch was held.
+    pub(crate) fn holds(&self, epoch: &str, revision: u64) -> bool {
+        let is_newer = |(held, first): &(String, u64)| held == epoch && revision > *first;
+        self.is_of_another(epoch) && !self.held.as_ref().is_some_and(is_newer)
     }
 }
 
@@ -115,9 +150,21 @@ mod tests {
         assert!(set.id.starts_with("applyset-") && set.id.ends_with("-v1"));
         assert_eq!(set.id.len(), "applyset-".len() + 43 + "-v1".len());
         let scope = Scope { group_kinds: vec!["ConfigMap".into(), "Deployment.apps".into()], namespaces: vec!["shop".into()] };
-        let parent = Parent::read(&set.parent("shop", &scope, "i", "e"));
+        let parent = Parent::read(&set.parent("shop", &scope, "i", &Epoch::Now("e")));
         assert_eq!(parent.scope.group_kinds, scope.group_kinds);
         assert_eq!(parent.scope.namespaces, ["shop"]);
-        assert_eq!(parent.epoch.as_deref(), Some("e"));
+        assert_eq!((parent.epoch.as_deref(), parent.held), (Some("e"), None));
+    }
+
+    #[test]
+    fn the_first_revision_of_a_new_epoch_is_held_and_a_newer_one_is_not() {
+        let set = ApplySet::of(StackId(Default::default()), "brokkr-system");
+        let read = |epoch: &Epoch<'_>| Parent::read(&set.parent("shop", &Scope::default(), "i", epoch));
+        let before = read(&Epoch::Now("old"));
+        assert!(!before.holds("old", 7) && before.holds("new", 7) && before.holds("new", 8));
+        let held = read(&Epoch::Kept { epoch: "old", now: "new", revision: 7 });
+        assert!(held.is_of_another("new") && held.holds("new", 7) && held.holds("new", 6));
+        assert!(!held.holds("new", 8), "somebody sent it under the new epoch");
+        assert!(held.holds("newest", 8), "restored once more");
     }
 }

@@ -10,7 +10,7 @@ use brokkr_telemetry::spans;
 
 use crate::{
     act::{Actor, Done},
-    applyset::{self, ApplySet, Parent},
+    applyset::{self, ApplySet, Epoch},
     cluster::{Class, Cluster, KubeFailure, Resource, Resources},
     desired::Contents,
     hold::Hold,
@@ -120,18 +120,26 @@ impl Workshop {
             return Err(Obstacle::HeldBack);
         }
         let widened = applyset::union(&before, &wanted);
-        let epoch_changed = epoch_changed(parent.as_ref(), origin);
-        let kept_epoch = if epoch_changed { parent.as_ref().and_then(|parent| parent.epoch.as_deref()) } else { None };
-        if !parent.as_ref().is_some_and(|parent| set.names_all(&parent.scope, &widened)) {
-            self.write_parent(set, deployment, &widened, origin, kept_epoch).await?;
+        let is_of_another = parent.as_ref().is_some_and(|parent| parent.is_of_another(origin.epoch));
+        let kept = parent.as_ref().filter(|parent| parent.holds(origin.epoch, deployment.revision));
+        let epoch_changed = kept.is_some();
+        let now = Epoch::Now(origin.epoch);
+        let epoch = kept.and_then(|parent| parent.epoch.as_deref()).map_or(now, |epoch| Epoch::Kept {
+            epoch,
+            now: origin.epoch,
+            revision: deployment.revision,
+        });
+        let is_told = kept.is_none_or(|parent| parent.held.as_ref().is_some_and(|(held, _)| held == origin.epoch));
+        if !is_told || !parent.as_ref().is_some_and(|parent| set.names_all(&parent.scope, &widened)) {
+            self.write_parent(set, deployment, &widened, origin, &epoch).await?;
         }
         let policy = Policy { deletion_approved: false, epoch_changed };
         let plan = spans::plan().in_scope(|| plan(Goal::Apply(manifests), &observed, &policy));
         let done = self.actor(hold).carry_out(&plan, &observed).await;
         // Narrowed only when nothing that should go is left: the parent must never name less than there is.
         let clean = done.failure.is_none() && !done.held_back && done.still_there.is_empty() && plan.held.is_empty();
-        if clean && (!set.names_all(&wanted, &widened) || epoch_changed) {
-            self.write_parent(set, deployment, &wanted, origin, None).await?;
+        if clean && (!set.names_all(&wanted, &widened) || is_of_another) {
+            self.write_parent(set, deployment, &wanted, origin, &Epoch::Now(origin.epoch)).await?;
         }
         Ok((done, if clean { wanted } else { widened }))
     }
@@ -151,7 +159,7 @@ impl Workshop {
         }
         let policy = Policy {
             deletion_approved: deployment.action == Action::Delete,
-            epoch_changed: epoch_changed(parent.as_ref(), origin),
+            epoch_changed: parent.as_ref().is_some_and(|parent| parent.holds(origin.epoch, deployment.revision)),
         };
         let plan = spans::plan().in_scope(|| plan(Goal::Remove, &observed, &policy));
         let mut done = self.actor(hold).carry_out(&plan, &observed).await;
@@ -202,9 +210,9 @@ impl Workshop {
         deployment: &DesiredDeployment,
         scope: &Scope,
         origin: &Origin<'_>,
-        kept_epoch: Option<&str>,
+        epoch: &Epoch<'_>,
     ) -> Result<(), KubeFailure> {
-        let body = set.parent(deployment.stack.as_str(), scope, origin.installation, kept_epoch.unwrap_or(origin.epoch));
+        let body = set.parent(deployment.stack.as_str(), scope, origin.installation, epoch);
         let config_maps = Resource::core("ConfigMap", "configmaps", true);
         match self.cluster.apply(&config_maps, Some(&set.namespace), &set.name, &body).await {
             // The agent's own namespace was deleted since the agent started.
@@ -224,10 +232,6 @@ impl Workshop {
             .delete(&config_maps, Some(&set.namespace), &set.name, text("/metadata/uid"), text("/metadata/resourceVersion"))
             .await
     }
-}
-
-fn epoch_changed(parent: Option<&Parent>, origin: &Origin<'_>) -> bool {
-    parent.and_then(|parent| parent.epoch.as_deref()).is_some_and(|epoch| epoch != origin.epoch)
 }
 
 /// The report of what was done.

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
+use brokkr_api::Name;
 use brokkr_runtime::config::{Problems, Settings};
 use brokkr_telemetry::config::{LogConfig, MetricsConfig, TelemetryConfig};
 use schemars::JsonSchema;
@@ -11,6 +12,10 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Config {
+    /// Who the agent is, when it enrols.
+    pub(crate) agent: AgentConfig,
+    /// How the agent gets its key.
+    pub(crate) enrolment: EnrolmentConfig,
     /// The broker that the agent works for.
     pub(crate) broker: BrokerConfig,
     /// The cluster that the agent works in.
@@ -28,8 +33,11 @@ pub(crate) struct Config {
 impl Settings for Config {
     fn check(&self, problems: &mut Problems) {
         let broker = &self.broker;
-        let both = broker.key.is_some() && broker.key_file.is_some();
-        problems.require(!both, "broker.key_file", "set broker.key_file or broker.key, not both");
+        let keys = [broker.key.is_some(), broker.key_file.is_some(), broker.key_secret.is_some()];
+        let many = keys.into_iter().filter(|is_set| *is_set).count() > 1;
+        problems.require(!many, "broker.key_file", "set one of broker.key_file, broker.key_secret and broker.key");
+        let both = self.enrolment.token.is_some() && self.enrolment.token_file.is_some();
+        problems.require(!both, "enrolment.token_file", "set enrolment.token_file or enrolment.token, not both");
         let with_scheme = ["http://", "https://"].iter().any(|scheme| broker.url.starts_with(scheme));
         problems.require(with_scheme, "broker.url", "is no address: write http://HOST:PORT or https://HOST:PORT");
         problems.range("broker.wait_seconds", broker.wait_seconds, 1..=brokkr_api::wait::MAX_WAIT_SECONDS);
@@ -44,6 +52,34 @@ impl Settings for Config {
     }
 }
 
+/// Who the agent is, when it enrols.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct AgentConfig {
+    /// The agent's name, unique among agents.
+    #[schemars(with = "Option<String>")]
+    pub(crate) name: Option<Name>,
+    /// The cluster's name, for people; the agent's name when absent.
+    #[schemars(with = "Option<String>")]
+    pub(crate) cluster: Option<Name>,
+}
+
+/// How the agent gets its key: needs `agent.name`, and `broker.key_file` or `broker.key_secret` to keep it in.
+#[derive(Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct EnrolmentConfig {
+    /// The registration token. Prefer `token_file`. With `broker.key_secret` it may stand in that Secret, as `token`.
+    pub(crate) token: Option<String>,
+    /// File with the registration token; read only while there is no key.
+    pub(crate) token_file: Option<PathBuf>,
+}
+
+impl std::fmt::Debug for EnrolmentConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EnrolmentConfig").field("token_file", &self.token_file).finish_non_exhaustive()
+    }
+}
+
 /// The broker that the agent works for.
 #[derive(Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -52,21 +88,27 @@ pub(crate) struct BrokerConfig {
     pub(crate) url: String,
     /// The agent's key. Prefer `key_file`.
     pub(crate) key: Option<String>,
-    /// File with the agent's key; read for every request, so that it may change.
+    /// File with the agent's key; read for every request, so that it may change. Written when the agent gets a key.
     pub(crate) key_file: Option<PathBuf>,
+    /// Secret with the agent's key, `namespace/name`. Written when the agent gets a key.
+    pub(crate) key_secret: Option<String>,
     /// Seconds that one poll waits for a change, 1 to 60.
     pub(crate) wait_seconds: u64,
 }
 
 impl Default for BrokerConfig {
     fn default() -> Self {
-        Self { url: "http://localhost:3000".to_owned(), key: None, key_file: None, wait_seconds: 30 }
+        Self { url: "http://localhost:3000".to_owned(), key: None, key_file: None, key_secret: None, wait_seconds: 30 }
     }
 }
 
 impl std::fmt::Debug for BrokerConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("BrokerConfig").field("url", &self.url).field("key_file", &self.key_file).finish_non_exhaustive()
+        f.debug_struct("BrokerConfig")
+            .field("url", &self.url)
+            .field("key_file", &self.key_file)
+            .field("key_secret", &self.key_secret)
+            .finish_non_exhaustive()
     }
 }
 

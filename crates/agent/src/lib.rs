@@ -7,6 +7,7 @@ mod cluster;
 mod config;
 mod desired;
 mod hold;
+mod identity;
 mod object;
 mod observe;
 mod plan;

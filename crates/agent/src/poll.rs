@@ -24,9 +24,10 @@ use crate::{
     attempt::Workshop,
     cluster::{Class, KubeFailure, Resource},
     desired::Desired,
+    identity::{Identity, IdentityError},
     schedule::backoff,
     status::Status,
-    trouble::Trouble,
+    trouble::{NO_KEY, Trouble},
 };
 
 /// What this agent can do, for those who look at the fleet.
@@ -35,6 +36,7 @@ const CAPABILITIES: [&str; 2] = ["suspension", "key-rotation"];
 /// Polls.
 pub(crate) struct Poller {
     pub(crate) workshop: Arc<Workshop>,
+    pub(crate) identity: Identity,
     pub(crate) status: Arc<Status>,
     pub(crate) metrics: AgentMetrics,
     pub(crate) clock: Arc<dyn Clock>,
@@ -58,7 +60,7 @@ impl Poller {
         self.introduce().await;
         let mut etag: Option<String> = None;
         let mut last: Option<Desired> = None;
-        let mut failures = 0;
+        let (mut failures, mut rotation_wanted) = (0, false);
         loop {
             let started = Instant::now();
             let span = spans::poll();
@@ -81,6 +83,7 @@ impl Poller {
                     self.answered();
                     if let Polled::Changed { etag: tag, mut state } = answer {
                         self.workshop.contents.take(&mut state);
+                        rotation_wanted = state.rotate_key;
                         etag = Some(tag).filter(|tag| !tag.is_empty());
                         last = Some(Arc::new(state));
                         desired.send_replace(last.clone());
@@ -88,13 +91,20 @@ impl Poller {
                         // Accepted again, and nothing has changed meanwhile.
                         desired.send_replace(last.clone());
                     }
+                    if rotation_wanted {
+                        // Asked again after the next poll if it fails; once kept, the next poll is the new key's first use.
+                        rotation_wanted =
+                            !self.identity.rotate(&self.workshop.client).instrument(spans::job("key-rotation")).await;
+                    }
                 }
                 Err(error) => {
                     failures += 1;
-                    let refused = self.troubled(&error);
+                    let refused = self.troubled(Trouble::of(&error));
                     if refused {
                         // The tag stays: it is how a broker sees that its database is older than what it told.
                         desired.send_replace(None);
+                        // Somebody may have given it another key; what cannot be read is told by the next request.
+                        drop(self.identity.store.load().await);
                     }
                     tokio::time::sleep(self.pause(failures, refused)).await;
                 }
@@ -112,12 +122,13 @@ impl Poller {
 
     /// Says once that the broker is in trouble, with the reason; more only when that is another or over. Tells whether the broker
     /// refuses the agent.
-    fn troubled(&self, error: &ClientError) -> bool {
-        let trouble = Trouble::of(error);
+    fn troubled(&self, trouble: Trouble) -> bool {
         if self.status.broker(Some(trouble.clone())) {
             let (broker, reason) = (self.workshop.client.base(), trouble.text);
             if trouble.refused {
                 warn!(%broker, code = trouble.kind, reason, "the broker refuses this agent; nothing is changed in the cluster until it no longer does");
+            } else if trouble.kind == NO_KEY {
+                warn!(%broker, reason, "the agent has no key for the broker; it tries again");
             } else {
                 warn!(%broker, reason, "the broker does not answer; the agent keeps what it has and tries again");
             }
@@ -147,7 +158,8 @@ impl Poller {
                     }
                     false
                 }
-                Err(Unheard::Broker(error)) => self.troubled(&error),
+                Err(Unheard::Broker(error)) => self.troubled(Trouble::of(&error)),
+                Err(Unheard::Identity(error)) => self.troubled(error.trouble()),
             };
             failures += 1;
             tokio::time::sleep(self.pause(failures, refused)).await;
@@ -166,6 +178,7 @@ impl Poller {
             KubeFailure::new(Class::NotFound, "the namespace kube-system, which names the cluster, does not exist yet")
         })?;
         self.workshop.client.name_cluster(&cluster_uid)?;
+        self.identity.ensure(&self.workshop.client, &cluster_uid).await?;
         let hello = Hello {
             cluster_uid,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -193,11 +206,18 @@ impl Poller {
 enum Unheard {
     Kubernetes(KubeFailure),
     Broker(ClientError),
+    Identity(IdentityError),
 }
 
 impl From<KubeFailure> for Unheard {
     fn from(failure: KubeFailure) -> Self {
         Self::Kubernetes(failure)
+    }
+}
+
+impl From<IdentityError> for Unheard {
+    fn from(error: IdentityError) -> Self {
+        Self::Identity(error)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
-use brokkr_api::client::{ClientBuilder, KeySource};
+use brokkr_api::client::{ClientBuilder, KeySource, SharedKey};
 use brokkr_runtime::{
     Clock, Drain, Ended, Ids, Lifecycle, Signals, SystemClock, SystemIds, daemon,
     server::{self, Limits, Server},
@@ -18,8 +18,9 @@ use tracing::info;
 use crate::{
     attempt::Workshop,
     cluster::{Cluster, Resources},
-    config::{BrokerConfig, Config},
+    config::Config,
     desired::Contents,
+    identity::{Enrolment, Identity, KeyStore, SecretStore, TokenSource},
     poll::Poller,
     reconcile::Reconciler,
     status::{AgentProbe, Status},
@@ -38,29 +39,56 @@ pub(crate) fn main(config: Config) -> ExitCode {
     daemon::run(options, async |telemetry, signals| serve(config, telemetry, signals).await)
 }
 
-fn key(config: &BrokerConfig) -> anyhow::Result<KeySource> {
-    match (&config.key_file, &config.key) {
-        (Some(_), Some(_)) => bail!("set broker.key_file or broker.key, not both"),
-        (Some(path), None) => Ok(KeySource::File(path.clone())),
-        (None, Some(key)) => Ok(KeySource::Text(Arc::from(key.trim()))),
-        (None, None) => bail!("the agent needs a key: set broker.key_file (make one with `POST /api/v1/agents`)"),
+/// Where the key is kept, and where requests have it from.
+fn key(config: &Config, cluster: &Cluster) -> anyhow::Result<(KeyStore, KeySource)> {
+    let broker = &config.broker;
+    match (&broker.key_file, &broker.key_secret, &broker.key) {
+        (Some(path), None, None) => Ok((KeyStore::File(path.clone()), KeySource::File(path.clone()))),
+        (None, Some(place), None) => {
+            let (namespace, name) = place.split_once('/').context("broker.key_secret: write it as namespace/name")?;
+            let key = SharedKey::default();
+            let (namespace, name) = (namespace.to_owned(), name.to_owned());
+            let store = SecretStore { namespace, name, cluster: cluster.clone(), key: key.clone() };
+            Ok((KeyStore::Secret(store), KeySource::Shared(key)))
+        }
+        (None, None, Some(key)) => Ok((KeyStore::Fixed, KeySource::Text(Arc::from(key.trim())))),
+        (None, None, None) => bail!(
+            "the agent needs a key: set broker.key_file or broker.key_secret, and agent.name and enrolment.token_file to get one"
+        ),
+        _ => bail!("set one of broker.key_file, broker.key_secret and broker.key"),
     }
+}
+
+/// How to get a key, when the configuration says so.
+fn enrolment(config: &Config) -> anyhow::Result<Option<Enrolment>> {
+    let token = match (&config.enrolment.token_file, &config.enrolment.token) {
+        (Some(_), Some(_)) => bail!("set enrolment.token_file or enrolment.token, not both"),
+        (Some(path), None) => TokenSource::File(path.clone()),
+        (None, Some(token)) => TokenSource::Text(Arc::from(token.trim())),
+        (None, None) if config.broker.key_secret.is_some() && config.agent.name.is_some() => TokenSource::Secret,
+        (None, None) => return Ok(None),
+    };
+    let name = config.agent.name.clone().context("an agent that enrols needs a name: set agent.name")?;
+    let cluster = config.agent.cluster.clone().unwrap_or_else(|| name.clone());
+    Ok(Some(Enrolment { name, cluster, token }))
 }
 
 async fn serve(config: Config, telemetry: &Telemetry, mut signals: Signals) -> anyhow::Result<Ended> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let ids: Arc<dyn Ids> = Arc::new(SystemIds);
     let metrics = telemetry.agent_metrics();
-    let client = ClientBuilder::new(&config.broker.url, key(&config.broker)?)
-        .context("broker.url")?
-        .user_agent(concat!("brokkr-agent/", env!("CARGO_PKG_VERSION")))
-        .middleware(Arc::new(ClientTelemetry))
-        .build()?;
     let kubernetes = &config.kubernetes;
     let timeout = Duration::from_secs(kubernetes.call_timeout_seconds);
     let cluster = Cluster::new(kubernetes.kubeconfig.as_deref(), kubernetes.context.as_deref(), timeout, metrics.clone());
     let Some(cluster) = signals.unless_asked_to_end(cluster).await else { return Ok(Ended::Asked) };
     let cluster = cluster?;
+    let (store, key) = key(&config, &cluster)?;
+    let identity = Identity { store, enrolment: enrolment(&config)? };
+    let client = ClientBuilder::new(&config.broker.url, key)
+        .context("broker.url")?
+        .user_agent(concat!("brokkr-agent/", env!("CARGO_PKG_VERSION")))
+        .middleware(Arc::new(ClientTelemetry))
+        .build()?;
     let listener =
         TcpListener::bind(config.server.listen).await.with_context(|| format!("server.listen: {}", config.server.listen))?;
     let (lifecycle, crashes) = Lifecycle::new();
@@ -78,6 +106,7 @@ async fn serve(config: Config, telemetry: &Telemetry, mut signals: Signals) -> a
     let (sender, receiver) = watch::channel(None);
     let poller = Poller {
         workshop: Arc::clone(&workshop),
+        identity,
         status: Arc::clone(&status),
         metrics,
         clock,

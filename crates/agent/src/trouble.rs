@@ -4,10 +4,13 @@ use std::error::Error as _;
 
 use brokkr_api::{ErrorCode, client::ClientError};
 
+/// The agent has no key, or cannot read it.
+pub(crate) const NO_KEY: &str = "no_key";
+
 /// Why the broker gives no answer that the agent can use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Trouble {
-    /// A word for the kind of trouble; another kind is told anew.
+    /// A word for the kind of trouble; another kind is told anew. [`NO_KEY`] when the agent cannot even ask.
     pub(crate) kind: &'static str,
     /// For people.
     pub(crate) text: String,
@@ -31,7 +34,7 @@ impl Trouble {
         }
         let kind = match (code, error) {
             (Some(code), _) => code.as_str(),
-            (None, ClientError::Key { .. }) => "no_key",
+            (None, ClientError::Key { .. }) => NO_KEY,
             (None, ClientError::Unreachable(_)) => "unreachable",
             (None, _) => "no_broker",
         };

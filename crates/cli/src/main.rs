@@ -48,6 +48,15 @@ enum Command {
     Suspend(commands::suspend::SuspendArgs),
     /// End a suspension
     Resume(commands::suspend::ResumeArgs),
+    /// Make a registration token, a key, a generator or an agent
+    #[command(subcommand)]
+    Create(commands::create::Create),
+    /// Make a key or a registration token worthless
+    #[command(subcommand)]
+    Revoke(commands::revoke::Revoke),
+    /// Deactivate, activate, abandon and label an agent, and change its key
+    #[command(subcommand)]
+    Agent(commands::agent::Agents),
     /// Delete a stack and everything that it delivered
     #[command(subcommand)]
     Delete(commands::delete::Delete),
@@ -89,6 +98,9 @@ async fn run(args: Args) -> anyhow::Result<Outcome> {
         Command::Rollback(rollback) => commands::rollback::run(&connection, format, rollback).await,
         Command::Suspend(suspend) => commands::suspend::suspend(&connection, format, suspend).await,
         Command::Resume(resume) => commands::suspend::resume(&connection, format, resume).await,
+        Command::Create(create) => commands::create::run(&connection, format, create).await,
+        Command::Revoke(revoke) => commands::revoke::run(&connection, revoke).await,
+        Command::Agent(agents) => commands::agent::run(&connection, format, agents).await,
         Command::Delete(delete) => commands::delete::run(&connection, format, delete).await,
         Command::Rollout(rollout) => commands::rollout::run(&connection, format, rollout).await,
         Command::Dev(dev) => dev::run(dev).await,

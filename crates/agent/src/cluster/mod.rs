@@ -82,8 +82,30 @@ impl Cluster {
         name: &str,
         body: &Value,
     ) -> Result<Applied, KubeFailure> {
+        self.apply_with(&PatchParams::apply(FIELD_MANAGER), resource, namespace, name, body).await
+    }
+
+    /// The same, taking fields from other managers: only for objects that are the agent's own.
+    pub(crate) async fn apply_by_force(
+        &self,
+        resource: &Resource,
+        namespace: Option<&str>,
+        name: &str,
+        body: &Value,
+    ) -> Result<Applied, KubeFailure> {
+        self.apply_with(&PatchParams::apply(FIELD_MANAGER).force(), resource, namespace, name, body).await
+    }
+
+    async fn apply_with(
+        &self,
+        params: &PatchParams,
+        resource: &Resource,
+        namespace: Option<&str>,
+        name: &str,
+        body: &Value,
+    ) -> Result<Applied, KubeFailure> {
         let path = resource.path(namespace);
-        let request = kube::core::Request::new(path).patch(name, &PatchParams::apply(FIELD_MANAGER), &Patch::Apply(body));
+        let request = kube::core::Request::new(path).patch(name, params, &Patch::Apply(body));
         let call = KubeCall::new("apply", KubeOperation::Apply, resource, namespace, Some(name));
         let (status, answer) = self.send(call, request).await?;
         let resource_version = answer.pointer("/metadata/resourceVersion").and_then(Value::as_str).unwrap_or_default().to_owned();

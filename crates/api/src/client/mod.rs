@@ -5,7 +5,7 @@
 
 mod agent;
 mod error;
-mod identities;
+mod fleet;
 mod key;
 mod operate;
 mod people;
@@ -25,7 +25,7 @@ use url::Url;
 
 pub use agent::Polled;
 pub use error::ClientError;
-pub use key::KeySource;
+pub use key::{KeySource, SharedKey};
 pub use operate::{Conditions, Tagged};
 
 use crate::{CLUSTER_HEADER, PROTOCOL_HEADER, PROTOCOL_VERSION, Problem, error::PROBLEM_CONTENT_TYPE, routes};
@@ -112,6 +112,12 @@ impl Client {
     #[must_use]
     pub fn base(&self) -> &Url {
         &self.base
+    }
+
+    /// The same client with another key.
+    #[must_use]
+    pub fn with_key(&self, key: KeySource) -> Self {
+        Self { key, ..self.clone() }
     }
 
     /// Names the cluster in every request from here on, of this client and its clones: the UID of its namespace `kube-system`.

@@ -11,7 +11,7 @@ use brokkr_api::{
 };
 use clap::Args;
 
-use super::{Outcome, confirm::confirm, manifests, rollback::ConditionArgs, rollout};
+use super::{Outcome, confirm::confirm, manifests, pair, rollback::ConditionArgs, rollout};
 use crate::{
     connection::ConnectionArgs,
     output::{self, Format},
@@ -49,11 +49,6 @@ pub(crate) struct ApplyArgs {
     /// Longest time to wait
     #[arg(long, default_value = "5m", value_parser = humantime::parse_duration, value_name = "TIME")]
     timeout: Duration,
-}
-
-fn pair(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or("write it as KEY=VALUE")?;
-    Ok((key.to_owned(), value.to_owned()))
 }
 
 pub(crate) async fn run(connection: &ConnectionArgs, format: Format, args: ApplyArgs) -> anyhow::Result<Outcome> {

@@ -1,17 +1,26 @@
 //! One command per file.
 
+pub(crate) mod agent;
 pub(crate) mod apply;
 mod confirm;
+pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod describe;
 pub(crate) mod get;
 pub(crate) mod history;
 mod manifests;
+pub(crate) mod revoke;
 pub(crate) mod rollback;
 pub(crate) mod rollout;
 pub(crate) mod suspend;
 
 use std::process::ExitCode;
+
+/// A label of the command line.
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("write it as KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
 
 /// How a command ended that did not fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,10 +12,9 @@ use crate::output::{self, Format};
 
 /// Which deployments.
 #[derive(Debug, Args)]
-#[group(id = "whose", required = true, multiple = false, args = ["stack", "agent"])]
 pub(crate) struct DeploymentsArgs {
     /// Of this stack
-    #[arg(short, long)]
+    #[arg(short, long, required_unless_present = "agent", conflicts_with = "agent")]
     stack: Option<Name>,
     /// Of this agent
     #[arg(short, long)]

@@ -71,7 +71,7 @@ fn line(event: &Event) -> String {
             line = format!("{line} {key}={value}");
         }
     }
-    if let Some(generation) = event.generation {
+    if let Some(generation) = event.generation.filter(|_| event.data.get("generation").is_none()) {
         line = format!("{line} generation={generation}");
     }
     if let Some(trace) = &event.trace_id {

@@ -5,6 +5,7 @@ mod audit;
 mod deployments;
 mod events;
 mod fleet;
+mod identities;
 mod stacks;
 
 use brokkr_api::{Page, client::ClientError, page::PageQuery};
@@ -32,6 +33,15 @@ pub(crate) enum Get {
     Audit(audit::AuditArgs),
     /// The fleet as a whole
     Fleet,
+    /// Keys
+    #[command(alias = "key")]
+    Keys,
+    /// Generators
+    #[command(alias = "generator")]
+    Generators,
+    /// Registration tokens
+    #[command(alias = "token")]
+    Tokens,
 }
 
 pub(crate) async fn run(connection: &ConnectionArgs, format: Format, get: Get) -> anyhow::Result<Outcome> {
@@ -43,6 +53,9 @@ pub(crate) async fn run(connection: &ConnectionArgs, format: Format, get: Get) -
         Get::Events(args) => events::run(&client, format, args).await?,
         Get::Audit(args) => audit::run(&client, format, args).await?,
         Get::Fleet => fleet::run(&client, format).await?,
+        Get::Keys => identities::keys(&client, format).await?,
+        Get::Generators => identities::generators(&client, format).await?,
+        Get::Tokens => identities::tokens(&client, format).await?,
     }
     Ok(Outcome::Done)
 }
