@@ -5,6 +5,7 @@
 
 mod agent;
 mod error;
+mod identities;
 mod key;
 mod operate;
 mod people;

@@ -178,7 +178,7 @@ async fn requests<S: AsyncRead + AsyncWrite + Unpin + 'static>(stream: S, servic
 async fn silent(asked: &AtomicBool, limit: Duration) {
     tokio::time::sleep(limit).await;
     if asked.load(Ordering::Relaxed) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

@@ -37,26 +37,34 @@ pub(crate) async fn enrol(
         let detail = "cluster_uid has 1 to 64 printable ASCII characters";
         return Err(Failure::new(ErrorCode::InvalidField, detail).at("cluster_uid"));
     }
-    if let Some(enrolled) = repeat(&bearer, &state, &request).await? {
-        return Ok((StatusCode::CREATED, Json(enrolled)));
-    }
+    let enrolled = match first_time(&bearer, &state, &request).await {
+        Err(failure) if matches!(failure.problem.code, ErrorCode::NameTaken | ErrorCode::Unauthenticated) => {
+            repeat(&bearer, &state, &request).await?.ok_or(failure)?
+        }
+        result => result?,
+    };
+    Ok((StatusCode::CREATED, Json(enrolled)))
+}
+
+async fn first_time(bearer: &TokenBearer, state: &AppState, request: &Enrol) -> Result<Enrolled, Failure> {
     let now = state.clock.now();
     let mut tx = state.db.begin().await?;
     let token = tx.use_token(&bearer.digest, now).await?.ok_or_else(unknown_token)?;
     let id = AgentId(state.ids.uuid(now));
-    let agent = EnrolledAgent { id, name: &request.name, cluster: &request.cluster, cluster_uid: uid, token: &token };
+    let agent =
+        EnrolledAgent { id, name: &request.name, cluster: &request.cluster, cluster_uid: &request.cluster_uid, token: &token };
     tx.insert_enrolled(&agent, now).await.map_err(name_taken("agent", &request.name))?;
     let change = tx.next_change().await?;
-    let secret = first_key(&mut tx, &state, id, &request, change).await?;
+    let secret = first_key(&mut tx, state, id, request, change).await?;
     retarget(&mut tx, id, &request.name, &token.labels, change, now).await?;
     let data = json!({"cluster": request.cluster, "registration_token": token.name, "labels": token.labels});
     let actor = bearer.actor(token.id, &token.name);
-    leave(&mut tx, &state, actor, "agent.enrolled", (id, &request.name), data, now).await?;
+    leave(&mut tx, state, actor, "agent.enrolled", (id, &request.name), data, now).await?;
     // A new agent waits for nothing yet: its first poll reads everything.
     tx.notify(change).await?;
     tx.commit().await?;
     state.changed();
-    Ok((StatusCode::CREATED, Json(Enrolled { agent_id: id, agent: request.name, secret })))
+    Ok(Enrolled { agent_id: id, agent: request.name.clone(), secret })
 }
 
 /// A new key for an agent that never used the one before: the answer with it was lost.
