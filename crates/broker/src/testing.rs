@@ -43,7 +43,7 @@ impl Engine {
         for engine in [Self::Sqlite, Self::Postgres] {
             // Shown when the test fails.
             eprintln!("on {engine:?}");
-            test(World::start(engine).await).await;
+            Box::pin(test(World::start(engine).await)).await;
         }
     }
 

@@ -125,11 +125,11 @@ pub(crate) async fn open(
     ids: &dyn Ids,
 ) -> Result<(Db, Installation), OpenError> {
     let target = target(config)?;
-    // Boxed: it is large, and over before anything else begins.
+    // Boxed, all three: they are large, and over before anything else begins.
     Box::pin(migrations::prepare(config)).await?;
     let db = match target {
-        Target::Postgres { pooled, direct, place } => open_postgres(pooled, *direct, place, config, metrics).await?,
-        Target::Sqlite { options, path } => open_sqlite(options, &path, config, metrics).await?,
+        Target::Postgres { pooled, direct, place } => Box::pin(open_postgres(pooled, *direct, place, config, metrics)).await?,
+        Target::Sqlite { options, path } => Box::pin(open_sqlite(options, &path, config, metrics)).await?,
     };
     let installation = read_installation(&db, clock, ids).await?;
     Ok((db, installation))
