@@ -40,7 +40,7 @@ pub(crate) struct Origin<'a> {
 /// What came of an attempt.
 pub(crate) enum Attempted {
     /// For the broker.
-    Reported(Report),
+    Reported(Box<Report>),
     /// Held back before anything was changed: there is nothing to tell.
     HeldBack,
 }
@@ -87,14 +87,14 @@ impl Workshop {
             error: None,
             scope: None,
         };
-        Attempted::Reported(match result {
+        Attempted::Reported(Box::new(match result {
             Ok((done, scope)) => Report { scope: Some(scope), ..finished(empty, deployment.action, done) },
             Err(Obstacle::HeldBack) => return Attempted::HeldBack,
             Err(obstacle) => {
                 let message = obstacle.to_string().chars().take(MAX_MESSAGE).collect();
                 Report { error: Some(Failure { reason: obstacle.reason().to_owned(), message, object: None }), ..empty }
             }
-        })
+        }))
     }
 
     async fn apply(

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use brokkr_api::{
     Labels, Name, TargetSelector,
-    agents::{CreateAgent, UpdateAgent},
+    agents::{AgentsQuery, CreateAgent, UpdateAgent},
     client::{Client, ClientError},
     page::PageQuery,
-    stacks::PutStack,
+    stacks::{PutStack, StacksQuery},
 };
 use brokkr_tests::{
     fleet::{Broker, Engine, config_map},
@@ -56,9 +56,9 @@ pub(super) async fn run(engine: Engine, name: &'static str) -> Result<Vec<Row>, 
 impl Counter {
     async fn all(&mut self) -> Result<(), LabError> {
         let (stack, agent): (Name, Name) = ("counted".parse().map_err(fail)?, "agent-0".parse().map_err(fail)?);
-        let everyone = PutStack { labels: Labels::default(), targets: TargetSelector::everyone() };
+        let everyone = PutStack { labels: Labels::default(), targets: TargetSelector::everyone(), preview_token: None };
         let one = TargetSelector { labels: None, names: vec![agent.clone()] };
-        let one = PutStack { labels: Labels::default(), targets: one };
+        let one = PutStack { labels: Labels::default(), targets: one, preview_token: None };
         let new: Name = "agent-new".parse().map_err(fail)?;
         let new = CreateAgent { name: new.clone(), cluster: new, labels: Labels::default() };
         let labels = serde_json::from_value(serde_json::json!({"region": "eu"})).map_err(fail)?;
@@ -71,8 +71,8 @@ impl Counter {
             client.put_deployment_objects(&stack, "application/yaml", manifests.clone().into_bytes()).await.map(drop)
         };
         self.count("write of deployment objects", WRITE, send).await?;
-        self.count("list of agents", LIST, async |client| client.list_agents(&page).await.map(drop)).await?;
-        self.count("list of stacks", LIST, async |client| client.list_stacks(&page).await.map(drop)).await?;
+        self.count("list of agents", LIST, async |client| client.list_agents(&AgentsQuery::default()).await.map(drop)).await?;
+        self.count("list of stacks", LIST, async |client| client.list_stacks(&StacksQuery::default()).await.map(drop)).await?;
         self.count("list of keys", LIST, async |client| client.list_keys(&page).await.map(drop)).await?;
         let objects = async |client: Client| client.list_deployment_objects(&stack, &page).await.map(drop);
         self.count("list of deployment objects", LIST, objects).await?;
