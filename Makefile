@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
-.PHONY: help setup kubernetes build demo test check soak fmt clippy docs generate generated-check deny bench-loop
+.PHONY: help setup kubernetes build demo test check soak fmt clippy docs generate generated-check deny bench-loop bench-broker
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -61,3 +61,7 @@ deny: ## Check licences, sources, duplicates and who may use which crate (instal
 bench-loop: setup kubernetes ## Accept to applied, p50 and p99, with release binaries; writes target/bench/loop.json
 	@cargo build --release --workspace --bins
 	@target/release/brokkr-lab bench-loop
+
+bench-broker: setup ## The broker under 10,000 simulated agents, half an hour (BENCH="--seconds 30" for a quick look); writes target/bench/broker.json
+	@cargo build --release --package brokkr-broker --package brokkr-tests --bins
+	@target/release/brokkr-lab bench-broker $(BENCH)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what is missing for development on a Debian machine that has Rust and Go, as root or not.
 #
-#   scripts/setup.sh             a C compiler (for SQLite), PostgreSQL
+#   scripts/setup.sh             a C compiler (for SQLite), PostgreSQL, the sqlite3 program
 #   scripts/setup.sh demo        what the demo needs: the compiler only
 set -euo pipefail
 
@@ -16,7 +16,7 @@ command -v cc >/dev/null || packages+=(gcc libc6-dev)
 command -v make >/dev/null || packages+=(make)
 if [ "$what" = all ]; then
   command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || packages+=(postgresql)
-  # With it tests look into the broker's file.
+  # With it tests and benchmarks look into the broker's file.
   command -v sqlite3 >/dev/null || packages+=(sqlite3)
 fi
 [ ${#packages[@]} -gt 0 ] || exit 0

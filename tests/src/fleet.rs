@@ -153,6 +153,11 @@ impl Broker {
         std::fs::read_to_string(&self.admin_key).expect("the admin key").trim().to_owned()
     }
 
+    /// The file with the admin's key.
+    pub fn key_file(&self) -> &Path {
+        &self.admin_key
+    }
+
     /// The admin's client.
     ///
     /// # Panics

@@ -3,6 +3,7 @@
 //! - [`control_plane`]: etcd, kube-apiserver, controllers and KWOK, with [`cluster`] to look into it;
 //! - [`postgres`]: a private PostgreSQL server, one database per test;
 //! - [`otlp`]: an OTLP receiver that shows what arrived as a tree and as shares of the time;
+//! - [`simulator`]: thousands of agents in one process, to measure a broker with;
 //! - [`process`]: our own executables as child processes, [`http`] to talk to them;
 //! - [`lab`]: how all of these are started so that nothing survives a failed or killed test.
 //!
@@ -17,3 +18,4 @@ pub mod lab;
 pub mod otlp;
 pub mod postgres;
 pub mod process;
+pub mod simulator;

@@ -13,5 +13,7 @@ mod evidence;
 mod outage;
 #[path = "faults/power.rs"]
 mod power;
+#[path = "faults/secrets.rs"]
+mod secrets;
 #[path = "faults/strangers.rs"]
 mod strangers;

@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
+use brokkr_runtime::config;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::{config::Config, serve};
@@ -21,9 +22,20 @@ struct Args {
 enum Command {
     /// Work for the broker until SIGTERM
     Run,
+    /// Look at the configuration
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
     /// Write a reference file that is generated from the code
     #[command(hide = true)]
     Generate { what: Generated },
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Say everything that is wrong with it
+    Check,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -34,21 +46,24 @@ enum Generated {
 /// Parses the arguments and runs. Exit codes: 0 asked to end, 1 failed, 2 wrong arguments, 64 wrong configuration.
 pub fn main() -> ExitCode {
     let args = Args::parse();
+    let file = args.config.as_deref();
+    if let Command::Generate { what: Generated::Config } = args.command {
+        return generate();
+    }
+    let config = match config::load::<Config>(file) {
+        Ok(config) => config,
+        Err(error) => return error.tell(),
+    };
     match args.command {
         Command::Generate { what: Generated::Config } => generate(),
-        Command::Run => match brokkr_runtime::config::load::<Config>(args.config.as_deref()) {
-            Ok(config) => serve::main(config),
-            Err(error) => {
-                eprintln!("error: {error}");
-                ExitCode::from(64)
-            }
-        },
+        Command::Run => serve::main(config),
+        Command::Config { command: ConfigCommand::Check } => config::valid(file),
     }
 }
 
 #[expect(clippy::print_stdout, reason = "the generated text is the output of this command")]
 fn generate() -> ExitCode {
     let head = "config.toml of brokkr-agent: every key with its default. Generated from the code by `make generate`.\nBROKKR__SECTION__KEY in the environment wins over this file.";
-    print!("{}", brokkr_runtime::config::reference::<Config>(head));
+    print!("{}", config::reference::<Config>(head));
     ExitCode::SUCCESS
 }

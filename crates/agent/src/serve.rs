@@ -4,13 +4,16 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
 use brokkr_api::client::{ClientBuilder, KeySource, SharedKey};
-use brokkr_runtime::{Clock, Ended, Ids, Lifecycle, SystemClock, SystemIds, daemon, server};
+use brokkr_runtime::{
+    Clock, Drain, Ended, Ids, Lifecycle, Signals, SystemClock, SystemIds, daemon,
+    server::{self, Limits, Server},
+};
 use brokkr_telemetry::{
     InitOptions, Service, Telemetry,
     http::{ClientTelemetry, ServerTelemetry},
 };
 use tokio::{net::TcpListener, sync::watch};
-use tracing::{error, info};
+use tracing::info;
 
 use crate::{
     attempt::Workshop,
@@ -33,7 +36,7 @@ pub(crate) fn main(config: Config) -> ExitCode {
         metrics: config.metrics,
         log: config.log.clone(),
     };
-    daemon::run(options, async |telemetry| serve(config, telemetry).await)
+    daemon::run(options, async |telemetry, signals| serve(config, telemetry, signals).await)
 }
 
 /// Where the key is kept, and where requests have it from.
@@ -70,13 +73,15 @@ fn enrolment(config: &Config) -> anyhow::Result<Option<Enrolment>> {
     Ok(Some(Enrolment { name, cluster, token }))
 }
 
-async fn serve(config: Config, telemetry: &Telemetry) -> anyhow::Result<Ended> {
+async fn serve(config: Config, telemetry: &Telemetry, mut signals: Signals) -> anyhow::Result<Ended> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let ids: Arc<dyn Ids> = Arc::new(SystemIds);
     let metrics = telemetry.agent_metrics();
     let kubernetes = &config.kubernetes;
     let timeout = Duration::from_secs(kubernetes.call_timeout_seconds);
-    let cluster = Cluster::new(kubernetes.kubeconfig.as_deref(), kubernetes.context.as_deref(), timeout, metrics.clone()).await?;
+    let cluster = Cluster::new(kubernetes.kubeconfig.as_deref(), kubernetes.context.as_deref(), timeout, metrics.clone());
+    let Some(cluster) = signals.unless_asked_to_end(cluster).await else { return Ok(Ended::Asked) };
+    let cluster = cluster?;
     let (store, key) = key(&config, &cluster)?;
     let identity = Identity { store, enrolment: enrolment(&config)? };
     let client = ClientBuilder::new(&config.broker.url, key)
@@ -114,17 +119,19 @@ async fn serve(config: Config, telemetry: &Telemetry) -> anyhow::Result<Ended> {
     lifecycle.spawn("reconcile", reconciler.run(receiver));
     let router = server::probes(
         Arc::new(AgentProbe { status, spans: telemetry.status_handle() }),
-        stopping(),
+        lifecycle.draining().clone(),
         telemetry.metrics_endpoint(),
     );
     let router = ServerTelemetry::new(telemetry, None).wrap(router);
     let address = listener.local_addr().unwrap_or(config.server.listen);
     info!(%address, version = env!("CARGO_PKG_VERSION"), broker = config.broker.url, "the agent runs");
-    let server = server::serve(listener, router, stopping());
-    lifecycle.spawn("http-server", async move {
-        if let Err(error) = server.await {
-            error!(%error, "the HTTP server failed");
-        }
-    });
-    Ok(lifecycle.run(crashes, Duration::from_secs(config.server.drain_seconds)).await?)
+    let server = Server {
+        tls: None,
+        limits: Limits::default(),
+        draining: lifecycle.draining().clone(),
+        stopping: lifecycle.stopping().clone(),
+    };
+    lifecycle.spawn("http-server", server::serve(listener, router, server));
+    let drain = Drain { delay: Duration::ZERO, grace: Duration::from_secs(config.server.drain_seconds) };
+    Ok(lifecycle.run(crashes, signals, drain).await)
 }

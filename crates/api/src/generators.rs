@@ -33,7 +33,7 @@ pub struct Quota {
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "within::<_, _, 0, 1_000_000>")]
     #[schema(maximum = 1_000_000)]
     pub max_stacks: Option<u32>,
-    /// Most bytes of content in all kept generations of its stacks together.
+    /// Most bytes of content in all kept generations of its stacks together; requests that run at the same time may exceed it once.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "within::<_, _, 0, 1_000_000_000_000>")]
     #[schema(maximum = 1_000_000_000_000u64)]
     pub max_bytes: Option<u64>,

@@ -1,16 +1,13 @@
 //! The first start: one admin key, shown once. There is no default key.
 
-use std::{
-    io::Write,
-    os::unix::fs::OpenOptionsExt,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use brokkr_api::{KeyId, keys::Role};
 use brokkr_runtime::{Clock, Ids};
 
 use crate::{
     domain::key,
+    durable,
     store::{Db, Error, NewKey},
 };
 
@@ -69,27 +66,11 @@ pub(crate) async fn first_admin_key(
     tx.insert_key(&new, change).await?;
     // Written before the commit, so that there is never a key that nobody has.
     if let Some(path) = file {
-        write(path, &secret).map_err(|source| BootstrapError::File { path: path.to_owned(), source })?;
+        durable::replace(path, &format!("{secret}\n"))
+            .map_err(|source| BootstrapError::File { path: path.to_owned(), source })?;
     }
     tx.commit().await?;
     Ok(file.map_or(Bootstrap::Show(secret), |path| Bootstrap::Written(path.to_owned())))
-}
-
-/// Writes the key into a new file with mode 0600 and moves it into place, so that nobody reads half a key or a readable file.
-fn write(path: &Path, secret: &str) -> std::io::Result<()> {
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".new");
-    match std::fs::remove_file(&temporary) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-    writeln!(file, "{secret}")?;
-    file.sync_all()?;
-    std::fs::rename(&temporary, path)?;
-    // The name too must survive a power cut: the key's digest will, and a lost key cannot be made again.
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    std::fs::File::open(folder)?.sync_all()
 }
 
 #[cfg(test)]

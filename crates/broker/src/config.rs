@@ -1,12 +1,13 @@
 //! The broker's configuration: one struct per section, and `Default` is the one place of defaults.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use brokkr_runtime::config::{Problems, Settings};
 use brokkr_telemetry::config::{LogConfig, MetricsConfig, TelemetryConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{domain::handoff::Handoff, http::Origin};
+use crate::{domain::handoff::Handoff, http::Origin, store};
 
 /// All sections.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
@@ -36,6 +37,51 @@ pub(crate) struct Config {
     pub(crate) log: LogConfig,
 }
 
+impl Settings for Config {
+    fn check(&self, problems: &mut Problems) {
+        let server = &self.server;
+        problems.range("server.drain_delay_seconds", server.drain_delay_seconds, 0..=3_600);
+        problems.range("server.drain_seconds", server.drain_seconds, 1..=3_600);
+        problems.range("server.request_timeout_seconds", server.request_timeout_seconds, 1..=3_600);
+        problems.range("server.max_body_bytes", server.max_body_bytes as u64, 1_024..=256 * 1_024 * 1_024);
+        let tls = &server.tls;
+        problems.require(
+            tls.key_file.is_some() || tls.certificate_file.is_none(),
+            "server.tls.key_file",
+            "a certificate needs its key",
+        );
+        problems.require(
+            tls.certificate_file.is_some() || tls.key_file.is_none(),
+            "server.tls.certificate_file",
+            "a key needs its certificate",
+        );
+        self.database.check(problems);
+        let both = self.encryption.keys_file.is_some() && self.encryption.keys.is_some();
+        problems.require(!both, "encryption.keys_file", "set encryption.keys_file or encryption.keys, not both");
+        problems.range("agents.active_seconds", self.agents.active_seconds, 1..=86_400);
+        problems.range("retention.events_days", u64::from(self.retention.events_days), 1..=36_500);
+        problems.range("retention.audit_days", u64::from(self.retention.audit_days), 1..=36_500);
+        self.limits.check(problems);
+        brokkr_runtime::config::check_telemetry(&self.telemetry, problems);
+    }
+}
+
+impl DatabaseConfig {
+    fn check(&self, problems: &mut Problems) {
+        let known =
+            store::sqlite_file(&self.url).is_some_and(|file| !file.as_os_str().is_empty()) || store::is_postgres(&self.url);
+        problems.require(known, "database.url", "is not a database: write sqlite:FILE or postgres://USER:PASSWORD@HOST/DATABASE");
+        problems.range("database.max_connections", u64::from(self.max_connections), 1..=10_000);
+        let Some(listen) = &self.listen_url else { return };
+        problems.require(store::is_postgres(listen), "database.listen_url", "is not the URL of a PostgreSQL database");
+        problems.require(
+            store::is_postgres(&self.url),
+            "database.listen_url",
+            "is for PostgreSQL; SQLite has nobody to listen to",
+        );
+    }
+}
+
 /// The HTTP server.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -43,8 +89,17 @@ pub(crate) struct ServerConfig {
     /// Address and port to listen on.
     #[schemars(with = "String")]
     pub(crate) listen: SocketAddr,
-    /// Seconds that requests in flight get to finish after SIGTERM.
+    /// Seconds that a broker goes on serving after SIGTERM while `/readyz` says that it is not ready: so long load balancers may
+    /// take to notice.
+    pub(crate) drain_delay_seconds: u64,
+    /// Seconds that requests in flight get to finish then.
     pub(crate) drain_seconds: u64,
+    /// Seconds that a request may take, beyond the time that it asks to wait.
+    pub(crate) request_timeout_seconds: u64,
+    /// Most bytes of a body.
+    pub(crate) max_body_bytes: usize,
+    /// With a certificate the listener speaks TLS only, HTTP/2 and HTTP/1.1.
+    pub(crate) tls: TlsConfig,
     /// Pages of other origins.
     pub(crate) cors: CorsConfig,
 }
@@ -60,7 +115,33 @@ pub(crate) struct CorsConfig {
 
 impl Default for ServerConfig {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([0, 0, 0, 0], 3000)), drain_seconds: 20, cors: CorsConfig::default() }
+        Self {
+            listen: SocketAddr::from(([0, 0, 0, 0], 3000)),
+            drain_delay_seconds: 0,
+            drain_seconds: 20,
+            request_timeout_seconds: 30,
+            max_body_bytes: brokkr_api::MAX_BODY_BYTES,
+            tls: TlsConfig::default(),
+            cors: CorsConfig::default(),
+        }
+    }
+}
+
+/// The certificate of the listener. Both files are read again when they change.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct TlsConfig {
+    /// File with the certificate chain, PEM, the broker's own first.
+    pub(crate) certificate_file: Option<PathBuf>,
+    /// File with its private key, PEM.
+    pub(crate) key_file: Option<PathBuf>,
+}
+
+impl TlsConfig {
+    /// Both files, where TLS is wanted.
+    pub(crate) fn files(&self) -> Option<brokkr_runtime::server::tls::TlsFiles> {
+        let (certificate, key) = (self.certificate_file.clone()?, self.key_file.clone()?);
+        Some(brokkr_runtime::server::tls::TlsFiles { certificate, key })
     }
 }
 
@@ -72,11 +153,16 @@ pub(crate) struct DatabaseConfig {
     pub(crate) url: String,
     /// Most connections; on SQLite most readers, beside the one writer.
     pub(crate) max_connections: u32,
+    /// The same PostgreSQL database past a pooler such as PgBouncer, which breaks `LISTEN` and session locks. Default: `url`.
+    pub(crate) listen_url: Option<String>,
+    /// Whether a broker that starts brings the schema up to date. When not, `brokkr-broker migrate` does, and a broker refuses to
+    /// start on an older schema.
+    pub(crate) migrate: bool,
 }
 
 impl Default for DatabaseConfig {
     fn default() -> Self {
-        Self { url: "sqlite:brokkr.db".to_owned(), max_connections: 8 }
+        Self { url: "sqlite:brokkr.db".to_owned(), max_connections: 8, listen_url: None, migrate: true }
     }
 }
 
@@ -118,11 +204,21 @@ pub(crate) struct BootstrapConfig {
 pub(crate) struct AgentsConfig {
     /// An agent that was seen within so many seconds counts as active.
     pub(crate) active_seconds: u64,
+    /// Days after which an agent is asked to take a new key; 0 for never. Agents do it by themselves.
+    pub(crate) key_rotation_days: u32,
+}
+
+impl AgentsConfig {
+    /// Oldest age of an agent's key; nothing for no limit.
+    pub(crate) fn most_key_age(&self) -> Option<Duration> {
+        let days = u64::from(self.key_rotation_days);
+        (days > 0).then(|| Duration::from_secs(days * 24 * 3_600))
+    }
 }
 
 impl Default for AgentsConfig {
     fn default() -> Self {
-        Self { active_seconds: 75 }
+        Self { active_seconds: 75, key_rotation_days: 0 }
     }
 }
 
@@ -150,6 +246,19 @@ pub(crate) struct LimitsConfig {
     pub(crate) anonymous_requests_per_second: u32,
     /// So many of them at once.
     pub(crate) anonymous_burst: u32,
+}
+
+impl LimitsConfig {
+    fn check(&self, problems: &mut Problems) {
+        let of = [
+            ("limits.burst", self.requests_per_second, self.burst),
+            ("limits.agent_burst", self.agent_requests_per_second, self.agent_burst),
+            ("limits.anonymous_burst", self.anonymous_requests_per_second, self.anonymous_burst),
+        ];
+        for (path, rate, burst) in of {
+            problems.require(rate == 0 || burst > 0, path, "is 0: nobody could ask anything");
+        }
+    }
 }
 
 impl Default for LimitsConfig {

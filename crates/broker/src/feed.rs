@@ -90,6 +90,14 @@ impl Feed {
         Ok(self.key(digest, now))
     }
 
+    /// Reads a key again that has changed.
+    pub(crate) async fn refresh_key(&self, digest: &str) -> Result<(), Error> {
+        if let Some(key) = self.db.find_key(digest).await? {
+            self.remember_key(key);
+        }
+        Ok(())
+    }
+
     /// The highest change that this broker knows the database to have.
     pub(crate) fn seen(&self) -> u64 {
         self.seen.load(Ordering::Acquire)

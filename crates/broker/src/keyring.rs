@@ -1,8 +1,7 @@
 //! Where the keys come from that content with Secrets is encrypted with.
 
 use std::{
-    io::{ErrorKind, Write},
-    os::unix::fs::OpenOptionsExt,
+    io::ErrorKind,
     path::{Path, PathBuf},
 };
 
@@ -11,7 +10,7 @@ use brokkr_runtime::Ids;
 use crate::{
     config::{DatabaseConfig, EncryptionConfig},
     domain::seal::{InvalidKeyring, Keyring},
-    store,
+    durable, store,
 };
 
 /// Why there are no keys.
@@ -65,13 +64,9 @@ fn beside(database: &Path, ids: &dyn Ids) -> Result<Keyring, KeyringError> {
     let mut path = database.as_os_str().to_owned();
     path.push(".keys");
     let path = PathBuf::from(path);
-    match std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
-        Ok(mut file) => {
-            let written = file.write_all(Keyring::new_line("local", ids).as_bytes()).and_then(|()| file.sync_all());
-            written.map_err(|source| KeyringError::Write { path: path.clone(), source })?;
-        }
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-        Err(source) => return Err(KeyringError::Write { path, source }),
+    match durable::create(&path, &Keyring::new_line("local", ids)) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(KeyringError::Write { path, source: error }),
+        _ => {}
     }
     read(&path)
 }

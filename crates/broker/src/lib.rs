@@ -3,11 +3,13 @@
 mod bootstrap;
 mod config;
 mod domain;
+mod durable;
 mod feed;
 mod generate;
 mod http;
 mod jobs;
 mod keyring;
+mod maintenance;
 mod presence;
 mod serve;
 mod store;

@@ -3,17 +3,20 @@
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::Context;
-use brokkr_runtime::{Clock, Ended, Ids, Lifecycle, SystemClock, SystemIds, daemon, server};
+use brokkr_runtime::{
+    Clock, Drain, Ended, Ids, Lifecycle, Signals, SystemClock, SystemIds, daemon,
+    server::{self, Limits, Server, tls::Tls},
+};
 use brokkr_telemetry::{InitOptions, Service, Telemetry, http::ServerTelemetry, spans};
 use tokio::{net::TcpListener, sync::Notify};
-use tracing::{Instrument, error, info};
+use tracing::{Instrument, info};
 
 use crate::{
     bootstrap::{Bootstrap, first_admin_key},
     config::Config,
     feed::Feed,
     http::{self, AppState},
-    jobs::{self, Job, offline::Offline, retention::Retention},
+    jobs::{self, Job, key_age::KeyAge, offline::Offline, retention::Retention},
     keyring,
     presence::{self, Presence},
     store,
@@ -30,16 +33,17 @@ pub(crate) fn main(config: Config) -> ExitCode {
         metrics: config.metrics,
         log: config.log.clone(),
     };
-    daemon::run(options, async |telemetry| serve(config, telemetry, instance).await)
+    daemon::run(options, async |telemetry, signals| serve(config, telemetry, signals, instance).await)
 }
 
-async fn serve(config: Config, telemetry: &Telemetry, instance: String) -> anyhow::Result<Ended> {
+async fn serve(config: Config, telemetry: &Telemetry, mut signals: Signals, instance: String) -> anyhow::Result<Ended> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let ids: Arc<dyn Ids> = Arc::new(SystemIds);
     let metrics = telemetry.broker_metrics();
     // The port first: a second broker that was started by mistake must not touch the database.
     let listener =
         TcpListener::bind(config.server.listen).await.with_context(|| format!("server.listen: {}", config.server.listen))?;
+    let tls = config.server.tls.files().map(Tls::load).transpose()?;
     let start = async {
         let (db, installation) = store::open(&config.database, metrics.clone(), &*clock, &*ids).await?;
         announce(first_admin_key(&db, &*clock, &*ids, config.bootstrap.admin_key_file.as_deref()).await?);
@@ -47,7 +51,10 @@ async fn serve(config: Config, telemetry: &Telemetry, instance: String) -> anyho
         let feed = Feed::load(db.clone()).await.context("the change feed cannot be read")?;
         anyhow::Ok((db, installation, feed, keyring))
     };
-    let (db, installation, feed, keyring) = start.instrument(spans::job("start")).await?;
+    // A database that does not answer must not keep a process that was asked to end.
+    let started = signals.unless_asked_to_end(start.instrument(spans::job("start"))).await;
+    let Some(started) = started else { return Ok(Ended::Asked) };
+    let (db, installation, feed, keyring) = started?;
     let (lifecycle, crashes) = Lifecycle::new();
     let state = AppState {
         db: db.clone(),
@@ -59,10 +66,15 @@ async fn serve(config: Config, telemetry: &Telemetry, instance: String) -> anyho
         settings: http::Settings {
             handoff: config.delivery.handoff,
             active: Duration::from_secs(config.agents.active_seconds),
+            requests: http::RequestLimits {
+                body: config.server.max_body_bytes,
+                time: Duration::from_secs(config.server.request_timeout_seconds),
+            },
             allowed_origins: config.server.cors.allowed_origins.into(),
         },
         limits: Arc::new(http::Limits::new(config.limits)),
         totals_changed: Arc::new(Notify::new()),
+        draining: lifecycle.draining().clone(),
         stopping: lifecycle.stopping().clone(),
     };
     let stopping = || lifecycle.stopping().clone();
@@ -72,7 +84,9 @@ async fn serve(config: Config, telemetry: &Telemetry, instance: String) -> anyho
     lifecycle.spawn(Retention::NAME, jobs::run(retention, db.clone(), Arc::clone(&clock), instance.clone(), stopping()));
     let offline =
         Offline { db: db.clone(), clock: Arc::clone(&clock), ids: Arc::clone(&state.ids), active: state.settings.active };
-    lifecycle.spawn(Offline::NAME, jobs::run(offline, db.clone(), Arc::clone(&clock), instance, stopping()));
+    lifecycle.spawn(Offline::NAME, jobs::run(offline, db.clone(), Arc::clone(&clock), instance.clone(), stopping()));
+    let key_age = KeyAge { db: db.clone(), clock: Arc::clone(&clock), most: config.agents.most_key_age() };
+    lifecycle.spawn(KeyAge::NAME, jobs::run(key_age, db.clone(), Arc::clone(&clock), instance, stopping()));
     let (keeper, changed) = (Arc::clone(&state.presence), Arc::clone(&state.totals_changed));
     lifecycle.spawn("presence", presence::keep(keeper, db, clock, metrics.clone(), state.settings.active, changed, stopping()));
     let router = http::router(
@@ -83,13 +97,16 @@ async fn serve(config: Config, telemetry: &Telemetry, instance: String) -> anyho
     );
     let address = listener.local_addr().unwrap_or(config.server.listen);
     info!(%address, version = env!("CARGO_PKG_VERSION"), installation = installation.id, "the broker serves");
-    let server = server::serve(listener, router, stopping());
-    lifecycle.spawn("http-server", async move {
-        if let Err(error) = server.await {
-            error!(%error, "the HTTP server failed");
-        }
-    });
-    Ok(lifecycle.run(crashes, Duration::from_secs(config.server.drain_seconds)).await?)
+    if let Some(tls) = tls.clone() {
+        lifecycle.spawn("certificate", tls.follow(stopping()));
+    }
+    let server = Server { tls, limits: Limits::default(), draining: lifecycle.draining().clone(), stopping: stopping() };
+    lifecycle.spawn("http-server", server::serve(listener, router, server));
+    let drain = Drain {
+        delay: Duration::from_secs(config.server.drain_delay_seconds),
+        grace: Duration::from_secs(config.server.drain_seconds),
+    };
+    Ok(lifecycle.run(crashes, signals, drain).await)
 }
 
 /// The one time that the first key is shown: on the standard output, never in the log.

@@ -118,6 +118,11 @@ impl World {
         Self::open(url.to_owned(), None, admin.map(str::to_owned), seed).await
     }
 
+    /// `database.url`.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
     /// Another broker on the same database. Drop it first: it captures what happens on this thread.
     pub(crate) async fn replica(&self) -> Self {
         Self::on(&self.url, Some(&self.admin), 8).await
@@ -148,10 +153,16 @@ impl World {
             clock: Arc::clone(&clock) as _,
             ids,
             keyring: Arc::new(Keyring::parse(&Keyring::new_line("test", &SeededIds::new(9))).unwrap()),
-            settings: api::Settings { handoff: Handoff::Auto, active: Duration::from_secs(75), allowed_origins: Arc::default() },
+            settings: api::Settings {
+                handoff: Handoff::Auto,
+                active: Duration::from_secs(75),
+                requests: api::RequestLimits::default(),
+                allowed_origins: Arc::default(),
+            },
             // The clock stands still here: a quota that is used up would never fill again.
             limits: Arc::new(api::Limits::new(LimitsConfig::off())),
             totals_changed: Arc::new(Notify::new()),
+            draining: lifecycle.draining().clone(),
             stopping: lifecycle.stopping().clone(),
         };
         let router = Self::route(&state, &capture);

@@ -9,4 +9,4 @@ pub mod server;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use ids::{Ids, SeededIds, SystemIds};
-pub use lifecycle::{Ended, Lifecycle};
+pub use lifecycle::{Drain, Ended, Lifecycle, Signals};

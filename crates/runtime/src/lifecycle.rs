@@ -2,7 +2,10 @@
 
 use std::{future::Future, process::ExitCode, time::Duration};
 
-use tokio::{signal::unix::SignalKind, sync::mpsc};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::mpsc,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, info, warn};
 
@@ -10,6 +13,7 @@ use tracing::{error, info, warn};
 #[derive(Debug, Clone)]
 pub struct Lifecycle {
     tasks: TaskTracker,
+    draining: CancellationToken,
     soft: CancellationToken,
     hard: CancellationToken,
     crashes: mpsc::UnboundedSender<&'static str>,
@@ -44,8 +48,15 @@ impl Lifecycle {
     #[must_use]
     pub fn new() -> (Self, Crashes) {
         let (crashes, receiver) = mpsc::unbounded_channel();
-        let tokens = (CancellationToken::new(), CancellationToken::new());
-        (Self { tasks: TaskTracker::new(), soft: tokens.0, hard: tokens.1, crashes }, Crashes(receiver))
+        let (draining, soft, hard) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+        (Self { tasks: TaskTracker::new(), draining, soft, hard, crashes }, Crashes(receiver))
+    }
+
+    /// Cancelled when the process has been asked to end: it says so to load balancers and sends callers elsewhere, and still
+    /// serves. [`Lifecycle::stopping`] follows after the drain delay.
+    #[must_use]
+    pub fn draining(&self) -> &CancellationToken {
+        &self.draining
     }
 
     /// Cancelled when the process should finish what it has begun and begin nothing more.
@@ -54,8 +65,14 @@ impl Lifecycle {
         &self.soft
     }
 
-    /// Asks every task to finish.
+    /// Asks the process to end, as a signal does.
+    pub fn drain(&self) {
+        self.draining.cancel();
+    }
+
+    /// Asks every task to finish, without a delay.
     pub fn stop(&self) {
+        self.draining.cancel();
         self.soft.cancel();
     }
 
@@ -97,33 +114,78 @@ impl Lifecycle {
         })));
     }
 
-    /// Waits for SIGTERM, SIGINT, [`Lifecycle::stop`] or a crash; then gives the tasks `grace` to finish.
+    /// Waits for a signal, [`Lifecycle::stop`] or a crash; drains; then gives the tasks the grace to finish.
     ///
-    /// A second signal ends the grace.
-    ///
-    /// # Errors
-    /// When the process cannot listen to signals.
-    pub async fn run(self, mut crashes: Crashes, grace: Duration) -> std::io::Result<Ended> {
-        let mut terminate = tokio::signal::unix::signal(SignalKind::terminate())?;
-        let mut interrupt = tokio::signal::unix::signal(SignalKind::interrupt())?;
+    /// A second signal ends the delay, and then the grace.
+    pub async fn run(self, mut crashes: Crashes, mut signals: Signals, drain: Drain) -> Ended {
         let ended = tokio::select! {
-            _ = terminate.recv() => Ended::Asked,
-            _ = interrupt.recv() => Ended::Asked,
-            () = self.soft.cancelled() => Ended::Asked,
+            () = signals.next() => Ended::Asked,
+            () = self.draining.cancelled() => Ended::Asked,
             Some(task) = crashes.0.recv() => Ended::Crashed(task),
         };
-        info!(grace_seconds = grace.as_secs(), "stopping");
+        self.draining.cancel();
+        // A daemon that lost a task serves nobody well, however short the time.
+        if ended == Ended::Asked && !drain.delay.is_zero() && !self.soft.is_cancelled() {
+            info!(delay_seconds = drain.delay.as_secs(), "draining: still serving, no longer ready");
+            tokio::select! {
+                () = tokio::time::sleep(drain.delay) => {}
+                () = self.soft.cancelled() => {}
+                () = signals.next() => warn!("a second signal ends the drain delay"),
+            }
+        }
+        info!(grace_seconds = drain.grace.as_secs(), "stopping");
         self.soft.cancel();
         self.tasks.close();
         tokio::select! {
             () = self.tasks.wait() => {}
-            () = tokio::time::sleep(grace) => warn!("tasks did not finish in time and are ended"),
-            _ = terminate.recv() => warn!("a second signal ends the tasks"),
-            _ = interrupt.recv() => warn!("a second signal ends the tasks"),
+            () = tokio::time::sleep(drain.grace) => warn!("tasks did not finish in time and are ended"),
+            () = signals.next() => warn!("a second signal ends the tasks"),
         }
         self.hard.cancel();
         self.tasks.wait().await;
-        Ok(ended)
+        ended
+    }
+}
+
+/// How a process ends.
+#[derive(Debug, Clone, Copy)]
+pub struct Drain {
+    /// For so long it still serves after it was asked to end, so that load balancers notice.
+    pub delay: Duration,
+    /// Time that tasks get to finish.
+    pub grace: Duration,
+}
+
+/// SIGTERM and SIGINT. As process 1 of a container they are ignored by the kernel until somebody listens: make this first.
+#[derive(Debug)]
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Listens from now on; a signal that comes before it is asked for is kept.
+    ///
+    /// # Errors
+    /// When the process cannot listen to signals.
+    pub fn listen() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Waits for the next one.
+    pub async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    /// Does `work`, unless a signal comes first.
+    pub async fn unless_asked_to_end<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            done = work => Some(done),
+            () = self.next() => None,
+        }
     }
 }
 
@@ -131,11 +193,15 @@ impl Lifecycle {
 mod tests {
     use super::*;
 
+    fn drain(delay: u64, grace: u64) -> Drain {
+        Drain { delay: Duration::from_secs(delay), grace: Duration::from_secs(grace) }
+    }
+
     #[tokio::test]
     async fn a_task_that_ends_by_itself_is_a_crash() {
         let (lifecycle, crashes) = Lifecycle::new();
         lifecycle.spawn("short-lived", async {});
-        let ended = lifecycle.run(crashes, Duration::from_secs(60)).await.unwrap();
+        let ended = lifecycle.run(crashes, Signals::listen().unwrap(), drain(0, 60)).await;
         assert_eq!(ended, Ended::Crashed("short-lived"));
     }
 
@@ -143,7 +209,7 @@ mod tests {
     async fn a_task_that_panics_is_a_crash() {
         let (lifecycle, crashes) = Lifecycle::new();
         lifecycle.spawn("panics", async { panic!("on purpose") });
-        let ended = lifecycle.run(crashes, Duration::from_secs(60)).await.unwrap();
+        let ended = lifecycle.run(crashes, Signals::listen().unwrap(), drain(0, 60)).await;
         assert_eq!(ended, Ended::Crashed("panics"));
     }
 
@@ -158,7 +224,27 @@ mod tests {
         });
         lifecycle.spawn("stuck", std::future::pending());
         lifecycle.stop();
-        assert_eq!(lifecycle.run(crashes, Duration::from_secs(5)).await.unwrap(), Ended::Asked);
+        assert_eq!(lifecycle.run(crashes, Signals::listen().unwrap(), drain(0, 5)).await, Ended::Asked);
         finished.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_process_that_drains_says_so_at_once_and_its_tasks_go_on_until_the_delay_is_over() {
+        let (lifecycle, crashes) = Lifecycle::new();
+        let (draining, stopping) = (lifecycle.draining().clone(), lifecycle.stopping().clone());
+        let task = stopping.clone();
+        lifecycle.spawn("serves", async move { task.cancelled().await });
+        lifecycle.drain();
+        let run = lifecycle.run(crashes, Signals::listen().unwrap(), drain(30, 5));
+        let watch = async {
+            draining.cancelled().await;
+            let began = tokio::time::Instant::now();
+            assert!(!stopping.is_cancelled(), "it still serves");
+            stopping.cancelled().await;
+            began.elapsed()
+        };
+        let (ended, delayed) = tokio::join!(run, watch);
+        assert_eq!(ended, Ended::Asked);
+        assert_eq!(delayed, Duration::from_secs(30), "of the paused clock");
     }
 }

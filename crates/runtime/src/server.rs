@@ -1,13 +1,17 @@
 //! The HTTP server of a daemon, and the routes that every daemon has: `/healthz`, `/readyz`, `/metrics`.
 
-use std::{collections::BTreeMap, future::Future, net::SocketAddr, sync::Arc};
+mod connection;
+#[cfg(test)]
+mod tests;
+pub mod tls;
+
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     Json, Router,
     extract::State,
     response::{IntoResponse, Response},
     routing::get,
-    serve::ListenerExt,
 };
 use brokkr_api::{
     readiness::{Check, Readiness},
@@ -15,8 +19,9 @@ use brokkr_api::{
 };
 use brokkr_telemetry::{MetricsEndpoint, PipelineStatus};
 use http::{HeaderMap, StatusCode, header};
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+
+pub use connection::{Limits, Server, serve};
 
 /// What `/readyz` asks of a daemon.
 pub trait Probe: Send + Sync + 'static {
@@ -27,13 +32,15 @@ pub trait Probe: Send + Sync + 'static {
 #[derive(Clone)]
 struct Probes {
     probe: Arc<dyn Probe>,
-    stopping: CancellationToken,
+    draining: CancellationToken,
     metrics: Option<MetricsEndpoint>,
 }
 
 /// `/healthz`, `/readyz` and `/metrics`. Without a metrics endpoint the last one is not found.
-pub fn probes(probe: Arc<dyn Probe>, stopping: CancellationToken, metrics: Option<MetricsEndpoint>) -> Router {
-    let state = Probes { probe, stopping, metrics };
+///
+/// From `draining` on `/readyz` answers 503, so that load balancers send nobody any more.
+pub fn probes(probe: Arc<dyn Probe>, draining: CancellationToken, metrics: Option<MetricsEndpoint>) -> Router {
+    let state = Probes { probe, draining, metrics };
     Router::new()
         .route(routes::HEALTHZ, get(|| async { "ok\n" }))
         .route(routes::READYZ, get(readyz))
@@ -56,7 +63,7 @@ pub fn telemetry_check(status: &PipelineStatus) -> Check {
 
 async fn readyz(State(state): State<Probes>) -> Response {
     // Ready is "started and not draining": a part in trouble is no reason to take the replica out of service.
-    let ready = !state.stopping.is_cancelled();
+    let ready = !state.draining.is_cancelled();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(Readiness { ready, checks: state.probe.checks() })).into_response()
 }
@@ -68,19 +75,4 @@ async fn metrics_text(State(state): State<Probes>, headers: HeaderMap) -> Respon
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
     let rendered = metrics.render(accept);
     ([(header::CONTENT_TYPE, rendered.content_type)], rendered.body).into_response()
-}
-
-/// Serves until `stopping`, then finishes the requests in flight.
-///
-/// # Errors
-/// When the listener fails for good.
-pub fn serve(listener: TcpListener, router: Router, stopping: CancellationToken) -> impl Future<Output = std::io::Result<()>> {
-    let listener = listener.tap_io(|stream| {
-        // An answer of a few hundred bytes must not wait for the acknowledgement of the one before.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY cannot be set");
-        }
-    });
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    axum::serve(listener, service).with_graceful_shutdown(async move { stopping.cancelled().await }).into_future()
 }

@@ -1,6 +1,7 @@
 //! Starting programs so that nothing survives: supervisors, scratch folders, ports, children bound to our life.
 
 mod error;
+mod limits;
 mod orders;
 mod ports;
 mod program;
@@ -11,6 +12,7 @@ mod supervisor;
 mod wait;
 
 pub use error::LabError;
+pub use limits::raise_file_limit;
 pub use orders::{Order, Orders, Reply, Service, serve};
 pub use ports::free_port;
 pub(crate) use program::tail;

@@ -28,6 +28,8 @@ use crate::{
 };
 
 const WRITERS: usize = 4;
+/// They all use one key.
+const UNLIMITED: (&str, &str) = ("BROKKR__LIMITS__REQUESTS_PER_SECOND", "0");
 
 /// A write that the broker has acknowledged.
 #[derive(Clone)]
@@ -99,7 +101,9 @@ impl Writer {
                 self.acknowledged.add(Written::Stack(stack));
             }
             _ => {
-                let manifests = config_map("shop", "a", &name).into_bytes();
+                // Every other one is sealed, and the key that opens it must be there too.
+                let kind = if round % 2 == 0 { "Secret" } else { "ConfigMap" };
+                let manifests = config_map("shop", "a", &name).replace("ConfigMap", kind).into_bytes();
                 let sent = self.admin.put_deployment_objects(&self.stack.name, "application/yaml", manifests).await?;
                 let (stack, object) = (self.stack.clone(), sent.deployment_object);
                 self.acknowledged.add(Written::Generation { stack, object, value: name });
@@ -205,6 +209,7 @@ async fn trial(seed: u64, lies: Option<u64>) -> Trial {
     let (mut random, began) = (StdRng::seed_from_u64(seed), Instant::now());
     let disk = Disk::new();
     let mut environment = disk.environment();
+    environment.push((UNLIMITED.0, UNLIMITED.1.to_owned()));
     environment.extend(lies.map(|after| ("POWERCUT_LIES", after.to_string())));
     let mut broker = Broker::in_folder(&disk.folder(), &borrowed(&environment)).await.unwrap();
     let acknowledged = Acknowledged::new();
@@ -225,7 +230,7 @@ async fn trial(seed: u64, lies: Option<u64>) -> Trial {
     let lucky = random.random_bool(0.5);
     let recovered = disk.after_power_cut(&mut random, lucky);
     let writes = acknowledged.writes.lock().clone();
-    let lost = match Broker::in_folder(&recovered, &[]).await {
+    let lost = match Broker::in_folder(&recovered, &[UNLIMITED]).await {
         Ok(broker) => lost(&broker, &writes).await,
         Err(error) => vec![error.to_string()],
     };

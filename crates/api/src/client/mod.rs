@@ -5,7 +5,7 @@
 
 mod agent;
 mod error;
-mod fleet;
+mod identities;
 mod key;
 mod operate;
 mod people;

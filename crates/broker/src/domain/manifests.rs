@@ -56,8 +56,10 @@ pub(crate) fn canonicalize(documents: Vec<Value>) -> Result<Canonical, Problem> 
     Ok(Canonical { digest, body, objects: count, has_secrets })
 }
 
+/// Whether it is a Secret, or a list that was not expanded and may hold some: such a one is sealed to be on the safe side.
 fn is_secret(object: &Value) -> bool {
-    object.get("kind").is_some_and(|kind| kind == "Secret") && object.get("apiVersion").is_some_and(|version| version == "v1")
+    let kind = object.get("kind").and_then(Value::as_str).unwrap_or_default();
+    matches!(kind, "Secret" | "SecretList" | "List") && object.get("apiVersion").is_some_and(|version| version == "v1")
 }
 
 /// `kind: List` of `v1` is not an object but a way of writing several.

@@ -4,12 +4,12 @@ use std::{marker::PhantomData, ops::Deref, sync::Arc};
 
 use axum::extract::{FromRequestParts, MatchedPath};
 use brokkr_api::{
-    AgentId, CLUSTER_HEADER, ErrorCode, KeyId, PROTOCOL_HEADER, PROTOCOL_VERSION,
+    AgentId, CLUSTER_HEADER, ErrorCode, KeyId, Name, PROTOCOL_HEADER, PROTOCOL_VERSION,
     keys::{Permission, Role},
 };
 use http::{header, request::Parts};
 
-use super::{AppState, envelope::RequestId, error::Failure, record::record_denial};
+use super::{AppState, envelope::RequestId, error::Failure, record::record_denial, v1::rotation::activate};
 use crate::{
     domain::key,
     store::{KeyRow, Scope},
@@ -23,7 +23,7 @@ pub(super) const OLDEST_PROTOCOL: u32 = if PROTOCOL_VERSION > 2 { PROTOCOL_VERSI
 pub(crate) struct Caller {
     pub(crate) key: KeyId,
     /// The key's name.
-    pub(crate) name: String,
+    pub(crate) name: Name,
     pub(crate) role: Role,
     pub(crate) scope: Scope,
     pub(crate) request_id: Option<String>,
@@ -91,8 +91,12 @@ pub(crate) struct AgentCaller {
 
 /// The key of a request, if the text can be one at all: what cannot costs no query.
 fn secret(parts: &Parts) -> Option<&str> {
+    bearer(parts).filter(|secret| key::is_well_formed(secret))
+}
+
+fn bearer(parts: &Parts) -> Option<&str> {
     let (scheme, secret) = parts.headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    Some(secret.trim()).filter(|secret| scheme.eq_ignore_ascii_case("bearer") && key::is_well_formed(secret))
+    scheme.eq_ignore_ascii_case("bearer").then(|| secret.trim())
 }
 
 /// The key that a request comes with, if memory knows it to be valid. Asked before the handler authenticates it, and never waits.
@@ -109,7 +113,33 @@ async fn authenticate(parts: &Parts, state: &AppState) -> Result<Caller, Failure
     state.presence.key_used(row.id, now);
     let scope = row.generator.map_or(Scope::Everybody, Scope::Generator);
     let request_id = parts.extensions.get::<RequestId>().map(|id| id.0.clone());
-    Ok(Caller { key: row.id, name: row.name.clone(), role: row.role, scope, request_id, row })
+    let caller = Caller { key: row.id, name: row.name.clone(), role: row.role, scope, request_id, row };
+    if caller.row.pending {
+        activate(state, &caller).await?;
+    }
+    Ok(caller)
+}
+
+/// Whoever comes with what can be a registration token. Whether it is one is asked where it is used, in one guarded statement.
+pub(crate) struct TokenBearer {
+    pub(crate) digest: String,
+    pub(crate) request_id: Option<String>,
+}
+
+impl FromRequestParts<AppState> for TokenBearer {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, Failure> {
+        let token = bearer(parts).filter(|token| key::is_well_formed_token(token)).ok_or_else(unknown_token)?;
+        let request_id = parts.extensions.get::<RequestId>().map(|id| id.0.clone());
+        Ok(Self { digest: key::digest(token), request_id })
+    }
+}
+
+/// One answer for every token that enrols nobody, so that nobody learns why.
+pub(super) fn unknown_token() -> Failure {
+    let detail = "send a registration token as Authorization: Bearer TOKEN; this one is unknown, expired, revoked or used up";
+    Failure::new(ErrorCode::Unauthenticated, detail).at("header Authorization")
 }
 
 /// Refuses, and writes it down.
@@ -155,7 +185,6 @@ impl FromRequestParts<AppState> for AgentCaller {
         if caller.row.deactivated {
             return Err(deactivated());
         }
-        check_cluster(parts, &caller.row)?;
         let protocol =
             parts.headers.get(PROTOCOL_HEADER).and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok());
         let protocol = protocol.ok_or_else(|| {
@@ -166,6 +195,7 @@ impl FromRequestParts<AppState> for AgentCaller {
                 format!("this broker serves protocol versions {OLDEST_PROTOCOL} to {PROTOCOL_VERSION}: upgrade the older side");
             return Err(Failure::new(ErrorCode::ProtocolUnsupported, detail).at(format!("header {PROTOCOL_HEADER}")));
         }
+        check_cluster(parts, &caller.row)?;
         Ok(Self { caller, agent, protocol })
     }
 }

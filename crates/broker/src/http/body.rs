@@ -1,19 +1,22 @@
 //! Extractors whose refusals are problems that name the place.
 
+mod strict;
+
 use axum::{
     extract::{FromRequest, FromRequestParts, Request, rejection::PathRejection},
     response::{IntoResponse, Response},
 };
-use brokkr_api::{ErrorCode, MAX_BODY_BYTES, Problem};
+use brokkr_api::{ErrorCode, Problem};
 use bytes::{Bytes, BytesMut};
 use http::{header, request::Parts};
 use http_body_util::BodyExt;
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::error::Failure;
+use super::{RequestLimits, error::Failure};
+use strict::Strict;
 
-/// Beyond the limit so much is still read and thrown away, because a client that is cut off while it sends never reads the answer.
-const MAX_DISCARDED: usize = 6 * MAX_BODY_BYTES;
+/// So many times the limit is still read and thrown away, because a client that is cut off while it sends never reads the answer.
+const DISCARDED: usize = 6;
 
 /// A JSON body, and a JSON answer.
 pub(crate) struct Json<T>(pub(crate) T);
@@ -40,7 +43,7 @@ impl<T: Serialize> IntoResponse for Json<T> {
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
-    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+    let value = serde_path_to_error::deserialize(Strict(&mut deserializer)).map_err(|error| {
         let path = error.path().to_string();
         let error = error.into_inner();
         let place = format!("line {}, column {}", error.line(), error.column());
@@ -76,6 +79,7 @@ impl<S: Send + Sync> FromRequest<S> for Raw {
 }
 
 async fn read(request: Request) -> Result<Bytes, Failure> {
+    let max = request.extensions().get::<RequestLimits>().copied().unwrap_or_default().body;
     let mut body = request.into_body();
     let mut kept = BytesMut::new();
     let mut total = 0;
@@ -83,16 +87,16 @@ async fn read(request: Request) -> Result<Bytes, Failure> {
         let frame = frame.map_err(|_| Failure::new(ErrorCode::MalformedBody, "the body ended before its announced length"))?;
         let Ok(data) = frame.into_data() else { continue };
         total += data.len();
-        if total <= MAX_BODY_BYTES {
+        if total <= max {
             kept.extend_from_slice(&data);
-        } else if total > MAX_DISCARDED {
+        } else if total > DISCARDED * max {
             break;
         } else {
             kept = BytesMut::new();
         }
     }
-    if total > MAX_BODY_BYTES {
-        let detail = format!("the body is larger than {} MiB: split it into several stacks", MAX_BODY_BYTES / (1024 * 1024));
+    if total > max {
+        let detail = format!("the body has more than {max} bytes: split it into several stacks");
         return Err(Failure::new(ErrorCode::BodyTooLarge, detail));
     }
     Ok(kept.freeze())
@@ -140,6 +144,19 @@ mod tests {
         assert_eq!((problem.code, problem.place.as_deref()), (ErrorCode::InvalidField, Some("targets.lables")));
         let problem = parse::<PutStack>(br#"{"targets": {"names": [7]}}"#).unwrap_err();
         assert_eq!((problem.code, problem.place.as_deref()), (ErrorCode::InvalidField, Some("targets.names[0]")));
+    }
+
+    #[test]
+    fn a_struct_is_an_object_and_never_an_array_of_its_fields() {
+        for (body, place) in [
+            ("[{}, {}]", "line 1, column 1"),
+            (r#"{"targets": [null, []]}"#, "targets"),
+            (r#"{"targets": {"labels": [{}, []]}}"#, "targets.labels"),
+        ] {
+            let problem = parse::<PutStack>(body.as_bytes()).unwrap_err();
+            assert_eq!((problem.code, problem.place.as_deref()), (ErrorCode::InvalidField, Some(place)), "{}", problem.detail);
+        }
+        parse::<PutStack>(br#"{"labels": {"a": "b"}, "targets": {"labels": {"matchExpressions": [{"key": "a", "operator": "Exists"}]}, "names": ["x"]}}"#).unwrap();
     }
 
     #[test]

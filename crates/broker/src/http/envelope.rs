@@ -7,22 +7,23 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use brokkr_api::{ErrorCode, MAX_BODY_BYTES, Problem, REQUEST_ID_HEADER, error::PROBLEM_CONTENT_TYPE, wait::MAX_WAIT_SECONDS};
+use brokkr_api::{ErrorCode, Problem, REQUEST_ID_HEADER, error::PROBLEM_CONTENT_TYPE, wait::MAX_WAIT_SECONDS};
 use brokkr_runtime::{Clock, Ids};
 use brokkr_telemetry::TraceContext;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use tracing::{error, warn};
 
-use super::error::{Failure, Outgoing};
-
-/// Time that a request may take beyond the longest wait.
-const LIMIT: Duration = Duration::from_secs(30 + MAX_WAIT_SECONDS);
+use super::{
+    RequestLimits,
+    error::{Failure, Outgoing},
+};
 
 /// What the envelope needs.
 #[derive(Clone)]
 pub(super) struct Envelope {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) ids: Arc<dyn Ids>,
+    pub(super) limits: RequestLimits,
 }
 
 /// The id of a request, among its extensions.
@@ -32,15 +33,17 @@ pub(super) struct RequestId(pub(super) String);
 pub(super) async fn envelope(State(envelope): State<Envelope>, mut request: Request, next: Next) -> Response {
     let request_id = envelope.ids.uuid(envelope.clock.now()).hyphenated().to_string();
     request.extensions_mut().insert(RequestId(request_id.clone()));
+    request.extensions_mut().insert(envelope.limits);
+    let limit = envelope.limits.time + Duration::from_secs(MAX_WAIT_SECONDS);
     let (is_head, is_options) = (request.method() == Method::HEAD, request.method() == Method::OPTIONS);
-    let mut response = match tokio::time::timeout(LIMIT, next.run(request)).await {
+    let mut response = match tokio::time::timeout(limit, next.run(request)).await {
         Ok(response) => response,
         Err(_) => Failure::new(ErrorCode::Timeout, "the request took longer than the broker allows").into_response(),
     };
     if is_options {
         say_what_is_allowed(&mut response);
     }
-    if let Some(problem) = problem_of(&mut response) {
+    if let Some(problem) = problem_of(&mut response, envelope.limits) {
         response = finish(problem, response, &request_id, is_head);
     }
     set_unless_set(&mut response, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
@@ -63,7 +66,7 @@ fn say_what_is_allowed(response: &mut Response) {
 }
 
 /// The problem that a handler left, or one for what axum answers by itself.
-fn problem_of(response: &mut Response) -> Option<Outgoing> {
+fn problem_of(response: &mut Response, limits: RequestLimits) -> Option<Outgoing> {
     if let Some(outgoing) = response.extensions_mut().remove::<Outgoing>() {
         return Some(outgoing);
     }
@@ -72,7 +75,7 @@ fn problem_of(response: &mut Response) -> Option<Outgoing> {
         StatusCode::METHOD_NOT_ALLOWED => {
             plain(ErrorCode::MethodNotAllowed, "this path exists, and not for this method; see the header Allow")
         }
-        StatusCode::PAYLOAD_TOO_LARGE => plain(ErrorCode::BodyTooLarge, &format!("a body has at most {MAX_BODY_BYTES} bytes")),
+        StatusCode::PAYLOAD_TOO_LARGE => plain(ErrorCode::BodyTooLarge, &format!("a body has at most {} bytes", limits.body)),
         _ => None,
     }
 }

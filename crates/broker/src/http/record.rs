@@ -1,10 +1,14 @@
 //! What a change leaves behind, in its own transaction: an event for the world, an entry in the audit log for those who ask who it was.
 
-use brokkr_api::{AgentId, AuditId, EventId, StackId, Timestamp, audit::AuditOutcome};
+use brokkr_api::{AgentId, AuditId, EventId, GeneratorId, KeyId, Name, StackId, Timestamp, audit::AuditOutcome, keys::Role};
 use brokkr_telemetry::TraceContext;
 use serde_json::Value;
 
-use super::{AppState, auth::Caller, error::Failure};
+use super::{
+    AppState,
+    auth::{Allowed, Caller},
+    error::Failure,
+};
 use crate::store::{NewAuditEntry, NewEvent, Tx};
 
 /// A resource as the audit log names it.
@@ -26,6 +30,36 @@ impl<'a> Resource<'a> {
     }
 }
 
+/// Who did it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Actor<'a> {
+    /// The key that was used, or the registration token.
+    pub(crate) key: KeyId,
+    pub(crate) name: &'a Name,
+    pub(crate) role: Role,
+    pub(crate) generator: Option<GeneratorId>,
+    pub(crate) request_id: Option<&'a str>,
+}
+
+impl<'a> From<&'a Caller> for Actor<'a> {
+    fn from(caller: &'a Caller) -> Self {
+        Self {
+            key: caller.key,
+            name: &caller.name,
+            role: caller.role,
+            generator: caller.scope.generator(),
+            request_id: caller.request_id.as_deref(),
+        }
+    }
+}
+
+impl<'a, G> From<&'a Allowed<G>> for Actor<'a> {
+    fn from(caller: &'a Allowed<G>) -> Self {
+        let caller: &Caller = caller;
+        caller.into()
+    }
+}
+
 /// Something that a caller did, in the past tense.
 pub(crate) struct Change<'a> {
     /// Type of the event and action of the audit log: `stack.updated`, …
@@ -42,8 +76,13 @@ pub(crate) struct Change<'a> {
 }
 
 /// Writes the event and the audit entry of a change.
-pub(crate) async fn record(tx: &mut Tx, state: &AppState, caller: &Caller, change: Change<'_>) -> Result<(), Failure> {
-    audit(tx, state, caller, &change).await?;
+pub(crate) async fn record<'a>(
+    tx: &mut Tx,
+    state: &AppState,
+    actor: impl Into<Actor<'a>>,
+    change: Change<'_>,
+) -> Result<(), Failure> {
+    audit(tx, state, actor.into(), &change).await?;
     let current = TraceContext::current();
     let event = NewEvent {
         id: EventId(state.ids.uuid(change.now)),
@@ -58,13 +97,13 @@ pub(crate) async fn record(tx: &mut Tx, state: &AppState, caller: &Caller, chang
     Ok(tx.insert_events(&[event]).await?)
 }
 
-async fn audit(tx: &mut Tx, state: &AppState, caller: &Caller, change: &Change<'_>) -> Result<(), Failure> {
+async fn audit(tx: &mut Tx, state: &AppState, actor: Actor<'_>, change: &Change<'_>) -> Result<(), Failure> {
     let entry = NewAuditEntry {
         id: AuditId(state.ids.uuid(change.now)),
-        actor_key: caller.key,
-        actor_name: &caller.name,
-        actor_role: caller.role,
-        generator: caller.scope.generator(),
+        actor_key: actor.key,
+        actor_name: actor.name.as_str(),
+        actor_role: actor.role,
+        generator: actor.generator,
         action: change.kind,
         resource_kind: change.resource.kind,
         resource_id: change.resource.id.clone(),
@@ -72,7 +111,7 @@ async fn audit(tx: &mut Tx, state: &AppState, caller: &Caller, change: &Change<'
         outcome: AuditOutcome::Success,
         data: change.data.to_string(),
         trace_id: TraceContext::current().map(|trace| trace.trace_id().to_string()),
-        request_id: caller.request_id.as_deref(),
+        request_id: actor.request_id,
         now: change.now,
     };
     Ok(tx.insert_audit(&entry).await?)
@@ -84,7 +123,7 @@ pub(crate) async fn record_denial(state: &AppState, caller: &Caller, what: &str)
     let entry = NewAuditEntry {
         id: AuditId(state.ids.uuid(now)),
         actor_key: caller.key,
-        actor_name: &caller.name,
+        actor_name: caller.name.as_str(),
         actor_role: caller.role,
         generator: caller.scope.generator(),
         action: "request.denied",

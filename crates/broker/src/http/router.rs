@@ -37,9 +37,16 @@ fn api() -> OpenApiRouter<AppState> {
         .routes(documented!(v1::keys::create, v1::keys::list))
         .routes(documented!(v1::keys::revoke))
         .routes(documented!(v1::generators::create, v1::generators::list))
+        .routes(documented!(v1::generators::read, v1::generators::update))
+        .routes(documented!(v1::tokens::create, v1::tokens::list))
+        .routes(documented!(v1::tokens::revoke))
+        .routes(documented!(v1::enrolments::enrol))
         .routes(documented!(v1::agents::create, v1::agents::list))
         .routes(documented!(v1::agents::read, v1::agents::update))
         .routes(documented!(v1::suspensions::suspend_agent, v1::suspensions::resume_agent))
+        .routes(documented!(v1::rotation::deactivate, v1::rotation::reactivate))
+        .routes(documented!(v1::rotation::want))
+        .routes(documented!(v1::rotation::take))
         .routes(documented!(v1::deployments::of_agent))
         .routes(documented!(v1::abandonment::abandon))
         .routes(documented!(v1::suspensions::fleet))
@@ -78,11 +85,12 @@ pub(crate) fn router(
 ) -> Router {
     let (api, document) = api().split_for_parts();
     let probe = Arc::new(BrokerProbe { state: state.clone(), spans });
-    let envelope_state = Envelope { clock: Arc::clone(&state.clock), ids: Arc::clone(&state.ids) };
+    let envelope_state =
+        Envelope { clock: Arc::clone(&state.clock), ids: Arc::clone(&state.ids), limits: state.settings.requests };
     let no_route = || async { Failure::new(ErrorCode::NotFound, "there is no such path; the API is below /api/v1") };
     let router = Router::new()
         .merge(api.with_state(state.clone()))
-        .merge(probes(probe, state.stopping.clone(), metrics))
+        .merge(probes(probe, state.draining.clone(), metrics))
         .merge(reference(&describe(&document)))
         .fallback(no_route)
         .layer(middleware::from_fn_with_state(state.clone(), limit))

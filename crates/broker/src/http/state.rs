@@ -28,7 +28,25 @@ pub(crate) struct AppState {
     pub(crate) limits: SharedLimits,
     /// Woken when totals change.
     pub(crate) totals_changed: Arc<Notify>,
+    /// The broker was asked to end, and still serves: whoever waits is answered.
+    pub(crate) draining: CancellationToken,
+    /// Nothing more may wait.
     pub(crate) stopping: CancellationToken,
+}
+
+/// What a request may cost.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RequestLimits {
+    /// Most bytes of a body.
+    pub(crate) body: usize,
+    /// Time beyond the longest wait.
+    pub(crate) time: Duration,
+}
+
+impl Default for RequestLimits {
+    fn default() -> Self {
+        Self { body: brokkr_api::MAX_BODY_BYTES, time: Duration::from_secs(30) }
+    }
 }
 
 /// Configuration that handlers need.
@@ -36,6 +54,7 @@ pub(crate) struct AppState {
 pub(crate) struct Settings {
     pub(crate) handoff: Handoff,
     pub(crate) active: Duration,
+    pub(crate) requests: RequestLimits,
     pub(crate) allowed_origins: Arc<[Origin]>,
 }
 
@@ -75,6 +94,12 @@ impl AppState {
             let detail = "the content is encrypted with a key that this broker does not have; its log says with which";
             Failure::with_cause(Problem::new(ErrorCode::Internal, detail), cause)
         })
+    }
+
+    /// Cancelled when a request that begins to wait now should wait no longer. While the broker drains, who comes back at once
+    /// waits until it stops: answered at once again, and again, it would ask as fast as it can.
+    pub(crate) fn ending(&self) -> CancellationToken {
+        if self.draining.is_cancelled() { self.stopping.clone() } else { self.draining.clone() }
     }
 
     /// After a commit that changed desired state, keys or totals.

@@ -4,6 +4,7 @@ mod access;
 mod content;
 mod costs;
 mod generations;
+mod identities;
 mod outage;
 mod poll;
 mod problems;

@@ -1,5 +1,6 @@
 //! Background work, under leases where only one broker may do it.
 
+pub(crate) mod key_age;
 pub(crate) mod offline;
 pub(crate) mod retention;
 pub(crate) mod sequencer;

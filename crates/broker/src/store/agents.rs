@@ -250,6 +250,10 @@ impl Db {
         self.all(&LIST_AGENTS, values![after, limit, key, value, online, since]).await?.iter().map(agent).collect()
     }
 
+    pub(crate) async fn find_generator(&self, name: &Name) -> Result<Option<Generator>, Error> {
+        self.optional(&FIND_GENERATOR, values![name.as_str()]).await?.as_ref().map(generator).transpose()
+    }
+
     pub(crate) async fn list_generators(&self, after: &str, limit: u32) -> Result<Vec<Generator>, Error> {
         self.all(&LIST_GENERATORS, values![after, limit]).await?.iter().map(generator).collect()
     }

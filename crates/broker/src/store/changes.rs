@@ -5,7 +5,7 @@ use sqlx::postgres::PgListener;
 
 use super::{
     Db, Error, Installation, Tx,
-    sql::{CHANNEL, Engine, statements, values},
+    sql::{CHANNEL, id_set, statements, values},
 };
 
 statements! {
@@ -14,6 +14,9 @@ statements! {
         "SELECT c.value, i.installation_id, i.epoch FROM counters c JOIN installation i ON i.singleton = 1 WHERE c.name = 'change_seq'";
     MARK_AGENTS = Insert change_feed
         "INSERT INTO change_feed (agent_id, seq) SELECT DISTINCT agent_id, CAST($1 AS BIGINT) FROM deployments WHERE change_seq = $1
+         ON CONFLICT (agent_id) DO UPDATE SET seq = excluded.seq";
+    MARK_SET = Insert change_feed
+        "INSERT INTO change_feed (agent_id, seq) SELECT item.value->>'id', CAST($2 AS BIGINT) FROM each($1) WHERE TRUE
          ON CONFLICT (agent_id) DO UPDATE SET seq = excluded.seq";
     CHANGES_SINCE = Select change_feed "SELECT agent_id, seq FROM change_feed WHERE seq > $1 ORDER BY seq";
 }
@@ -27,6 +30,12 @@ impl Tx {
     /// Makes this change the highest of every agent whose deployments it wrote, and tells the other brokers.
     pub(crate) async fn publish_change(&mut self, change_seq: u64) -> Result<(), Error> {
         self.execute(&MARK_AGENTS, values![change_seq]).await?;
+        self.notify(change_seq).await
+    }
+
+    /// Makes this change the highest of these agents, and tells the other brokers.
+    pub(crate) async fn mark_agents(&mut self, agents: &[AgentId], change_seq: u64) -> Result<(), Error> {
+        self.execute(&MARK_SET, values![id_set(agents)?, change_seq]).await?;
         self.notify(change_seq).await
     }
 }
@@ -51,7 +60,7 @@ impl Db {
 
     /// Listens to the other brokers' hints; `None` on SQLite, where there are no others.
     pub(crate) async fn listen(&self) -> Result<Option<ChangeListener>, Error> {
-        let Engine::Postgres(pool) = &self.engine else { return Ok(None) };
+        let Some(pool) = &self.listen else { return Ok(None) };
         let connect = async {
             let mut listener = PgListener::connect_with(pool).await?;
             listener.listen(CHANNEL).await?;

@@ -38,7 +38,7 @@ statements! {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct KeyRow {
     pub(crate) id: KeyId,
-    pub(crate) name: String,
+    pub(crate) name: Name,
     pub(crate) role: Role,
     pub(crate) generator: Option<GeneratorId>,
     pub(crate) agent: Option<AgentId>,
@@ -84,7 +84,7 @@ pub(super) fn role_of(row: &Row, column: &'static str) -> Result<Role, Error> {
 fn key(row: &Row) -> Result<KeyRow, Error> {
     Ok(KeyRow {
         id: row.parse("id")?,
-        name: row.text("name")?,
+        name: row.parse("name")?,
         role: role(row)?,
         generator: row.opt_parse("generator_id")?,
         agent: row.opt_parse("agent_id")?,

@@ -15,10 +15,14 @@ statements! {
          SELECT a.id, CAST(item.value->>'at' AS BIGINT) FROM each($1) JOIN agents a ON a.id = item.value->>'id' WHERE TRUE ORDER BY a.id
          ON CONFLICT (agent_id) DO UPDATE SET last_seen_at = CASE WHEN excluded.last_seen_at > presence.last_seen_at
              THEN excluded.last_seen_at ELSE presence.last_seen_at END";
+    /// Waits for nobody, because it touches rows of many agents and stacks in no order. Whoever holds one of them now is at a newer
+    /// revision of it, which has not been picked up, or at a report, which says so itself.
     FLUSH_PICKED_UP = Update deployments
         "UPDATE deployments SET picked_up_at = CAST(item.value->>'at' AS BIGINT) FROM each($1)
          WHERE deployments.agent_id = item.value->>'id' AND deployments.change_seq <= CAST(item.value->>'seq' AS BIGINT)
-           AND deployments.picked_up_at IS NULL AND deployments.generation > 0";
+           AND (deployments.agent_id, deployments.stack_id) IN
+               (SELECT d.agent_id, d.stack_id FROM deployments d WHERE d.agent_id IN (SELECT item.value->>'id' FROM each($1))
+                   AND d.picked_up_at IS NULL AND d.generation > 0 /*lock free*/)";
     FLUSH_KEY_USE = Insert key_use
         "INSERT INTO key_use (key_id, last_used_at)
          SELECT k.id, CAST(item.value->>'at' AS BIGINT) FROM each($1) JOIN api_keys k ON k.id = item.value->>'id' WHERE TRUE ORDER BY k.id

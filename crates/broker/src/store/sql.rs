@@ -1,9 +1,10 @@
 //! The seam: the one place that names the database drivers, and the one place where a statement gets its span and its metrics.
 //!
-//! Statements are written once for both engines, with `$1` placeholders, which both drivers bind. Two markers are expanded here:
+//! Statements are written once for both engines, with `$1` placeholders, which both drivers bind. Three markers are expanded here:
 //! `each($n)` turns a bound JSON array into rows with one column `value`; `/*lock*/` locks the selected rows on PostgreSQL
 //! (SQLite has one writer and needs no lock); it leaves the key alone, so that rows which refer to the locked one can be
-//! written meanwhile: whoever holds the counter of changes must not wait for whoever waits for the counter.
+//! written meanwhile: whoever holds the counter of changes must not wait for whoever waits for the counter. `/*lock free*/` locks
+//! those that nobody else has locked and leaves out the rest, for work that may be left to whoever has them.
 
 #[cfg(test)]
 pub(crate) mod fault;
@@ -131,6 +132,8 @@ async fn sqlite_all<'e>(
 #[derive(Clone)]
 pub(crate) struct Db {
     pub(super) engine: Engine,
+    /// Sessions that listen; none on SQLite, where there is nobody to listen to.
+    pub(super) listen: Option<PgPool>,
     pub(super) instruments: Instruments,
 }
 

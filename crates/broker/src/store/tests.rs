@@ -7,7 +7,9 @@ mod events;
 mod fleet;
 mod hangs;
 mod lifecycle;
+mod migrations;
 mod presence;
+mod restore;
 mod schema;
 
 use brokkr_api::{AgentId, KeyId, Labels, Name, Timestamp, keys::Role};

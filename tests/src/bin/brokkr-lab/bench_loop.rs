@@ -1,10 +1,6 @@
 //! `make bench-loop`: how long a change takes from accept to applied, with real processes and the real kube-apiserver.
 
-use std::{
-    fs,
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use brokkr_api::{Name, client::Client};
 use brokkr_tests::{
@@ -12,7 +8,8 @@ use brokkr_tests::{
     lab::LabError,
 };
 use clap::Args;
-use serde::Serialize;
+
+use crate::bench_table::{Row, fail, percentile, write};
 
 const LIMIT: Duration = Duration::from_secs(30);
 /// The goal of the median, in milliseconds.
@@ -24,15 +21,6 @@ pub(crate) struct Rounds {
     /// Changes on each engine; a tenth more come first and are not counted.
     #[arg(long, default_value_t = 300)]
     rounds: u32,
-}
-
-#[derive(Debug, Serialize)]
-struct Row {
-    name: String,
-    value: f64,
-    unit: &'static str,
-    goal: Option<f64>,
-    holds: Option<bool>,
 }
 
 /// A broker and an agent, and one client for all changes: its connection is made once.
@@ -60,7 +48,7 @@ pub(crate) async fn run(rounds: Rounds) -> Result<(), LabError> {
         }
     }
     let rows: Vec<_> = loops.iter().zip(times).flat_map(|(one, times)| rows(one.engine, times)).collect();
-    write(&rows)
+    write(&rows, "loop.json")
 }
 
 async fn start(engine: Engine, name: &'static str) -> Result<Loop, LabError> {
@@ -87,47 +75,11 @@ async fn change(one: &Loop, round: u32) -> Result<(f64, f64), LabError> {
 
 fn rows(engine: &str, times: Vec<(f64, f64)>) -> Vec<Row> {
     let (applied, seen): (Vec<_>, Vec<_>) = times.into_iter().unzip();
-    let row = |what: &str, value: f64, goal: Option<f64>| Row {
-        name: format!("{engine}: {what}"),
-        value,
-        unit: "ms",
-        goal,
-        holds: goal.map(|goal| value < goal),
-    };
+    let row = |what: &str, value: f64, goal: Option<f64>| Row::new(format!("{engine}: {what}"), value, "ms", goal);
     vec![
         row("accept to applied, p50", percentile(&applied, 0.5), Some(GOAL_P50)),
         row("accept to applied, p99", percentile(&applied, 0.99), None),
         row("request to answer that it is applied, p50", percentile(&seen, 0.5), None),
         row("request to answer that it is applied, p99", percentile(&seen, 0.99), None),
     ]
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    clippy::cast_precision_loss,
-    reason = "an index among some hundred values"
-)]
-fn percentile(values: &[f64], part: f64) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let index = ((sorted.len() as f64 * part).ceil() as usize).saturating_sub(1);
-    sorted.get(index).copied().unwrap_or(f64::NAN)
-}
-
-fn write(rows: &[Row]) -> Result<(), LabError> {
-    println!("\n{:<55} {:>9}  {:>8}  holds", "what", "ms", "goal");
-    for row in rows {
-        let goal = row.goal.map_or_else(String::new, |goal| format!("< {goal}"));
-        let holds = row.holds.map_or("", |holds| if holds { "yes" } else { "NO" });
-        println!("{:<55} {:>9.1}  {goal:>8}  {holds}", row.name, row.value);
-    }
-    let folder = Path::new("target/bench");
-    fs::create_dir_all(folder).map_err(LabError::io("target/bench"))?;
-    let json = serde_json::to_vec_pretty(rows).map_err(fail)?;
-    fs::write(folder.join("loop.json"), json).map_err(LabError::io("target/bench/loop.json"))
-}
-
-fn fail(error: impl std::fmt::Display) -> LabError {
-    LabError::io("the benchmark")(std::io::Error::other(error.to_string()))
 }

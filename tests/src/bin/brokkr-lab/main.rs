@@ -1,9 +1,12 @@
 //! `brokkr-lab`: real programs for development and tests, which end when their creator does.
 #![expect(clippy::print_stdout, reason = "stdout is what the person or the test that started it reads")]
 
+mod bench_broker;
 mod bench_loop;
+mod bench_table;
 mod control_plane;
 mod demo;
+mod fleet;
 mod otlp;
 mod postgres;
 
@@ -11,6 +14,7 @@ use brokkr_tests::{
     control_plane::Options,
     lab::{LabError, Orders, Reply},
     otlp::Where,
+    simulator::FleetOptions,
 };
 use clap::{Parser, Subcommand};
 use std::{io::IsTerminal, process::ExitCode};
@@ -40,6 +44,10 @@ enum Lab {
     Postgres,
     /// From accept to applied, one change after the other: p50 and p99 on both database engines.
     BenchLoop(bench_loop::Rounds),
+    /// The broker under a fleet of thousands: CPU, memory, statements and times on both database engines.
+    BenchBroker(bench_broker::Plan),
+    /// Simulated agents, thousands in one process, that speak the real protocol with a broker.
+    Fleet(FleetOptions),
     /// An OTLP receiver that shows the traces it got at /traces/{id}.
     Otlp(Where),
 }
@@ -72,6 +80,8 @@ async fn run(lab: Lab) -> Result<(), LabError> {
         Lab::ControlPlane(options) => control_plane::run(&options, &mut orders).await,
         Lab::Postgres => postgres::run(&mut orders).await,
         Lab::BenchLoop(rounds) => bench_loop::run(rounds).await,
+        Lab::BenchBroker(plan) => bench_broker::run(&plan).await,
+        Lab::Fleet(options) => fleet::run(&options, &mut orders).await,
         Lab::Otlp(at) => otlp::run(at, &mut orders).await,
     }
 }

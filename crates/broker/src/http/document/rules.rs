@@ -118,12 +118,15 @@ fn parameter(operation: &str, name: &str) -> Option<Value> {
     Some(match name {
         "cursor" if operation == "listDeploymentObjects" => json!({"type": "string", "pattern": "^[0-9]{0,18}$"}),
         "cursor" => json!({"type": "string", "maxLength": 200, "pattern": "^[!-~]*$"}),
+        "action" | "resource_kind" | "resource_name" => json!({"type": "string", "maxLength": 300, "pattern": PRINTABLE}),
+        "after" => json!({"type": "integer", "minimum": 0, "maximum": i64::MAX}),
         "digest" => json!({"type": "string", "pattern": "^sha256:[0-9a-f]{64}$"}),
         "idempotency-key" => json!({"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]([ -~]*[!-~])?$"}),
         "if-match" => json!({"anyOf": [{"type": "string", "pattern": "^\"[0-9]{1,19}\"$"}, {"const": "*"}]}),
         "label" => {
             json!({"type": "string", "pattern": format!("^({DNS_LABEL}(\\.{DNS_LABEL})*/)?{LABEL_NAME}=({LABEL_NAME})?$")})
         }
+        "type" => json!({"type": "string", "maxLength": 64, "pattern": "^[a-z._]*$"}),
         "wait" => json!({"type": "string", "pattern": "^[0-9]{1,9}(ms|s|m|h)$", "example": "30s"}),
         _ => return None,
     })
@@ -147,6 +150,8 @@ pub(super) fn apply(document: &mut Value) {
             merge(property, rule);
         }
     }
+    // Flattened fields make the derive forget that it refuses unknown ones.
+    schemas["ObjectReport"]["additionalProperties"] = json!(false);
     visit(document);
     for (_, operations) in entries(&mut document["paths"]) {
         for (_, operation) in entries(operations) {
@@ -206,7 +211,19 @@ mod tests {
             assert!(document["components"]["schemas"][schema]["properties"][field].is_object(), "{schema}.{field}");
         }
         let text = document.to_string();
-        for name in ["cursor", "digest", "idempotency-key", "if-match", "label", "wait"] {
+        for name in [
+            "action",
+            "resource_kind",
+            "resource_name",
+            "after",
+            "cursor",
+            "digest",
+            "idempotency-key",
+            "if-match",
+            "label",
+            "type",
+            "wait",
+        ] {
             assert!(text.contains(&format!("\"name\":\"{name}\"")), "{name}");
         }
     }

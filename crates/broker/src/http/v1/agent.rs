@@ -144,7 +144,9 @@ fn still_valid(state: &AppState, caller: &AgentCaller) -> Result<(), Failure> {
     match state.feed.key(&caller.caller.row.digest, state.clock.now()) {
         Some(row) if row.deactivated => Err(deactivated()),
         Some(_) => Ok(()),
-        None => Err(Failure::new(ErrorCode::Unauthenticated, "the key was revoked").at("header Authorization")),
+        None => {
+            Err(Failure::new(ErrorCode::Unauthenticated, "the key was revoked, or its time is over").at("header Authorization"))
+        }
     }
 }
 
@@ -174,10 +176,13 @@ async fn wait_for_change(state: &AppState, caller: &AgentCaller, known: u64, wai
     if newer || wait.is_zero() {
         return newer;
     }
-    let deadline = Instant::now() + wait;
+    // A key opens nothing after its time, a parked poll included.
+    let lifetime = caller.caller.row.expires_at.map_or(wait, |at| at.since(state.clock.now()));
+    let deadline = Instant::now() + wait.min(lifetime);
+    let ending = state.ending();
     loop {
         tokio::select! {
-            () = state.stopping.cancelled() => return newer,
+            () = ending.cancelled() => return newer,
             () = tokio::time::sleep_until(deadline) => return newer,
             changed = highest.changed() => {
                 newer = *highest.borrow_and_update() > known;

@@ -18,11 +18,11 @@ use crate::{
     },
     http::{
         AppState,
-        auth::{AgentsRead, AgentsWrite, Allowed, Caller},
+        auth::{AgentsRead, AgentsWrite, Allowed},
         body::{Json, Path, Query},
         conditional::{self, Versioned},
         error::{Failure, name_taken},
-        record::{Change, Resource, record},
+        record::{Actor, Change, Resource, record},
     },
     store::{AgentFilter, AgentRow, NewAgent, NewKey, RevisionSource, Tx},
 };
@@ -170,10 +170,10 @@ pub(super) async fn retarget(
 }
 
 /// Writes event and audit entry of a change of an agent.
-pub(super) async fn leave(
+pub(super) async fn leave<'a>(
     tx: &mut Tx,
     state: &AppState,
-    caller: &Caller,
+    actor: impl Into<Actor<'a>>,
     kind: &'static str,
     (id, name): (AgentId, &Name),
     data: serde_json::Value,
@@ -182,7 +182,7 @@ pub(super) async fn leave(
     let resource = Resource::new("agent", id, name);
     let change =
         Change { kind, resource, stack: None, agent: Some(id), generation: None, data: named(data, name), trace: None, now };
-    record(tx, state, caller, change).await
+    record(tx, state, actor, change).await
 }
 
 /// The agent's name belongs to every event about it.

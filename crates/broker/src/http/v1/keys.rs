@@ -14,10 +14,10 @@ use crate::{
     domain::key,
     http::{
         AppState,
-        auth::{Allowed, Caller, IdentitiesWrite},
+        auth::{Allowed, IdentitiesWrite},
         body::{Json, Path, Query},
         error::Failure,
-        record::{Change, Resource, record},
+        record::{Actor, Change, Resource, record},
     },
     store::{NewKey, Tx},
 };
@@ -109,17 +109,17 @@ fn check(request: &CreateKey, now: Timestamp) -> Result<(), Failure> {
 }
 
 /// Writes event and audit entry of a change of an identity.
-pub(super) async fn leave(
+pub(super) async fn leave<'a>(
     tx: &mut Tx,
     state: &AppState,
-    caller: &Caller,
+    actor: impl Into<Actor<'a>>,
     kind: &'static str,
     resource: Resource<'_>,
     data: Value,
     now: Timestamp,
 ) -> Result<(), Failure> {
     let change = Change { kind, resource, stack: None, agent: None, generation: None, data, trace: None, now };
-    record(tx, state, caller, change).await
+    record(tx, state, actor, change).await
 }
 
 /// A page of keys; never the keys themselves.

@@ -35,7 +35,7 @@ pub(super) fn label(label: Option<&str>) -> Result<Option<(&str, &str)>, Failure
 
 /// A filter by a text: what no database keeps is found nowhere, and told as a mistake.
 pub(super) fn text(name: &'static str, filter: Option<&str>) -> Result<(), Failure> {
-    let sane = filter.is_none_or(|text| text.len() <= 300 && !text.chars().any(char::is_control));
+    let sane = filter.is_none_or(|text| text.chars().count() <= 300 && !text.chars().any(char::is_control));
     let detail = "a filter has at most 300 printable characters";
     sane.then_some(()).ok_or_else(|| Failure::new(ErrorCode::InvalidQuery, detail).at(format!("query {name}")))
 }

@@ -44,12 +44,13 @@ pub(crate) async fn read(
 ) -> Result<Response, Failure> {
     let mut reports = state.feed.reports();
     let stack = state.db.find_stack(caller.scope, &name).await?.ok_or_else(|| Failure::not_found("stack", &name))?.row;
+    let ending = state.ending();
     let deadline = Instant::now() + query.wait.unwrap_or_default().duration();
     let mut parked = Duration::ZERO;
     let mut stack = stack;
     loop {
         let rollout = sum_up(&state, &stack).await?;
-        if rollout.done || rollout.failed > 0 || Instant::now() >= deadline || state.stopping.is_cancelled() {
+        if rollout.done || rollout.failed > 0 || Instant::now() >= deadline || ending.is_cancelled() {
             let mut response = Json(rollout).into_response();
             response.extensions_mut().insert(Parked(parked));
             return Ok(response);
@@ -57,7 +58,7 @@ pub(crate) async fn read(
         let started = Instant::now();
         let news = async {
             tokio::select! {
-                () = state.stopping.cancelled() => {}
+                () = ending.cancelled() => {}
                 () = tokio::time::sleep_until(deadline.min(started + REREAD)) => {}
                 () = report_on(&mut reports, stack.id) => {}
             }

@@ -82,6 +82,8 @@ async fn put_once(
         drop(tx);
         return found(caller, state, name).await;
     }
+    // Whoever takes the change number sees every agent and every stack that was made before it.
+    let change = tx.next_change().await?;
     if created {
         stack.labels = request.labels.clone();
         stack.targets = request.targets.clone();
@@ -92,8 +94,6 @@ async fn put_once(
             return Err(Failure::new(ErrorCode::QuotaExceeded, detail));
         }
     }
-    // Whoever takes the change number sees every agent that was made before it.
-    let change = tx.next_change().await?;
     let agents = tx.agents_and_stack(stack.id).await?;
     let mut consequence = targets::consequence(&stack, &request.targets, &agents);
     targets::check_token(&stack, &request.targets, &mut consequence, request.preview_token.as_deref())?;

@@ -32,7 +32,7 @@ fn suspension(caller: &Caller, request: Suspend, now: Timestamp) -> Result<Store
         let detail = format!("say why, in 1 to {MAX_SUSPENSION_REASON} printable characters: everybody who waits reads it");
         return Err(Failure::new(ErrorCode::InvalidField, detail).at("reason"));
     }
-    Ok(StoredSuspension { reason: reason.to_owned(), by: caller.name.clone(), since: now.as_micros() })
+    Ok(StoredSuspension { reason: reason.to_owned(), by: caller.name.to_string(), since: now.as_micros() })
 }
 
 fn told(suspension: Option<&StoredSuspension>) -> Value {

@@ -27,14 +27,17 @@ impl Statement {
         // Each statement is a static, so that the leak happens once per statement and process.
         self.rendered.get_or_init(|| Rendered {
             postgres: Box::leak(
-                render(self.text, "json_array_elements(CAST(", " AS json)) AS item(value)", "FOR NO KEY UPDATE").into(),
+                render(self.text, "json_array_elements(CAST(", " AS json)) AS item(value)", LOCK, LOCK_FREE).into(),
             ),
-            sqlite: Box::leak(render(self.text, "json_each(", ") AS item", "").into()),
+            sqlite: Box::leak(render(self.text, "json_each(", ") AS item", "", "").into()),
         })
     }
 }
 
-fn render(text: &str, each_open: &str, each_close: &str, lock: &str) -> String {
+const LOCK: &str = "FOR NO KEY UPDATE";
+const LOCK_FREE: &str = "FOR NO KEY UPDATE SKIP LOCKED";
+
+fn render(text: &str, each_open: &str, each_close: &str, lock: &str, lock_free: &str) -> String {
     let mut out = String::with_capacity(text.len() + 64);
     let mut rest = text;
     while let Some(at) = rest.find("each(") {
@@ -47,7 +50,7 @@ fn render(text: &str, each_open: &str, each_close: &str, lock: &str) -> String {
         rest = after;
     }
     out.push_str(rest);
-    out.replace("/*lock*/", lock)
+    out.replace("/*lock*/", lock).replace("/*lock free*/", lock_free)
 }
 
 /// Declares statements: a static for each, and `ALL` for the test that prepares every one on both engines.
@@ -71,13 +74,16 @@ mod tests {
             "SAMPLE",
             DbOperation::Select,
             "agents",
-            "SELECT item.value->>'id' FROM each($1) JOIN agents ON TRUE WHERE name = $2 /*lock*/",
+            "SELECT item.value->>'id' FROM each($1) JOIN agents ON TRUE WHERE name = $2 /*lock*/ OR /*lock free*/",
         );
         let rendered = SAMPLE.rendered();
         assert_eq!(
             rendered.postgres,
-            "SELECT item.value->>'id' FROM json_array_elements(CAST($1 AS json)) AS item(value) JOIN agents ON TRUE WHERE name = $2 FOR NO KEY UPDATE"
+            "SELECT item.value->>'id' FROM json_array_elements(CAST($1 AS json)) AS item(value) JOIN agents ON TRUE WHERE name = $2 FOR NO KEY UPDATE OR FOR NO KEY UPDATE SKIP LOCKED"
         );
-        assert_eq!(rendered.sqlite, "SELECT item.value->>'id' FROM json_each($1) AS item JOIN agents ON TRUE WHERE name = $2 ");
+        assert_eq!(
+            rendered.sqlite,
+            "SELECT item.value->>'id' FROM json_each($1) AS item JOIN agents ON TRUE WHERE name = $2  OR "
+        );
     }
 }

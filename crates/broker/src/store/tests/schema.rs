@@ -20,11 +20,13 @@ fn every_statement() -> Vec<&'static Statement> {
         store::changes::all_statements(),
         store::deployment_objects::all_statements(),
         store::deployments::all_statements(),
+        store::enrolment::all_statements(),
         store::events::all_statements(),
         store::keys::all_statements(),
         store::open::all_statements(),
         store::outcomes::all_statements(),
         store::presence::all_statements(),
+        store::restore::all_statements(),
         store::rollouts::all_statements(),
         store::stacks::all_statements(),
         store::suspensions::all_statements(),
@@ -56,7 +58,7 @@ fn every_file_with_statements_is_in_the_list() {
         let text = if path.is_file() { std::fs::read_to_string(path).unwrap() } else { String::new() };
         declared += usize::from(text.contains("\nstatements! {"));
     }
-    assert_eq!(declared, 14, "add the new file to every_statement()");
+    assert_eq!(declared, 16, "add the new file to every_statement()");
 }
 
 static COLUMNS_OF_SQLITE: Statement = Statement::new(

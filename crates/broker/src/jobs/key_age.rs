@@ -1,0 +1,38 @@
+//! Keys of agents grow old: those that are older than the configuration allows are asked to be replaced.
+
+use std::{sync::Arc, time::Duration};
+
+use brokkr_api::Timestamp;
+use brokkr_runtime::Clock;
+
+use super::{Job, Round};
+use crate::store::{Db, Error};
+
+/// Asks agents to take new keys.
+pub(crate) struct KeyAge {
+    pub(crate) db: Db,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// Oldest age of a key; nothing for no limit.
+    pub(crate) most: Option<Duration>,
+}
+
+impl Job for KeyAge {
+    const NAME: &'static str = "key-age";
+    const PERIOD: Duration = Duration::from_secs(10 * 60);
+
+    async fn round(&mut self, _: Round) -> Result<(), Error> {
+        let Some(most) = self.most else { return Ok(()) };
+        let now = self.clock.now();
+        let made_before = now.as_micros().saturating_sub(i64::try_from(most.as_micros()).unwrap_or(i64::MAX));
+        let mut tx = self.db.begin().await?;
+        let change = tx.next_change().await?;
+        let agents = tx.want_old_rotated(Timestamp::from_micros(made_before), now).await?;
+        if agents.is_empty() {
+            return Ok(());
+        }
+        tx.mark_agents(&agents, change).await?;
+        tx.commit().await?;
+        tracing::info!(agents = agents.len(), "agents are asked to take new keys");
+        Ok(())
+    }
+}
