@@ -14,7 +14,7 @@ pub(crate) struct AuditArgs {
     /// Only of this action, `stack.updated`
     #[arg(long)]
     action: Option<String>,
-    /// Only about resources of this kind: stack, agent, key, generator, registration_token, fleet
+    /// Only about resources of this kind: stack, agent, key, generator, `registration_token`, fleet
     #[arg(long, value_name = "KIND")]
     kind: Option<String>,
     /// Only about the resource of this name
