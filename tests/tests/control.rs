@@ -1,5 +1,5 @@
 //! What people do to a fleet, end to end: suspension, refusals, rollback, targets, and the command line that does it.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "the helpers of a test fail it where it went wrong")]
+#![expect(clippy::unwrap_used, reason = "the helpers of a test fail it where it went wrong")]
 #![expect(clippy::disallowed_methods, reason = "a test has no lifecycle: its tasks end with its runtime")]
 
 #[path = "control/command_line.rs"]
