@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
-.PHONY: help setup kubernetes build demo test check soak fmt clippy docs generate generated-check deny bench-loop bench-broker
+.PHONY: help setup kubernetes fuzzer build demo test check soak fmt clippy docs generate generated-check deny bench-loop bench-broker
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -14,6 +14,9 @@ setup: ## Install what is missing (a C compiler, PostgreSQL, sqlite3)
 kubernetes: ## Build the real Kubernetes programs into a cache outside the tree (once, about 9 minutes)
 	@tests/kubernetes/build.sh >/dev/null
 
+fuzzer: ## Install the schema-based fuzzer into a cache outside the tree (once; needs Python 3)
+	@tests/schemathesis/install.sh >/dev/null
+
 build: ## Build every program
 	@cargo build --workspace --bins
 
@@ -23,7 +26,7 @@ demo: ## From nothing to a traced rollout on a real Kubernetes API server
 	@tests/kubernetes/build.sh >/dev/null
 	@target/debug/brokkr-lab demo
 
-test: setup kubernetes ## Everything, on SQLite and PostgreSQL, against a real Kubernetes control plane
+test: setup kubernetes fuzzer ## Everything, on SQLite and PostgreSQL, against a real Kubernetes control plane
 	@cargo build --workspace --bins
 	@cargo test --workspace --all-features
 
@@ -37,7 +40,9 @@ soak: setup kubernetes ## The fault and load trials with their full counts; evid
 	@cargo build --workspace --bins
 	@mkdir -p target/soak
 	@BROKKR_SOAK=1 cargo test --package brokkr-tests --all-features --test rollouts -- --nocapture trials endurance
-	@echo "evidence: target/soak/trials.json"
+	@BROKKR_SOAK=1 cargo test --package brokkr-broker --all-features --lib -- --nocapture deaths
+	@BROKKR_SOAK=1 cargo test --package brokkr-tests --all-features --test faults
+	@echo "evidence: target/soak/*.json"
 
 fmt: ## Format
 	@cargo fmt --all

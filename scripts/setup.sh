@@ -18,6 +18,8 @@ if [ "$what" = all ]; then
   command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || packages+=(postgresql)
   # With it tests and benchmarks look into the broker's file.
   command -v sqlite3 >/dev/null || packages+=(sqlite3)
+  # The fuzzer is installed into an environment of its own.
+  python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3 python3-venv)
 fi
 [ ${#packages[@]} -gt 0 ] || exit 0
 

@@ -1,4 +1,4 @@
-//! The served OpenAPI document against a running broker: a schema-based fuzzer sends what fits the document and what does not, and compares
+//! The served `OpenAPI` document against a running broker: a schema-based fuzzer sends what fits the document and what does not, and compares
 //! every answer with it.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "the helpers of a test fail it where it went wrong")]
 

@@ -112,7 +112,7 @@ impl Identity {
             );
             return true;
         }
-        let new = match client.take_agent_key().await {
+        let new = match client.take_new_key().await {
             Ok(new) => new,
             Err(error) => {
                 warn!(reason = Trouble::of(&error).text, "the agent gets no new key; it keeps the old one and asks again");

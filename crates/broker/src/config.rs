@@ -153,7 +153,7 @@ pub(crate) struct DatabaseConfig {
     pub(crate) url: String,
     /// Most connections; on SQLite most readers, beside the one writer.
     pub(crate) max_connections: u32,
-    /// The same PostgreSQL database past a pooler such as PgBouncer, which breaks `LISTEN` and session locks. Default: `url`.
+    /// The same PostgreSQL database past a pooler such as `PgBouncer`, which breaks `LISTEN` and session locks. Default: `url`.
     pub(crate) listen_url: Option<String>,
     /// Whether a broker that starts brings the schema up to date. When not, `brokkr-broker migrate` does, and a broker refuses to
     /// start on an older schema.

@@ -84,7 +84,8 @@ impl Feed {
         if is_remembered {
             return Ok(self.key(digest, now));
         }
-        if let Some(key) = self.db.find_key(digest).await? {
+        // Boxed: most callers are remembered, and their requests must not carry the room of a query.
+        if let Some(key) = Box::pin(self.db.find_key(digest)).await? {
             self.remember_key(key);
         }
         Ok(self.key(digest, now))

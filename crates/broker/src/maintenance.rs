@@ -75,6 +75,7 @@ pub(crate) fn restore_epoch(config: &Config, jump: u64, suspend: bool) -> ExitCo
         let restored =
             tx.restore_epoch(Restore { jump, suspend, now }, &store::new_epoch(now, &ids), AuditId(ids.uuid(now))).await?;
         tx.commit().await?;
+        db.close().await;
         tell(&restored, jump, suspend);
         anyhow::Ok(ExitCode::SUCCESS)
     })

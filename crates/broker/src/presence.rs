@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use brokkr_api::{AgentId, KeyId, Timestamp};
+use brokkr_api::{AgentId, KeyId, Timestamp, wait::MAX_WAIT_SECONDS};
 use brokkr_runtime::Clock;
 use brokkr_telemetry::{BrokerMetrics, spans};
 use parking_lot::Mutex;
@@ -14,6 +14,8 @@ use crate::store::{Db, Error, PickedUp};
 
 /// How often presence is written.
 pub(crate) const FLUSH: Duration = Duration::from_secs(15);
+/// An agent that was not written for so long has come back: its longest wait, and the flush that follows it.
+const AWAY: Duration = FLUSH.saturating_mul(2).saturating_add(Duration::from_secs(MAX_WAIT_SECONDS));
 /// How soon it is written when an agent appears that was not there before.
 const FLUSH_SOON: Duration = Duration::from_millis(200);
 
@@ -37,7 +39,7 @@ impl Presence {
     pub(crate) fn agent_seen(&self, agent: AgentId, now: Timestamp) {
         let mut seen = self.seen.lock();
         seen.agents.insert(agent, now);
-        let fresh = seen.flushed.get(&agent).is_some_and(|at| now.since(*at) < FLUSH * 2);
+        let fresh = seen.flushed.get(&agent).is_some_and(|at| now.since(*at) < AWAY);
         if !fresh {
             self.appeared.notify_one();
         }

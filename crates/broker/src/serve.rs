@@ -52,7 +52,7 @@ async fn serve(config: Config, telemetry: &Telemetry, mut signals: Signals, inst
         anyhow::Ok((db, installation, feed, keyring))
     };
     // A database that does not answer must not keep a process that was asked to end.
-    let started = signals.unless_asked_to_end(start.instrument(spans::job("start"))).await;
+    let started = signals.unless_asked_to_end(Box::pin(start.instrument(spans::job("start")))).await;
     let Some(started) = started else { return Ok(Ended::Asked) };
     let (db, installation, feed, keyring) = started?;
     let (lifecycle, crashes) = Lifecycle::new();
@@ -77,6 +77,7 @@ async fn serve(config: Config, telemetry: &Telemetry, mut signals: Signals, inst
         draining: lifecycle.draining().clone(),
         stopping: lifecycle.stopping().clone(),
     };
+    let closing = db.clone();
     let stopping = || lifecycle.stopping().clone();
     lifecycle.spawn("change-feed", feed.follow(stopping()));
     lifecycle.spawn("event-sequencer", jobs::sequencer::run(db.clone(), Arc::clone(&clock), instance.clone(), stopping()));
@@ -106,7 +107,9 @@ async fn serve(config: Config, telemetry: &Telemetry, mut signals: Signals, inst
         delay: Duration::from_secs(config.server.drain_delay_seconds),
         grace: Duration::from_secs(config.server.drain_seconds),
     };
-    Ok(lifecycle.run(crashes, signals, drain).await)
+    let ended = lifecycle.run(crashes, signals, drain).await;
+    closing.close().await;
+    Ok(ended)
 }
 
 /// The one time that the first key is shown: on the standard output, never in the log.

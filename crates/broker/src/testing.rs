@@ -43,7 +43,7 @@ impl Engine {
         for engine in [Self::Sqlite, Self::Postgres] {
             // Shown when the test fails.
             eprintln!("on {engine:?}");
-            test(World::start(engine).await).await;
+            Box::pin(test(World::start(engine).await)).await;
         }
     }
 
@@ -110,12 +110,12 @@ impl Answer {
 impl World {
     pub(crate) async fn start(engine: Engine) -> Self {
         let (url, folder) = engine.database();
-        Self::open(url, Some(folder), None, 7).await
+        Box::pin(Self::open(url, Some(folder), None, 7)).await
     }
 
     /// A broker on a database that outlives it, with ids that follow from `seed`; `admin` is the key that the first one made.
     pub(crate) async fn on(url: &str, admin: Option<&str>, seed: u64) -> Self {
-        Self::open(url.to_owned(), None, admin.map(str::to_owned), seed).await
+        Box::pin(Self::open(url.to_owned(), None, admin.map(str::to_owned), seed)).await
     }
 
     /// `database.url`.

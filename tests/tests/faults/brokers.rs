@@ -274,5 +274,4 @@ async fn two_brokers_of_which_one_is_killed_again_and_again_lose_no_wake_up_and_
     let evidence = Evidence { kills, changes, polls, events: all, leases_taken_over, milliseconds: began.elapsed().as_millis() };
     leave("brokers", &evidence);
     assert!(leases_taken_over > 0, "somebody was killed who held a lease: {evidence:?}");
-    eprintln!("{evidence:?}");
 }

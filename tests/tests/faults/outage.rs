@@ -175,7 +175,6 @@ async fn survive(outage: Outage) {
     assert_unavailable(writing.await.unwrap()).await;
     evidence.failed_after_milliseconds = began.elapsed().as_millis();
     leave(&format!("database-{outage:?}").to_lowercase(), &evidence);
-    eprintln!("{evidence:?}");
 
     let told = poll_until_told(&broker, &agent, etag.clone());
     let back = async {
@@ -186,14 +185,10 @@ async fn survive(outage: Outage) {
     tokio::time::timeout(LIMIT, async { tokio::join!(told, back) }).await.expect("polls resume by themselves");
 }
 
+// Side by side: each of them mostly waits for limits to run out.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stopped_database_is_told_in_time_and_polls_go_on() {
-    survive(Outage::Stopped).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_frozen_database_is_told_in_time_and_polls_go_on() {
-    survive(Outage::Frozen).await;
+async fn a_database_that_is_stopped_or_frozen_is_told_in_time_and_polls_go_on() {
+    tokio::join!(Box::pin(survive(Outage::Stopped)), Box::pin(survive(Outage::Frozen)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

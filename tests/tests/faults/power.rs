@@ -102,7 +102,7 @@ impl Writer {
             }
             _ => {
                 // Every other one is sealed, and the key that opens it must be there too.
-                let kind = if round % 2 == 0 { "Secret" } else { "ConfigMap" };
+                let kind = if round.is_multiple_of(2) { "Secret" } else { "ConfigMap" };
                 let manifests = config_map("shop", "a", &name).replace("ConfigMap", kind).into_bytes();
                 let sent = self.admin.put_deployment_objects(&self.stack.name, "application/yaml", manifests).await?;
                 let (stack, object) = (self.stack.clone(), sent.deployment_object);

@@ -175,7 +175,7 @@ async fn try_out(settings: &[(&str, &str)], requests: u64) -> (Evidence, BTreeSe
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_strangers_send_the_metrics_and_the_memory_stay_as_they_are() {
     let unlimited = [("BROKKR__LIMITS__ANONYMOUS_REQUESTS_PER_SECOND", "0")];
-    let (evidence, before, after) = try_out(&unlimited, count(2_400, 100_000)).await;
+    let (evidence, before, after) = try_out(&unlimited, count(1_600, 100_000)).await;
     leave("strangers", &evidence);
     assert!(evidence.statuses.is_superset(&BTreeSet::from([200, 400, 401, 404, 405])), "all kinds were tried: {evidence:?}");
     let new: Vec<_> = after.difference(&before).collect();
@@ -184,7 +184,7 @@ async fn whatever_strangers_send_the_metrics_and_the_memory_stay_as_they_are() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn strangers_who_are_held_back_leave_nothing_either() {
-    let (evidence, before, after) = try_out(&[], count(1_600, 20_000)).await;
+    let (evidence, before, after) = try_out(&[], count(800, 20_000)).await;
     leave("strangers-held-back", &evidence);
     assert!(evidence.statuses.contains(&429), "{evidence:?}");
     // Whom the limit meets at which route is a matter of time; that there is one brings one word, and it was there before.

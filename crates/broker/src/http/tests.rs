@@ -1,10 +1,12 @@
 //! The API in process: the router with everything behind it, without a port.
 
 mod access;
+mod battery;
 mod content;
 mod costs;
 mod generations;
 mod identities;
+mod manners;
 mod outage;
 mod poll;
 mod problems;

@@ -125,13 +125,33 @@ pub(crate) async fn open(
     ids: &dyn Ids,
 ) -> Result<(Db, Installation), OpenError> {
     let target = target(config)?;
-    migrations::prepare(config).await?;
+    // Boxed, all three: they are large, and over before anything else begins.
+    Box::pin(migrations::prepare(config)).await?;
     let db = match target {
-        Target::Postgres { pooled, direct, place } => open_postgres(pooled, *direct, place, config, metrics).await?,
-        Target::Sqlite { options, path } => open_sqlite(options, &path, config, metrics).await?,
+        Target::Postgres { pooled, direct, place } => Box::pin(open_postgres(pooled, *direct, place, config, metrics)).await?,
+        Target::Sqlite { options, path } => Box::pin(open_sqlite(options, &path, config, metrics)).await?,
     };
     let installation = read_installation(&db, clock, ids).await?;
     Ok((db, installation))
+}
+
+impl Db {
+    /// Ends every connection. SQLite then moves what is in its log into the file, so that the file alone is the database.
+    pub(crate) async fn close(&self) {
+        let close = async {
+            match &self.engine {
+                Engine::Postgres(pool) => pool.close().await,
+                Engine::Sqlite { write, read } => {
+                    // The writer last: whoever closes last does it, and readers may not write.
+                    read.close().await;
+                    write.close().await;
+                }
+            }
+        };
+        if tokio::time::timeout(Duration::from_secs(5), close).await.is_err() {
+            tracing::warn!("the database connections did not end in time");
+        }
+    }
 }
 
 async fn open_postgres(

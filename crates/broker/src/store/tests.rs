@@ -14,7 +14,7 @@ mod schema;
 
 use brokkr_api::{AgentId, KeyId, Labels, Name, Timestamp, keys::Role};
 
-use super::{Db, NewAgent, NewKey, sql::Engine};
+use super::{Db, NewAgent, NewKey};
 use crate::testing::World;
 
 fn name(text: &str) -> Name {
@@ -61,11 +61,5 @@ impl World {
 
 /// Ends every connection, as if the database had gone.
 pub(crate) async fn close(db: &Db) {
-    match &db.engine {
-        Engine::Postgres(pool) => pool.close().await,
-        Engine::Sqlite { write, read } => {
-            write.close().await;
-            read.close().await;
-        }
-    }
+    db.close().await;
 }

@@ -235,7 +235,8 @@ async fn a_broken_pair_is_refused_and_the_one_before_stays() {
     let running = start(Some(tls.clone())).await;
     let good = std::fs::read(&files.key).unwrap();
     let (_other_folder, other, _) = pair();
-    let breaks: [(&str, &dyn Fn(&Path)); 3] = [
+    type Break<'a> = &'a dyn Fn(&Path);
+    let breaks: [(&str, Break<'_>); 3] = [
         ("a key of another certificate", &|key| assert!(std::fs::copy(&other.key, key).unwrap() > 0)),
         ("no key", &|key| std::fs::write(key, "nothing").unwrap()),
         ("no file", &|key| std::fs::remove_file(key).unwrap()),

@@ -98,7 +98,7 @@ pub(crate) async fn desired_state(
         .and_then(|tag| known_seq(tag, &state.feed.installation().epoch));
     let mut parked = Duration::ZERO;
     if let Some(known) = known {
-        refuse_older_database(&state, known).await?;
+        Box::pin(refuse_older_database(&state, known)).await?;
         let started = Instant::now();
         let changed = wait_for_change(&state, &caller, known, query.wait.unwrap_or_default().duration()).await;
         parked = started.elapsed();
@@ -110,7 +110,8 @@ pub(crate) async fn desired_state(
             return Ok(response);
         }
     }
-    let rows = state.db.read_desired(caller.agent, MAX_INLINE_BYTES, MAX_INLINE_TOTAL).await?;
+    // Boxed: a parked poll must not carry the room of a query that it may never make.
+    let rows = Box::pin(state.db.read_desired(caller.agent, MAX_INLINE_BYTES, MAX_INLINE_TOTAL)).await?;
     let now = state.clock.now();
     state.presence.agent_seen(caller.agent, now);
     state.presence.handed(caller.agent, rows.seq, now);
@@ -243,12 +244,21 @@ pub(crate) async fn content(
     State(state): State<AppState>,
     Path((stack, digest)): Path<(StackId, String)>,
 ) -> Result<Response, Failure> {
+    // No database is asked for what cannot be one: PostgreSQL refuses a NUL as a defect of the statement.
+    if !is_digest(&digest) {
+        return Err(Failure::new(ErrorCode::NotFound, "a digest is sha256: and 64 hexadecimal digits").at("path"));
+    }
     let body = state.db.read_agent_content(caller.agent, stack, &digest).await?;
     let (digest, content) =
         body.ok_or_else(|| Failure::new(ErrorCode::NotFound, "no deployment of this agent has that content"))?;
     let body = state.open_content(stack, &digest, content)?;
     let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "private, immutable, max-age=86400")];
     Ok((headers, body).into_response())
+}
+
+fn is_digest(text: &str) -> bool {
+    let is_hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+    text.strip_prefix("sha256:").is_some_and(|hex| hex.len() == 64 && hex.bytes().all(is_hex))
 }
 
 #[cfg(test)]

@@ -74,9 +74,8 @@ pub(crate) async fn rollback(
     if request.generation == Some(0) {
         return Err(Failure::new(ErrorCode::InvalidField, "generations are counted from 1").at("generation"));
     }
-    let old = match state.db.find_kept(caller.scope, &name, request.generation).await? {
-        Some(old) => old,
-        None => return Err(no_generation(&caller, &state, &name, request.generation).await?),
+    let Some(old) = state.db.find_kept(caller.scope, &name, request.generation).await? else {
+        return Err(no_generation(&caller, &state, &name, request.generation).await?);
     };
     let new = NewGeneration { condition, idempotency_key, content: NewContent::Kept(old) };
     generation::accept(&caller, &state, &name, &new).await

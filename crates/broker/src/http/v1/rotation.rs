@@ -125,17 +125,18 @@ async fn set_deactivated(caller: &Caller, state: &AppState, name: &Name, deactiv
     let now = state.clock.now();
     let mut tx = state.db.begin().await?;
     let agent = tx.lock_agent(name).await?.ok_or_else(|| Failure::not_found("agent", name))?;
-    if agent.deactivated_at.is_some() != deactivated {
-        let change = tx.next_change().await?;
-        tx.set_deactivated(agent.id, deactivated.then_some(now), now).await?;
-        tx.touch_keys_of_agent(agent.id, change).await?;
-        let kind = if deactivated { "agent.deactivated" } else { "agent.activated" };
-        leave(&mut tx, state, caller, kind, (agent.id, name), json!({}), now).await?;
-        tx.notify(change).await?;
-        tx.commit().await?;
-        state.changed();
-    } else {
+    if agent.deactivated_at.is_some() == deactivated {
+        // It is so already.
         drop(tx);
+        return found(state, name).await;
     }
+    let change = tx.next_change().await?;
+    tx.set_deactivated(agent.id, deactivated.then_some(now), now).await?;
+    tx.touch_keys_of_agent(agent.id, change).await?;
+    let kind = if deactivated { "agent.deactivated" } else { "agent.activated" };
+    leave(&mut tx, state, caller, kind, (agent.id, name), json!({}), now).await?;
+    tx.notify(change).await?;
+    tx.commit().await?;
+    state.changed();
     found(state, name).await
 }

@@ -25,7 +25,7 @@ use crate::{
     store::{StoredSuspension, widest},
 };
 
-fn suspension(caller: &Caller, request: Suspend, now: Timestamp) -> Result<StoredSuspension, Failure> {
+fn suspension(caller: &Caller, request: &Suspend, now: Timestamp) -> Result<StoredSuspension, Failure> {
     let reason = request.reason.trim();
     let sane = (1..=MAX_SUSPENSION_REASON).contains(&reason.chars().count()) && !reason.chars().any(char::is_control);
     if !sane {
@@ -49,7 +49,7 @@ pub(crate) async fn suspend_stack(
     Path(name): Path<Name>,
     Json(request): Json<Suspend>,
 ) -> Result<Versioned<Stack>, Failure> {
-    let suspension = suspension(&caller, request, state.clock.now())?;
+    let suspension = suspension(&caller, &request, state.clock.now())?;
     set_stack(&caller, &state, &name, Some(suspension)).await
 }
 
@@ -105,7 +105,7 @@ pub(crate) async fn suspend_agent(
     Path(name): Path<Name>,
     Json(request): Json<Suspend>,
 ) -> Result<Versioned<Agent>, Failure> {
-    let suspension = suspension(&caller, request, state.clock.now())?;
+    let suspension = suspension(&caller, &request, state.clock.now())?;
     set_agent(&caller, &state, &name, Some(suspension)).await
 }
 
@@ -164,7 +164,7 @@ pub(crate) async fn suspend_fleet(
     State(state): State<AppState>,
     Json(request): Json<Suspend>,
 ) -> Result<(StatusCode, Json<Fleet>), Failure> {
-    let suspension = suspension(&caller, request, state.clock.now())?;
+    let suspension = suspension(&caller, &request, state.clock.now())?;
     set_fleet(&caller, &state, Some(suspension)).await
 }
 

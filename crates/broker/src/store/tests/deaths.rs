@@ -10,11 +10,11 @@ use std::{
 use http::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use sqlx::AssertSqlSafe;
+use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
 
 use super::schema;
 use crate::{
-    store::sql::{Engine as Driver, fault},
+    store::sql::fault,
     testing::{Answer, Engine, TestAgent, World},
 };
 
@@ -66,6 +66,8 @@ struct Ground {
     admin: String,
     edge: TestAgent,
     other: TestAgent,
+    /// The columns that are looked at.
+    tables: BTreeMap<String, Vec<String>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -80,7 +82,15 @@ impl Ground {
     async fn prepare(url: &str) -> Self {
         let world = World::on(url, None, 7).await;
         let (edge, other) = (world.agent("edge", json!({"site": "a"})).await, world.agent("other", json!({"site": "b"})).await);
-        Self { url: url.to_owned(), admin: world.admin.clone(), edge, other }
+        let mut tables: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for place in schema::columns(&world).await.into_keys() {
+            let (table, column) = place.split_once('.').unwrap();
+            // Trace ids are random, and when a key was used is told by the clock of each process.
+            if !column.contains("trace") && !["presence", "key_use", "leases"].contains(&table) {
+                tables.entry(table.to_owned()).or_default().push(column.to_owned());
+            }
+        }
+        Self { url: url.to_owned(), admin: world.admin.clone(), edge, other, tables }
     }
 
     async fn open(&self, write: usize) -> World {
@@ -141,47 +151,44 @@ impl Ground {
 
     /// Everything that a write can have changed, row by row; what differs between two equal runs is left out.
     async fn rows(&self) -> BTreeSet<String> {
-        let world = self.open(WRITES.len()).await;
-        let mut tables: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for place in schema::columns(&world).await.into_keys() {
-            let (table, column) = place.split_once('.').unwrap();
-            // Trace ids are random, and when a key was used is told by the clock of each process.
-            if !column.contains("trace") && !["presence", "key_use", "leases"].contains(&table) {
-                tables.entry(table.to_owned()).or_default().push(column.to_owned());
-            }
-        }
-        let mut rows = BTreeSet::new();
-        for (table, columns) in tables {
-            let found: Vec<String> = match &world.state.db.engine {
-                Driver::Postgres(pool) => {
-                    let columns: Vec<_> =
-                        columns.iter().map(|column| format!("COALESCE(CAST({column} AS text), 'NULL')")).collect();
-                    let text = format!("SELECT {} FROM {table}", columns.join(" || ' ' || "));
-                    sqlx::query_scalar(AssertSqlSafe(text)).fetch_all(pool).await.unwrap()
-                }
-                Driver::Sqlite { read, .. } => {
-                    let columns: Vec<_> = columns.iter().map(|column| format!("quote({column})")).collect();
-                    let text = format!("SELECT {} FROM {table}", columns.join(" || ' ' || "));
-                    sqlx::query_scalar(AssertSqlSafe(text)).fetch_all(read).await.unwrap()
-                }
+        let queries = self.tables.iter().map(|(table, columns)| {
+            let columns: Vec<_> = match self.engine() {
+                Engine::Postgres => columns.iter().map(|column| format!("COALESCE(CAST({column} AS text), 'NULL')")).collect(),
+                Engine::Sqlite => columns.iter().map(|column| format!("quote({column})")).collect(),
             };
-            rows.extend(found.into_iter().map(|row| format!("{table}: {row}")));
-        }
-        rows
+            format!("SELECT '{table}: ' || {} FROM {table}", columns.join(" || ' ' || "))
+        });
+        self.read(queries.collect()).await.concat().into_iter().collect()
     }
 
     /// What is told of it: the types of all events, and the actions of the audit log.
-    async fn told(&self) -> [Vec<String>; 2] {
-        let world = self.open(WRITES.len()).await;
-        let mut told = [Vec::new(), Vec::new()];
-        for (told, text) in told.iter_mut().zip(["SELECT type FROM events", "SELECT action FROM audit"]) {
-            *told = match &world.state.db.engine {
-                Driver::Postgres(pool) => sqlx::query_scalar(text).fetch_all(pool).await.unwrap(),
-                Driver::Sqlite { read, .. } => sqlx::query_scalar(text).fetch_all(read).await.unwrap(),
-            };
-            told.sort();
+    async fn told(&self) -> Vec<Vec<String>> {
+        self.read(vec!["SELECT type FROM events ORDER BY type".to_owned(), "SELECT action FROM audit ORDER BY action".to_owned()])
+            .await
+    }
+
+    /// Opens the database and reads one column for each query.
+    async fn read(&self, queries: Vec<String>) -> Vec<Vec<String>> {
+        let mut answers = Vec::with_capacity(queries.len());
+        match self.engine() {
+            Engine::Postgres => {
+                let mut connection = PgConnection::connect(&self.url).await.unwrap();
+                for query in queries {
+                    answers.push(sqlx::query_scalar(AssertSqlSafe(query)).fetch_all(&mut connection).await.unwrap());
+                }
+            }
+            Engine::Sqlite => {
+                let mut connection = SqliteConnection::connect(&self.url).await.unwrap();
+                for query in queries {
+                    answers.push(sqlx::query_scalar(AssertSqlSafe(query)).fetch_all(&mut connection).await.unwrap());
+                }
+            }
         }
-        told
+        answers
+    }
+
+    fn engine(&self) -> Engine {
+        if self.url.starts_with("sqlite:") { Engine::Sqlite } else { Engine::Postgres }
     }
 }
 
@@ -196,14 +203,16 @@ async fn a_write() {
     ground.perform(&world, write).await;
 }
 
-/// Kills the broker at the steps of every write: at each in `make soak`, at every third in `make test`. An uninterrupted twin on a database of its own says what the whole write is.
+/// Kills the broker at the steps of every write: at each in `make soak`, at every third in `make test`. An uninterrupted twin on a
+/// database of its own says what the whole write is.
 async fn kill_between_statements(engine: Engine) {
     let ((url, _folder), (twins_url, _twins_folder)) = (engine.database(), engine.database());
     let (ground, twin) = (Ground::prepare(&url).await, Ground::prepare(&twins_url).await);
     let every = if env::var_os("BROKKR_SOAK").is_some() { 1 } else { 3 };
     let mut deaths = 0;
     for (index, write) in WRITES.iter().enumerate() {
-        let (before, [mut events, mut audit]) = (ground.rows().await, ground.told().await);
+        let before = ground.rows().await;
+        let [mut events, mut audit]: [_; 2] = ground.told().await.try_into().unwrap();
         assert_eq!(before, twin.rows().await, "before {:?}", write.name);
         assert!(!twin.dies(index, 0), "nobody told it to");
         let whole = twin.rows().await;

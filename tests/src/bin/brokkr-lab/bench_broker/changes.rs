@@ -18,6 +18,9 @@ pub(super) async fn for_one(world: &World, engine: &str) -> Result<Vec<Row>, Lab
     world.stack_of("small", small).await?;
     world.stack_of("large", large).await?;
     println!("{engine}: changes for one of {} agents", world.agents);
+    // The new stacks themselves are changes: they are over when their first content is there.
+    world.push("large", 1, 100, "first").await?;
+    world.push("small", 1, 100, "first").await?;
     let before = world.simulator.counts()?;
     let mut times = Vec::new();
     for number in 0..CHANGES {

@@ -32,7 +32,8 @@ pub(super) async fn run(world: &mut World, engine: &str, seconds: u64, history: 
     let alone = watch(&world.broker, world.engine, ALONE).await?;
     let without = resident_kb(&world.broker)?;
     world.simulator.switch(true)?;
-    sleep(Duration::from_secs(world.wait)).await;
+    // They come back spread over one wait; within the next one each has been answered, and its presence written soon.
+    sleep(Duration::from_secs(world.wait * 2)).await;
     world.settle(0).await?;
     println!("{engine}: {} agents wait, for {seconds} s", world.agents);
     let mut rows = measure(world, engine, "", seconds, &alone).await?;

@@ -5,6 +5,7 @@ mod fleet;
 mod idle;
 mod machine;
 mod requests;
+mod statements;
 
 use brokkr_tests::{
     fleet::Engine,
@@ -22,8 +23,10 @@ enum Part {
     Idle,
     /// Changes for one agent of all.
     One,
-    /// Lists and writes.
+    /// Time of lists and writes.
     Requests,
+    /// Statements of lists and writes.
+    Statements,
     /// Changes for a thousand agents at once.
     All,
 }
@@ -44,7 +47,7 @@ pub(crate) struct Plan {
     #[arg(long, default_value_t = 500_000)]
     history: u32,
     /// Only these parts.
-    #[arg(long, value_delimiter = ',', default_values = ["idle", "one", "requests", "all"])]
+    #[arg(long, value_delimiter = ',', default_values = ["idle", "one", "requests", "statements", "all"])]
     parts: Vec<Part>,
     /// Only this engine: `sqlite` or `postgresql`.
     #[arg(long)]
@@ -62,7 +65,7 @@ pub(crate) async fn run(plan: &Plan) -> Result<(), LabError> {
     write(&rows, "broker.json")
 }
 
-async fn on(engine: Engine, name: &str, plan: &Plan) -> Result<Vec<Row>, LabError> {
+async fn on(engine: Engine, name: &'static str, plan: &Plan) -> Result<Vec<Row>, LabError> {
     let wanted = |part| plan.parts.contains(&part);
     let mut rows = Vec::new();
     if [Part::Idle, Part::One, Part::Requests].into_iter().any(wanted) {
@@ -79,6 +82,9 @@ async fn on(engine: Engine, name: &str, plan: &Plan) -> Result<Vec<Row>, LabErro
         if wanted(Part::Requests) {
             rows.extend(requests::run(&world, name).await?);
         }
+    }
+    if wanted(Part::Statements) {
+        rows.extend(statements::run(engine, name).await?);
     }
     if wanted(Part::All) {
         rows.extend(changes::for_all(engine, name, 1_000).await?);

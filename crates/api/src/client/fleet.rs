@@ -1,4 +1,4 @@
-//! Identities: registration tokens, enrolment, keys of agents, generators.
+//! Identities: registration tokens, enrolment, rotation, deactivation, generators.
 
 use reqwest::Method;
 
@@ -41,19 +41,20 @@ impl Client {
         accept(request.send().await?).await.map(drop)
     }
 
-    /// Asks for an identity; this client's key is the registration token.
+    /// Gets an agent its identity; the client's key is the registration token.
     ///
     /// # Errors
-    /// `unauthenticated` when the token enrols nobody, `name_taken` when another agent has the name.
+    /// As above; `unauthenticated` when the token is unknown, expired, used up or revoked, `name_taken` when another agent has the
+    /// name.
     pub async fn enrol(&self, request: &Enrol) -> Result<Enrolled, ClientError> {
         self.send(Method::POST, routes::ENROLMENTS, &[], request).await
     }
 
-    /// Takes a new key for the agent whose key this client has. The first use of the new one makes it the agent's key.
+    /// An agent takes a new key; its first use makes it the agent's.
     ///
     /// # Errors
     /// As above.
-    pub async fn take_agent_key(&self) -> Result<NewAgentKey, ClientError> {
+    pub async fn take_new_key(&self) -> Result<NewAgentKey, ClientError> {
         read(self.request(Method::POST, routes::AGENT_KEY, &[])?).await
     }
 
@@ -65,7 +66,7 @@ impl Client {
         read(self.request(Method::POST, routes::AGENT_KEY_ROTATION, &[agent.as_str()])?).await
     }
 
-    /// Deactivates an agent: its keys open nothing.
+    /// Closes the broker to an agent, until somebody activates it.
     ///
     /// # Errors
     /// As above.
@@ -73,7 +74,7 @@ impl Client {
         read(self.request(Method::PUT, routes::AGENT_DEACTIVATION, &[agent.as_str()])?).await
     }
 
-    /// Activates an agent.
+    /// Opens the broker to a deactivated agent.
     ///
     /// # Errors
     /// As above.
@@ -89,7 +90,15 @@ impl Client {
         read(self.request(Method::GET, routes::GENERATORS, &[])?.query(page)).await
     }
 
-    /// Changes what a generator may use.
+    /// One generator.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn generator(&self, generator: &Name) -> Result<Generator, ClientError> {
+        self.get(routes::GENERATOR, &[generator.as_str()]).await
+    }
+
+    /// Changes a generator.
     ///
     /// # Errors
     /// As above.
