@@ -4,6 +4,8 @@
 
 #[path = "control/command_line.rs"]
 mod command_line;
+#[path = "control/enrolled.rs"]
+mod enrolled;
 #[path = "control/identity.rs"]
 mod identity;
 #[path = "control/suspension.rs"]

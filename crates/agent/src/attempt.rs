@@ -37,14 +37,6 @@ pub(crate) struct Origin<'a> {
     pub(crate) epoch: &'a str,
 }
 
-/// What came of an attempt.
-pub(crate) enum Attempted {
-    /// For the broker.
-    Reported(Box<Report>),
-    /// Held back before anything was changed: there is nothing to tell.
-    HeldBack,
-}
-
 /// Why an attempt came to no result.
 #[derive(Debug, thiserror::Error)]
 enum Obstacle {
@@ -70,8 +62,15 @@ impl Obstacle {
 }
 
 impl Workshop {
-    /// Carries a revision out, and tells what came of it. Never fails: a failure is a result.
-    pub(crate) async fn attempt(&self, deployment: &DesiredDeployment, due: Due, origin: &Origin<'_>, hold: &Hold) -> Attempted {
+    /// Carries a revision out, and tells what came of it; nothing when it was held back before anything was changed. Never fails: a
+    /// failure is a result.
+    pub(crate) async fn attempt(
+        &self,
+        deployment: &DesiredDeployment,
+        due: Due,
+        origin: &Origin<'_>,
+        hold: &Hold,
+    ) -> Option<Report> {
         let set = ApplySet::of(deployment.stack_id, &self.namespace);
         let result = match deployment.action {
             Action::Apply => self.apply(deployment, &set, origin, hold).await,
@@ -87,14 +86,14 @@ impl Workshop {
             error: None,
             scope: None,
         };
-        Attempted::Reported(Box::new(match result {
+        Some(match result {
             Ok((done, scope)) => Report { scope: Some(scope), ..finished(empty, deployment.action, done) },
-            Err(Obstacle::HeldBack) => return Attempted::HeldBack,
+            Err(Obstacle::HeldBack) => return None,
             Err(obstacle) => {
                 let message = obstacle.to_string().chars().take(MAX_MESSAGE).collect();
                 Report { error: Some(Failure { reason: obstacle.reason().to_owned(), message, object: None }), ..empty }
             }
-        }))
+        })
     }
 
     async fn apply(

@@ -30,28 +30,6 @@ pub(crate) struct Config {
     pub(crate) log: LogConfig,
 }
 
-impl Settings for Config {
-    fn check(&self, problems: &mut Problems) {
-        let broker = &self.broker;
-        let keys = [broker.key.is_some(), broker.key_file.is_some(), broker.key_secret.is_some()];
-        let many = keys.into_iter().filter(|is_set| *is_set).count() > 1;
-        problems.require(!many, "broker.key_file", "set one of broker.key_file, broker.key_secret and broker.key");
-        let both = self.enrolment.token.is_some() && self.enrolment.token_file.is_some();
-        problems.require(!both, "enrolment.token_file", "set enrolment.token_file or enrolment.token, not both");
-        let with_scheme = ["http://", "https://"].iter().any(|scheme| broker.url.starts_with(scheme));
-        problems.require(with_scheme, "broker.url", "is no address: write http://HOST:PORT or https://HOST:PORT");
-        problems.range("broker.wait_seconds", broker.wait_seconds, 1..=brokkr_api::wait::MAX_WAIT_SECONDS);
-        let kubernetes = &self.kubernetes;
-        problems.range("kubernetes.concurrency", kubernetes.concurrency as u64, 1..=1_000);
-        problems.range("kubernetes.stacks", kubernetes.stacks as u64, 1..=1_000);
-        problems.range("kubernetes.call_timeout_seconds", kubernetes.call_timeout_seconds, 1..=3_600);
-        problems.require(!kubernetes.namespace.is_empty(), "kubernetes.namespace", "must not be empty");
-        problems.require(!kubernetes.default_namespace.is_empty(), "kubernetes.default_namespace", "must not be empty");
-        problems.range("server.drain_seconds", self.server.drain_seconds, 1..=3_600);
-        brokkr_runtime::config::check_telemetry(&self.telemetry, problems);
-    }
-}
-
 /// Who the agent is, when it enrols.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -77,6 +55,40 @@ pub(crate) struct EnrolmentConfig {
 impl std::fmt::Debug for EnrolmentConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("EnrolmentConfig").field("token_file", &self.token_file).finish_non_exhaustive()
+    }
+}
+
+impl Settings for Config {
+    fn check(&self, problems: &mut Problems) {
+        let broker = &self.broker;
+        let places = [broker.key.is_some(), broker.key_file.is_some(), broker.key_secret.is_some()];
+        let places = places.iter().filter(|is_set| **is_set).count();
+        problems.require(places <= 1, "broker.key_file", "set one of broker.key_file, broker.key_secret and broker.key");
+        let is_place =
+            |place: &String| place.split_once('/').is_some_and(|(namespace, name)| !namespace.is_empty() && !name.is_empty());
+        let is_malformed = broker.key_secret.as_ref().is_some_and(|place| !is_place(place));
+        problems.require(!is_malformed, "broker.key_secret", "is no Secret: write namespace/name");
+        let enrolment = &self.enrolment;
+        let both = enrolment.token.is_some() && enrolment.token_file.is_some();
+        problems.require(!both, "enrolment.token_file", "set enrolment.token_file or enrolment.token, not both");
+        let enrols = enrolment.token.is_some() || enrolment.token_file.is_some();
+        problems.require(!enrols || self.agent.name.is_some(), "agent.name", "an agent that enrols needs a name");
+        problems.require(
+            !enrols || broker.key.is_none(),
+            "enrolment.token_file",
+            "broker.key is set, and there is no place to keep another key in",
+        );
+        let with_scheme = ["http://", "https://"].iter().any(|scheme| broker.url.starts_with(scheme));
+        problems.require(with_scheme, "broker.url", "is no address: write http://HOST:PORT or https://HOST:PORT");
+        problems.range("broker.wait_seconds", broker.wait_seconds, 1..=brokkr_api::wait::MAX_WAIT_SECONDS);
+        let kubernetes = &self.kubernetes;
+        problems.range("kubernetes.concurrency", kubernetes.concurrency as u64, 1..=1_000);
+        problems.range("kubernetes.stacks", kubernetes.stacks as u64, 1..=1_000);
+        problems.range("kubernetes.call_timeout_seconds", kubernetes.call_timeout_seconds, 1..=3_600);
+        problems.require(!kubernetes.namespace.is_empty(), "kubernetes.namespace", "must not be empty");
+        problems.require(!kubernetes.default_namespace.is_empty(), "kubernetes.default_namespace", "must not be empty");
+        problems.range("server.drain_seconds", self.server.drain_seconds, 1..=3_600);
+        brokkr_runtime::config::check_telemetry(&self.telemetry, problems);
     }
 }
 

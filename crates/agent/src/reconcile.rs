@@ -18,7 +18,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tracing::{Instrument, info, warn};
 
 use crate::{
-    attempt::{Attempted, Origin, Workshop},
+    attempt::{Origin, Workshop},
     cluster::Class,
     desired::Desired,
     hold::{Hold, News, Suspended, Told},
@@ -118,7 +118,7 @@ async fn carry_out(
     }
     let work = async {
         let origin = Origin { installation: &state.installation, epoch: &state.epoch };
-        let Attempted::Reported(report) = workshop.attempt(deployment, due, &origin, hold).await else { return None };
+        let report = workshop.attempt(deployment, due, &origin, hold).await?;
         log(deployment, &report, status);
         let sent = send(workshop, state, &report).instrument(spans::report()).await;
         Some((report, sent))

@@ -1,7 +1,8 @@
-use brokkr_api::{Name, rollouts::Phase, suspension::Suspend};
+use brokkr_api::{ErrorCode, Name, rollouts::Phase, suspension::Suspend};
 use brokkr_tests::{
     cluster::Cluster,
     fleet::{Agent, Broker, Engine, LIMIT, config_map},
+    lab::until,
 };
 use k8s_openapi::api::core::v1::ConfigMap;
 
@@ -54,7 +55,13 @@ async fn a_suspended_stack_is_neither_changed_nor_deleted_until_it_is_resumed_an
         let_it_look(&broker, &other, &namespace, "2").await;
         assert_eq!(value(&cluster, &namespace, "a").await.as_deref(), Some("2"), "{engine:?}: deleted although suspended");
         broker.admin().resume_stack(&shop).await.unwrap();
-        broker.delete(&shop).await;
+        let gone = || async {
+            match broker.admin().stack(&shop).await {
+                Err(error) if error.code() == Some(ErrorCode::NotFound) => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        };
+        until("the deletion", LIMIT, gone).await.unwrap();
         assert_eq!(value(&cluster, &namespace, "a").await, None);
         let held = agent.process.output().lines().iter().filter(|line| line.contains("suspended: nothing is applied")).count();
         assert_eq!(held, 2, "told once for each suspension");
@@ -113,7 +120,7 @@ async fn work_that_is_suspended_half_way_stops_before_the_next_object_and_goes_o
         let text = ready.text().await.unwrap();
         if text.contains("0 not carried out yet, 1 suspended") { Ok(()) } else { Err(text) }
     };
-    brokkr_tests::lab::until("the end of the work in hand", LIMIT, held).await.unwrap();
+    until("the end of the work in hand", LIMIT, held).await.unwrap();
     assert_eq!(value(&cluster, &namespace, "b").await, None, "begun although suspended");
 
     cluster.kubectl(&["create", "namespace", &missing]).unwrap();
@@ -122,7 +129,7 @@ async fn work_that_is_suspended_half_way_stops_before_the_next_object_and_goes_o
         let rollout = broker.settle(&shop).await;
         if rollout.done { Ok(()) } else { Err(format!("{rollout:?}")) }
     };
-    brokkr_tests::lab::until("the rollout", LIMIT, done).await.unwrap();
+    until("the rollout", LIMIT, done).await.unwrap();
     assert_eq!(value(&cluster, &namespace, "b").await.as_deref(), Some("1"));
     assert_eq!(value(&cluster, &missing, "a").await.as_deref(), Some("1"));
 }
