@@ -129,3 +129,31 @@ pub(crate) async fn keep(
         warn!(error = &error as &dyn std::error::Error, "the last presence cannot be written");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use brokkr_runtime::{Ids, SeededIds};
+
+    use super::*;
+
+    /// Whether the keeper is woken when an agent that was written at 0 is seen so many seconds later.
+    async fn is_news_after(seconds: i64) -> bool {
+        let presence = Presence::default();
+        let agent = AgentId(SeededIds::new(1).uuid(Timestamp::from_micros(0)));
+        presence.seen.lock().flushed.insert(agent, Timestamp::from_micros(0));
+        presence.agent_seen(agent, Timestamp::from_micros(seconds * 1_000_000));
+        tokio::select! {
+            biased;
+            () = presence.appeared.notified() => true,
+            () = std::future::ready(()) => false,
+        }
+    }
+
+    #[tokio::test]
+    async fn an_agent_that_keeps_polling_waits_for_the_next_flush_and_one_that_comes_back_does_not() {
+        for wait in [1, 30, 60] {
+            assert!(!is_news_after(wait).await, "{wait} s");
+        }
+        assert!(is_news_after(120).await);
+    }
+}
