@@ -89,6 +89,22 @@ pub enum Permission {
     AgentWork,
 }
 
+impl Permission {
+    /// Every permission.
+    pub const ALL: [Self; 10] = [
+        Self::StacksRead,
+        Self::StacksWrite,
+        Self::ContentRead,
+        Self::AgentsRead,
+        Self::AgentsWrite,
+        Self::FleetWrite,
+        Self::EventsRead,
+        Self::AuditRead,
+        Self::IdentitiesWrite,
+        Self::AgentWork,
+    ];
+}
+
 /// Most scopes that one key names.
 pub const MAX_SCOPES: usize = 16;
 

@@ -8,7 +8,7 @@ use brokkr_runtime::{Clock, Ids};
 use crate::{
     domain::key,
     durable,
-    store::{Db, Error, NewKey},
+    store::{Db, Error, NewKey, Tx},
 };
 
 /// Why there is no first key.
@@ -47,10 +47,37 @@ pub(crate) async fn first_admin_key(
     if tx.count_keys().await? > 0 {
         return Ok(Bootstrap::Unneeded);
     }
+    let secret = insert_admin_key(&mut tx, "first-admin", change, clock, ids).await?;
+    // Written before the commit, so that there is never a key that nobody has.
+    if let Some(path) = file {
+        durable::replace(path, &format!("{secret}\n"))
+            .map_err(|source| BootstrapError::File { path: path.to_owned(), source })?;
+    }
+    tx.commit().await?;
+    Ok(file.map_or(Bootstrap::Show(secret), |path| Bootstrap::Written(path.to_owned())))
+}
+
+/// Makes an admin key beside those that there are: for whoever has the database and no key.
+pub(crate) async fn another_admin_key(db: &Db, clock: &dyn Clock, ids: &dyn Ids) -> Result<String, BootstrapError> {
+    let mut tx = db.begin().await?;
+    let change = tx.next_change().await?;
+    let secret = insert_admin_key(&mut tx, "recovered-admin", change, clock, ids).await?;
+    tx.notify(change).await?;
+    tx.commit().await?;
+    Ok(secret)
+}
+
+async fn insert_admin_key(
+    tx: &mut Tx,
+    name: &str,
+    change: u64,
+    clock: &dyn Clock,
+    ids: &dyn Ids,
+) -> Result<String, BootstrapError> {
     let now = clock.now();
     let (secret, digest) = key::generate(Role::Admin, ids);
-    let name = brokkr_api::Name::try_from("first-admin".to_owned())
-        .map_err(|source| Error::Corrupt { column: "name", source: source.into() })?;
+    let name =
+        brokkr_api::Name::try_from(name.to_owned()).map_err(|source| Error::Corrupt { column: "name", source: source.into() })?;
     let new = NewKey {
         id: KeyId(ids.uuid(now)),
         name,
@@ -64,13 +91,7 @@ pub(crate) async fn first_admin_key(
         pending: false,
     };
     tx.insert_key(&new, change).await?;
-    // Written before the commit, so that there is never a key that nobody has.
-    if let Some(path) = file {
-        durable::replace(path, &format!("{secret}\n"))
-            .map_err(|source| BootstrapError::File { path: path.to_owned(), source })?;
-    }
-    tx.commit().await?;
-    Ok(file.map_or(Bootstrap::Show(secret), |path| Bootstrap::Written(path.to_owned())))
+    Ok(secret)
 }
 
 #[cfg(test)]
@@ -94,6 +115,15 @@ mod tests {
         let (one, other) = futures::join!(first_admin_key(&db, clock, ids, None), first_admin_key(&db, clock, ids, None));
         let shown = [one.unwrap(), other.unwrap()].into_iter().filter(|made| matches!(made, Bootstrap::Show(_))).count();
         assert_eq!(shown, 1);
+    }
+
+    #[tokio::test]
+    async fn whoever_lost_every_key_makes_another_from_the_database() {
+        Engine::each(async |world: World| {
+            let key = another_admin_key(&world.state.db, &*world.state.clock, &*world.state.ids).await.unwrap();
+            world.get(&key, "/api/v1/keys").await.expect(200);
+        })
+        .await;
     }
 
     #[tokio::test]

@@ -44,6 +44,8 @@ enum Command {
         #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
         jump: u64,
     },
+    /// Make another admin key and show it once: for whoever has the database and has lost every key
+    AdminKey,
     /// Look at the configuration
     Config {
         #[command(subcommand)]
@@ -77,6 +79,7 @@ pub fn main() -> ExitCode {
         Command::Serve => serve::main(config),
         Command::Migrate { check } => maintenance::migrate(&config, check),
         Command::RestoreEpoch { no_suspend, jump } => maintenance::restore_epoch(&config, jump, !no_suspend),
+        Command::AdminKey => maintenance::admin_key(&config),
         Command::Config { command: ConfigCommand::Check } => check(&config, file),
     }
 }

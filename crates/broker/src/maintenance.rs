@@ -1,4 +1,4 @@
-//! Commands that do one thing to the database and end: `migrate` and `restore-epoch`.
+//! Commands that do one thing to the database and end: `migrate`, `restore-epoch`, `admin-key`.
 
 use std::process::ExitCode;
 
@@ -7,6 +7,7 @@ use brokkr_runtime::{Clock, Ids, SystemClock, SystemIds, daemon};
 use brokkr_telemetry::{InitOptions, Service, Telemetry, config::TelemetryConfig};
 
 use crate::{
+    bootstrap::another_admin_key,
     config::Config,
     store::{self, OpenError, Restore, Restored, Schema},
 };
@@ -79,6 +80,23 @@ pub(crate) fn restore_epoch(config: &Config, jump: u64, suspend: bool) -> ExitCo
         tell(&restored, jump, suspend);
         anyhow::Ok(ExitCode::SUCCESS)
     })
+}
+
+/// Makes another admin key, for whoever has the database and has lost every key.
+pub(crate) fn admin_key(config: &Config) -> ExitCode {
+    daemon::once(options(config), async |telemetry: &Telemetry| {
+        let (clock, ids) = (SystemClock, SystemIds);
+        let (db, _) = store::open(&config.database, telemetry.broker_metrics(), &clock, &ids).await?;
+        let key = another_admin_key(&db, &clock, &ids).await?;
+        db.close().await;
+        show(&key);
+        anyhow::Ok(ExitCode::SUCCESS)
+    })
+}
+
+#[expect(clippy::print_stdout, reason = "the key is shown once, and a log would keep it")]
+fn show(key: &str) {
+    println!("{key}");
 }
 
 #[expect(clippy::print_stdout, reason = "the answer is the output of this command")]

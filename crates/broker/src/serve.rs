@@ -86,7 +86,8 @@ async fn serve(config: Config, telemetry: &Telemetry, mut signals: Signals, inst
     let offline =
         Offline { db: db.clone(), clock: Arc::clone(&clock), ids: Arc::clone(&state.ids), active: state.settings.active };
     lifecycle.spawn(Offline::NAME, jobs::run(offline, db.clone(), Arc::clone(&clock), instance.clone(), stopping()));
-    let key_age = KeyAge { db: db.clone(), clock: Arc::clone(&clock), most: config.agents.most_key_age() };
+    let key_age =
+        KeyAge { db: db.clone(), clock: Arc::clone(&clock), ids: Arc::clone(&state.ids), most: config.agents.most_key_age() };
     lifecycle.spawn(KeyAge::NAME, jobs::run(key_age, db.clone(), Arc::clone(&clock), instance, stopping()));
     let (keeper, changed) = (Arc::clone(&state.presence), Arc::clone(&state.totals_changed));
     lifecycle.spawn("presence", presence::keep(keeper, db, clock, metrics.clone(), state.settings.active, changed, stopping()));

@@ -109,15 +109,13 @@ async fn authenticate(parts: &Parts, state: &AppState) -> Result<Caller, Failure
     let secret = secret(parts).ok_or_else(|| refuse("send a key of Brokkr as Authorization: Bearer KEY"))?;
     let digest = key::digest(secret);
     let now = state.clock.now();
-    let row = state.feed.find_key(&digest, now).await?.ok_or_else(|| refuse("the key is unknown, expired or revoked"))?;
+    // Boxed, here and below: a request that waits must not carry the room of what it did not need.
+    let row =
+        Box::pin(state.feed.find_key(&digest, now)).await?.ok_or_else(|| refuse("the key is unknown, expired or revoked"))?;
     state.presence.key_used(row.id, now);
     let scope = row.generator.map_or(Scope::Everybody, Scope::Generator);
     let request_id = parts.extensions.get::<RequestId>().map(|id| id.0.clone());
-    let caller = Caller { key: row.id, name: row.name.clone(), role: row.role, scope, request_id, row };
-    if caller.row.pending {
-        activate(state, &caller).await?;
-    }
-    Ok(caller)
+    Ok(Caller { key: row.id, name: row.name.clone(), role: row.role, scope, request_id, row })
 }
 
 /// Whoever comes with what can be a registration token. Whether it is one is asked where it is used, in one guarded statement.
@@ -161,13 +159,21 @@ fn has(caller: &Caller, permission: Permission) -> bool {
     caller.role.allows(permission) && (caller.row.scopes.is_empty() || caller.row.scopes.contains(&permission))
 }
 
+impl Caller {
+    /// Whether the caller may give this permission to a key that it makes: nobody gives what he does not have. An agent's work is given by
+    /// those who may make agents.
+    pub(crate) fn may_give(&self, permission: Permission) -> bool {
+        has(self, if permission == Permission::AgentWork { Permission::AgentsWrite } else { permission })
+    }
+}
+
 impl<G: Grant> FromRequestParts<AppState> for Allowed<G> {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Failure> {
         let caller = authenticate(parts, state).await?;
         if !has(&caller, G::PERMISSION) {
-            return Err(forbid(parts, state, &caller, G::PERMISSION).await);
+            return Err(Box::pin(forbid(parts, state, &caller, G::PERMISSION)).await);
         }
         Ok(Self { caller, _grant: PhantomData })
     }
@@ -180,7 +186,7 @@ impl FromRequestParts<AppState> for AgentCaller {
         let caller = authenticate(parts, state).await?;
         let agent = match caller.row.agent {
             Some(agent) if has(&caller, Permission::AgentWork) => agent,
-            _ => return Err(forbid(parts, state, &caller, Permission::AgentWork).await),
+            _ => return Err(Box::pin(forbid(parts, state, &caller, Permission::AgentWork)).await),
         };
         if caller.row.deactivated {
             return Err(deactivated());
@@ -196,6 +202,10 @@ impl FromRequestParts<AppState> for AgentCaller {
             return Err(Failure::new(ErrorCode::ProtocolUnsupported, detail).at(format!("header {PROTOCOL_HEADER}")));
         }
         check_cluster(parts, &caller.row)?;
+        if caller.row.pending {
+            // Only a request that is served: one that is refused must not end the key that works.
+            Box::pin(activate(state, &caller)).await?;
+        }
         Ok(Self { caller, agent, protocol })
     }
 }

@@ -2,16 +2,18 @@
 
 use std::{sync::Arc, time::Duration};
 
-use brokkr_api::Timestamp;
-use brokkr_runtime::Clock;
+use brokkr_api::{AgentId, EventId, Timestamp};
+use brokkr_runtime::{Clock, Ids};
+use serde_json::json;
 
 use super::{Job, Round};
-use crate::store::{Db, Error};
+use crate::store::{Db, Error, NewEvent};
 
 /// Asks agents to take new keys.
 pub(crate) struct KeyAge {
     pub(crate) db: Db,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) ids: Arc<dyn Ids>,
     /// Oldest age of a key; nothing for no limit.
     pub(crate) most: Option<Duration>,
 }
@@ -30,6 +32,17 @@ impl Job for KeyAge {
         if agents.is_empty() {
             return Ok(());
         }
+        let event = |agent: &AgentId| NewEvent {
+            id: EventId(self.ids.uuid(now)),
+            kind: "agent.key_rotation_requested",
+            stack: None,
+            agent: Some(*agent),
+            generation: None,
+            data: json!({"reason": "the key is older than agents.key_rotation_days"}),
+            trace: None,
+            now,
+        };
+        tx.insert_events(&agents.iter().map(event).collect::<Vec<_>>()).await?;
         tx.mark_agents(&agents, change).await?;
         tx.commit().await?;
         tracing::info!(agents = agents.len(), "agents are asked to take new keys");

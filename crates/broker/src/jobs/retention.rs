@@ -16,6 +16,9 @@ const BATCH: u32 = 1_000;
 /// How long a generation is kept whatever the depth of the history, so that an idempotency key holds for a day.
 const YOUNGEST: Duration = Duration::from_secs(24 * 3_600);
 
+/// How long a key that opens nothing any more is listed.
+const KEYS: Duration = Duration::from_secs(30 * 24 * 3_600);
+
 /// Removes what is old enough.
 pub(crate) struct Retention {
     pub(crate) db: Db,
@@ -35,6 +38,7 @@ impl Job for Retention {
         let days = |days: u32| before(Duration::from_secs(u64::from(days) * 24 * 3_600));
         while self.db.prune_events(days(self.config.events_days), BATCH).await? == u64::from(BATCH) {}
         while self.db.prune_audit(days(self.config.audit_days), BATCH).await? == u64::from(BATCH) {}
+        while self.db.prune_keys(before(KEYS), BATCH).await? == u64::from(BATCH) {}
         while self.db.prune_history(self.config.generations, before(YOUNGEST), BATCH).await? == u64::from(BATCH) {}
         Ok(())
     }

@@ -44,13 +44,16 @@ statements! {
     ACTIVATE_KEY = Update api_keys
         "UPDATE api_keys SET pending = 0, change_seq = $2 WHERE id = $1 AND pending = 1 AND revoked_at IS NULL RETURNING agent_id";
     EXPIRE_OTHERS = Update api_keys
-        "UPDATE api_keys SET expires_at = $3, change_seq = $4
+        "UPDATE api_keys SET expires_at = $3, change_seq = $4, pending = 2
          WHERE agent_id = $1 AND id <> $2 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $3)";
     END_ROTATION = Update agents "UPDATE agents SET rotation_wanted_at = NULL WHERE id = $1";
     SET_DEACTIVATED = Update agents
         "UPDATE agents SET deactivated_at = $2, updated_at = $3, row_version = row_version + 1, offline_since = NULL WHERE id = $1";
     UPDATE_QUOTA = Update generators
         "UPDATE generators SET max_stacks = $2, max_bytes = $3, requests_per_minute = $4 WHERE id = $1";
+    PRUNE_KEYS = Delete api_keys
+        "DELETE FROM api_keys WHERE id IN (SELECT k.id FROM api_keys k WHERE k.revoked_at < $1 OR k.expires_at < $1 LIMIT $2)";
+    PRUNE_TOKENS = Delete registration_tokens "DELETE FROM registration_tokens WHERE expires_at < $1 OR revoked_at < $1";
     TOUCH_KEYS_OF_GENERATOR = Update api_keys "UPDATE api_keys SET change_seq = $2 WHERE generator_id = $1";
 }
 
@@ -193,6 +196,15 @@ impl Tx {
 }
 
 impl Db {
+    /// Removes keys and registration tokens that open nothing since this time, at most so many keys. Tells how many keys.
+    pub(crate) async fn prune_keys(&self, before: Timestamp, limit: u32) -> Result<u64, Error> {
+        let mut tx = self.begin().await?;
+        let pruned = tx.execute(&PRUNE_KEYS, values![before, limit]).await?;
+        tx.execute(&PRUNE_TOKENS, values![before]).await?;
+        tx.commit().await?;
+        Ok(pruned)
+    }
+
     pub(crate) async fn list_tokens(&self, after: &str, limit: u32) -> Result<Vec<RegistrationToken>, Error> {
         self.all(&LIST_TOKENS, values![after, limit]).await?.iter().map(token).collect()
     }

@@ -34,6 +34,9 @@ statements! {
          WHERE k.id > $1 ORDER BY k.id LIMIT $2";
 }
 
+/// What stands in `pending` of a key that a newer one has replaced; 1 is a key that waits for its first use, 0 every other.
+const REPLACED: i64 = 2;
+
 /// A key as the broker keeps it in memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct KeyRow {
@@ -50,6 +53,8 @@ pub(crate) struct KeyRow {
     pub(crate) scopes: Vec<Permission>,
     /// Whether its first use is still to come, and replaces the keys before it.
     pub(crate) pending: bool,
+    /// Whether a newer key of the agent is in use; this one opens what it opened for some minutes, and is good for no new one.
+    pub(crate) replaced: bool,
     /// The cluster that the agent is bound to.
     pub(crate) cluster_uid: Option<String>,
     /// Whether the agent is deactivated.
@@ -94,6 +99,7 @@ fn key(row: &Row) -> Result<KeyRow, Error> {
         revoked_at: row.opt_time("revoked_at")?,
         scopes: row.opt_json("scopes")?.unwrap_or_default(),
         pending: row.int("pending")? == 1,
+        replaced: row.int("pending")? == REPLACED,
         cluster_uid: row.opt_text("cluster_uid")?,
         deactivated: row.opt_int("deactivated_at")?.is_some(),
         quota: quota(row)?,

@@ -167,6 +167,7 @@ async fn a_made_up_key_costs_no_query_and_an_unknown_one_opens_nothing() {
     for key in ["brokkr_admin_", "hunter2", &world.admin[1..]] {
         let answer = world.get(key, "/api/v1/stacks").await.expect(401);
         assert_eq!(answer.code(), "unauthenticated");
+        assert_eq!(world.statements(&answer), [""; 0], "{key}");
     }
     assert_eq!(world.get(&unknown, "/api/v1/stacks").await.expect(401).code(), "unauthenticated");
 }

@@ -180,13 +180,83 @@ async fn a_pending_key_that_is_used_many_times_at_once_is_activated_once() {
 }
 
 #[tokio::test]
+async fn a_request_that_is_refused_activates_no_key() {
+    Engine::each(async |world: World| {
+        let agent = world.agent("edge", json!({})).await;
+        hello(&world, &agent.key, "uid-1").await.expect(200);
+        let new = secret(&world.post(&agent.key, "/api/v1/agent/key", Value::Null).await.expect(201));
+        let mut elsewhere = crate::testing::request(&new, Method::GET, "/api/v1/agent/desired-state", &Value::Null);
+        elsewhere.headers_mut().insert(brokkr_api::CLUSTER_HEADER, "uid-2".parse().unwrap());
+        assert_eq!(world.send(elsewhere).await.expect(409).code(), "cluster_mismatch");
+        world.get(&new, "/api/v1/stacks").await.expect(403);
+        world.clock.advance(Duration::from_secs(10 * 60));
+        world.desired(&agent).await;
+        let audit = world.get(&world.admin, "/api/v1/audit?action=key.activated").await.expect(200).json;
+        assert_eq!(audit["items"], json!([]));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_agents_new_key_ends_when_the_old_one_would_have_and_a_replaced_key_gives_none() {
+    Engine::each(async |world: World| {
+        world.agent("edge", json!({})).await;
+        let expires_at = brokkr_api::Timestamp::from_micros(world.state.clock.now().as_micros() + 3_600_000_000);
+        let body = json!({"name": "edge", "role": "agent", "agent": "edge", "expires_at": expires_at});
+        let old = secret(&world.post(&world.admin, "/api/v1/keys", body).await.expect(201));
+        let new = secret(&world.post(&old, "/api/v1/agent/key", Value::Null).await.expect(201));
+        world.get(&new, "/api/v1/agent/desired-state").await.expect(200);
+        super::ends(async {
+            while world.post(&old, "/api/v1/agent/key", Value::Null).await.status != 403 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        world.clock.advance(Duration::from_secs(3_600));
+        world.get(&new, "/api/v1/agent/desired-state").await.expect(401);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nobody_makes_a_key_that_may_do_more_than_his_own() {
+    let world = World::start(Engine::Sqlite).await;
+    let make = async |key: &str, body: Value| world.post(key, "/api/v1/keys", body).await;
+    let narrow = json!({"name": "narrow", "role": "admin", "scopes": ["identities:write", "stacks:read"]});
+    let narrow = secret(&make(&world.admin, narrow).await.expect(201));
+    let refused = make(&narrow, json!({"name": "wide", "role": "admin"})).await.expect(403);
+    assert_eq!(refused.json["place"], "scopes");
+    make(&narrow, json!({"name": "viewer", "role": "viewer"})).await.expect(403);
+    make(&narrow, json!({"name": "same", "role": "admin", "scopes": ["stacks:read"]})).await.expect(201);
+    world.agent("edge", json!({})).await;
+    make(&narrow, json!({"name": "edge", "role": "agent", "agent": "edge"})).await.expect(403);
+}
+
+#[tokio::test]
+async fn keys_and_tokens_that_open_nothing_for_a_month_are_forgotten() {
+    Engine::each(async |world: World| {
+        let made = world.post(&world.admin, "/api/v1/keys", json!({"name": "second", "role": "admin"})).await.expect(201).json;
+        token(&world, json!({"name": "t", "expires_in_seconds": 60})).await;
+        world.delete(&world.admin, &format!("/api/v1/keys/{}", made["id"].as_str().unwrap())).await.expect(204);
+        let count = async |path: &str| world.get(&world.admin, path).await.expect(200).json["items"].as_array().unwrap().len();
+        let long_ago = brokkr_api::Timestamp::from_micros(world.state.clock.now().as_micros() - 1);
+        assert_eq!(world.state.db.prune_keys(long_ago, 10).await.unwrap(), 0);
+        assert_eq!((count("/api/v1/keys").await, count(TOKENS).await), (2, 1));
+        world.clock.advance(Duration::from_secs(61));
+        assert_eq!(world.state.db.prune_keys(world.state.clock.now(), 10).await.unwrap(), 1);
+        assert_eq!((count("/api/v1/keys").await, count(TOKENS).await), (1, 0));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn keys_that_are_old_are_asked_to_be_replaced() {
     Engine::each(async |world: World| {
         let agent = world.agent("edge", json!({})).await;
         hello(&world, &agent.key, "uid-1").await.expect(200);
         let day = Duration::from_secs(24 * 3_600);
         let state = &world.state;
-        let mut job = KeyAge { db: state.db.clone(), clock: state.clock.clone(), most: Some(30 * day) };
+        let mut job = KeyAge { db: state.db.clone(), clock: state.clock.clone(), ids: state.ids.clone(), most: Some(30 * day) };
         let round = Round { undisturbed: Duration::ZERO };
         world.clock.advance(29 * day);
         job.round(round).await.unwrap();

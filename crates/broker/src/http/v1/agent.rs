@@ -96,6 +96,7 @@ pub(crate) async fn desired_state(
         .get(header::IF_NONE_MATCH)
         .and_then(|value| value.to_str().ok())
         .and_then(|tag| known_seq(tag, &state.feed.installation().epoch));
+    drop(headers);
     let mut parked = Duration::ZERO;
     if let Some(known) = known {
         Box::pin(refuse_older_database(&state, known)).await?;

@@ -3,7 +3,7 @@
 use axum::extract::State;
 use brokkr_api::{
     ErrorCode, KeyId, Page, Timestamp,
-    keys::{CreateKey, CreatedKey, Key, MAX_SCOPES, Role},
+    keys::{CreateKey, CreatedKey, Key, MAX_SCOPES, Permission, Role},
     page::PageQuery,
 };
 use http::StatusCode;
@@ -14,7 +14,7 @@ use crate::{
     domain::key,
     http::{
         AppState,
-        auth::{Allowed, IdentitiesWrite},
+        auth::{Allowed, Caller, IdentitiesWrite},
         body::{Json, Path, Query},
         error::Failure,
         record::{Actor, Change, Resource, record},
@@ -32,6 +32,7 @@ pub(crate) async fn create(
 ) -> Result<(StatusCode, Json<CreatedKey>), Failure> {
     let now = state.clock.now();
     check(&request, now)?;
+    check_giver(&caller, &request)?;
     let (secret, digest) = key::generate(request.role, &*state.ids);
     let mut tx = state.db.begin().await?;
     let missing =
@@ -106,6 +107,21 @@ fn check(request: &CreateKey, now: Timestamp) -> Result<(), Failure> {
         return Err(Failure::new(ErrorCode::InvalidField, "expires_at is in the past").at("expires_at"));
     }
     Ok(())
+}
+
+/// Nobody makes a key that may do more than his own.
+fn check_giver(caller: &Caller, request: &CreateKey) -> Result<(), Failure> {
+    let gives = |permission: &Permission| {
+        request.role.allows(*permission) && (request.scopes.is_empty() || request.scopes.contains(permission))
+    };
+    match Permission::ALL.into_iter().filter(gives).find(|permission| !caller.may_give(*permission)) {
+        None => Ok(()),
+        Some(permission) => {
+            let permission = serde_json::to_value(permission).unwrap_or_default();
+            let detail = format!("this key would have {permission}, which the key that makes it has not: name fewer scopes");
+            Err(Failure::new(ErrorCode::Forbidden, detail).at("scopes"))
+        }
+    }
 }
 
 /// Writes event and audit entry of a change of an identity.

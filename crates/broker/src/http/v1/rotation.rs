@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::extract::State;
 use brokkr_api::{
-    KeyId, Name, Timestamp,
+    ErrorCode, KeyId, Name, Timestamp,
     agents::{Agent, NewAgentKey},
     keys::Role,
 };
@@ -54,6 +54,11 @@ pub(crate) async fn want(
 #[utoipa::path(post, path = brokkr_api::routes::AGENT_KEY, operation_id = "takeAgentKey", tag = "agent",
     responses((status = 201, body = NewAgentKey), (status = "4XX", body = brokkr_api::Problem)))]
 pub(crate) async fn take(caller: AgentCaller, State(state): State<AppState>) -> Result<(StatusCode, Json<NewAgentKey>), Failure> {
+    let row = &caller.caller.row;
+    if row.replaced {
+        let detail = "a newer key of this agent is in use already: use that one, or enrol the agent again";
+        return Err(Failure::new(ErrorCode::Forbidden, detail));
+    }
     let now = state.clock.now();
     let (secret, digest) = key::generate(Role::Agent, &*state.ids);
     let new = NewKey {
@@ -64,8 +69,9 @@ pub(crate) async fn take(caller: AgentCaller, State(state): State<AppState>) -> 
         agent: Some(caller.agent),
         digest,
         created_at: now,
-        expires_at: None,
-        scopes: caller.caller.row.scopes.clone(),
+        // The end that a person has set for a key is the end of those that follow it, too.
+        expires_at: row.expires_at,
+        scopes: row.scopes.clone(),
         pending: true,
     };
     let mut tx = state.db.begin().await?;
