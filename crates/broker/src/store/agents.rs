@@ -54,7 +54,8 @@ statements! {
     INSERT_GENERATOR = Insert generators
         "INSERT INTO generators (id, name, created_at, max_stacks, max_bytes, requests_per_minute) VALUES ($1, $2, $3, $4, $5, $6)";
     FIND_GENERATOR = Select generators
-        "SELECT id, name, created_at, max_stacks, max_bytes, requests_per_minute FROM generators WHERE name = $1";
+        "SELECT id, name, created_at, max_stacks, max_bytes, requests_per_minute FROM generators
+         WHERE id = $1 OR name = $1 ORDER BY CASE WHEN id = $1 THEN 0 ELSE 1 END LIMIT 1";
     LIST_GENERATORS = Select generators
         "SELECT id, name, created_at, max_stacks, max_bytes, requests_per_minute FROM generators WHERE name > $1 ORDER BY name LIMIT $2";
 }

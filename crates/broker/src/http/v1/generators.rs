@@ -49,7 +49,7 @@ pub(crate) async fn list(
     Ok(Json(page::page(generators, limit, |generator| generator.name.to_string())))
 }
 
-/// One generator.
+/// One generator, by its name or its id.
 #[utoipa::path(get, path = brokkr_api::routes::GENERATOR, operation_id = "getGenerator", tag = "generators",
     params(("generator" = Name, Path)), responses((status = 200, body = Generator), (status = "4XX", body = brokkr_api::Problem)))]
 pub(crate) async fn read(
