@@ -33,11 +33,27 @@ impl Timestamp {
         std::time::UNIX_EPOCH + std::time::Duration::from_micros(u64::try_from(self.0).unwrap_or(0))
     }
 
+    /// The time so long after this one; the last one that there is, where that would be later.
+    #[must_use]
+    pub fn after(self, span: std::time::Duration) -> Self {
+        Self(self.0.saturating_add(micros(span)))
+    }
+
+    /// The time so long before this one; the first one that there is, where that would be earlier.
+    #[must_use]
+    pub fn before(self, span: std::time::Duration) -> Self {
+        Self(self.0.saturating_sub(micros(span)))
+    }
+
     /// Time since `earlier`; zero when `earlier` is later, as clocks of two machines disagree.
     #[must_use]
     pub fn since(self, earlier: Self) -> std::time::Duration {
         std::time::Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
+}
+
+fn micros(span: std::time::Duration) -> i64 {
+    i64::try_from(span.as_micros()).unwrap_or(i64::MAX)
 }
 
 impl From<DateTime<Utc>> for Timestamp {
@@ -55,5 +71,22 @@ impl From<Timestamp> for DateTime<Utc> {
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&DateTime::<Utc>::from(*self).to_rfc3339_opts(SecondsFormat::Micros, true))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn what_is_before_and_after_is_there_and_back_and_never_overflows() {
+        let noon = Timestamp::from_micros(1_767_225_600_000_000);
+        let span = Duration::from_secs(90);
+        assert_eq!(noon.after(span).as_micros(), 1_767_225_690_000_000);
+        assert_eq!(noon.after(span).before(span), noon);
+        assert_eq!(noon.after(Duration::MAX).as_micros(), i64::MAX);
+        assert!(noon.before(Duration::MAX) < noon);
     }
 }

@@ -106,8 +106,7 @@ pub(crate) async fn keep(
     loop {
         let round = async {
             presence.flush(&db).await?;
-            let active_micros = i64::try_from(active.as_micros()).unwrap_or(i64::MAX);
-            let totals = db.totals(Timestamp::from_micros(clock.now().as_micros().saturating_sub(active_micros))).await?;
+            let totals = db.totals(clock.now().before(active)).await?;
             metrics.active_agents.set(totals.active_agents);
             metrics.stacks_total.set(totals.stacks);
             metrics.deployment_objects_total.set(totals.deployment_objects);

@@ -59,6 +59,11 @@ pub(crate) struct Settings {
 }
 
 impl AppState {
+    /// Who was seen then or later counts as active.
+    pub(crate) fn active_since(&self) -> Timestamp {
+        self.clock.now().before(self.settings.active)
+    }
+
     pub(crate) fn is_online(&self, last_seen_at: Option<Timestamp>) -> bool {
         last_seen_at.is_some_and(|at| self.clock.now().since(at) < self.settings.active)
     }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use brokkr_api::{AgentId, EventId, Timestamp};
+use brokkr_api::{AgentId, EventId};
 use brokkr_runtime::{Clock, Ids};
 use serde_json::json;
 
@@ -25,10 +25,9 @@ impl Job for KeyAge {
     async fn round(&mut self, _: Round) -> Result<(), Error> {
         let Some(most) = self.most else { return Ok(()) };
         let now = self.clock.now();
-        let made_before = now.as_micros().saturating_sub(i64::try_from(most.as_micros()).unwrap_or(i64::MAX));
         let mut tx = self.db.begin().await?;
         let change = tx.next_change().await?;
-        let agents = tx.want_old_rotated(Timestamp::from_micros(made_before), now).await?;
+        let agents = tx.want_old_rotated(now.before(most), now).await?;
         if agents.is_empty() {
             return Ok(());
         }

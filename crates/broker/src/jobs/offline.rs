@@ -30,8 +30,7 @@ impl Job for Offline {
 
     async fn round(&mut self, round: Round) -> Result<(), Error> {
         let now = self.clock.now();
-        let ago = |age: Duration| Timestamp::from_micros(now.as_micros() - i64::try_from(age.as_micros()).unwrap_or(0));
-        let missed_since = ago(self.active);
+        let missed_since = now.before(self.active);
         let mut tx = self.db.begin().await?;
         let online = tx.mark_online(missed_since).await?;
         // Agents return within a wait, and their return is known after a flush.

@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use brokkr_api::Timestamp;
 use brokkr_runtime::Clock;
 
 use super::{Job, Round};
@@ -31,10 +30,7 @@ impl Job for Retention {
     const PERIOD: Duration = Duration::from_secs(60);
 
     async fn round(&mut self, _: Round) -> Result<(), Error> {
-        let before = |age: Duration| {
-            let age = i64::try_from(age.as_micros()).unwrap_or(i64::MAX);
-            Timestamp::from_micros(self.clock.now().as_micros().saturating_sub(age))
-        };
+        let before = |age: Duration| self.clock.now().before(age);
         let days = |days: u32| before(Duration::from_secs(u64::from(days) * 24 * 3_600));
         while self.db.prune_events(days(self.config.events_days), BATCH).await? == u64::from(BATCH) {}
         while self.db.prune_audit(days(self.config.audit_days), BATCH).await? == u64::from(BATCH) {}

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::Context;
 use brokkr_api::{
-    Labels, Name, Timestamp,
+    Labels, Name,
     agents::CreateAgent,
     enrolment::CreateRegistrationToken,
     generators::{CreateGenerator, Quota},
@@ -105,7 +105,8 @@ pub(crate) async fn run(connection: &ConnectionArgs, format: Format, create: Cre
             show(format, &created, &what, Some(&created.secret))
         }
         Create::Key { name, role, generator, agent, scopes, expires_in } => {
-            let request = CreateKey { name, role, generator, agent, scopes, expires_at: expires_in.map(after) };
+            let request =
+                CreateKey { name, role, generator, agent, scopes, expires_at: expires_in.map(|time| output::now().after(time)) };
             let created = client.create_key(&request).await?;
             let what = format!("key {} ({}) of role {}", created.key.name, created.key.id, created.key.role.as_str());
             show(format, &created, &what, Some(&created.secret))
@@ -126,11 +127,6 @@ pub(crate) async fn run(connection: &ConnectionArgs, format: Format, create: Cre
             show(format, &created, &what, Some(&created.secret))
         }
     }
-}
-
-fn after(time: Duration) -> Timestamp {
-    let micros = i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
-    Timestamp::from_micros(output::now().as_micros().saturating_add(micros))
 }
 
 /// The secret alone on the standard output, so that it can go into a file; about it on the standard error.

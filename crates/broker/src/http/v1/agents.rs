@@ -93,9 +93,10 @@ pub(crate) async fn list(
     Query(query): Query<AgentsQuery>,
 ) -> Result<Json<Page<Agent>>, Failure> {
     let limit = page::limit(query.limit)?;
-    let active = i64::try_from(state.settings.active.as_micros()).unwrap_or(i64::MAX);
-    let since = Timestamp::from_micros(state.clock.now().as_micros().saturating_sub(active));
-    let filter = AgentFilter { label: page::label(query.label.as_deref())?, online: query.online.map(|online| (online, since)) };
+    let filter = AgentFilter {
+        label: page::label(query.label.as_deref())?,
+        online: query.online.map(|online| (online, state.active_since())),
+    };
     let rows = state.db.list_agents(&filter, page::cursor(query.cursor.as_deref())?, limit + 1).await?;
     let agents = rows.into_iter().map(|row| state.agent_to_api(row)).collect();
     Ok(Json(page::page(agents, limit, |agent: &Agent| agent.name.to_string())))

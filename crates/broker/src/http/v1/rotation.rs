@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::extract::State;
 use brokkr_api::{
-    ErrorCode, KeyId, Name, Timestamp,
+    ErrorCode, KeyId, Name,
     agents::{Agent, NewAgentKey},
     keys::Role,
 };
@@ -89,7 +89,7 @@ pub(crate) async fn take(caller: AgentCaller, State(state): State<AppState>) -> 
 /// The first use of a pending key: from here on it is the agent's key, and the keys before it expire.
 pub(in crate::http) async fn activate(state: &AppState, caller: &Caller) -> Result<(), Failure> {
     let now = state.clock.now();
-    let others_expire = Timestamp::from_micros(now.as_micros() + i64::try_from(GRACE.as_micros()).unwrap_or(0));
+    let others_expire = now.after(GRACE);
     let mut tx = state.db.begin().await?;
     let change = tx.next_change().await?;
     if tx.activate_key(caller.key, others_expire, change).await? {

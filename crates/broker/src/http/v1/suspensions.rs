@@ -1,7 +1,5 @@
 //! Suspending and resuming: a stack, an agent, the whole fleet. While it lasts nothing is applied, deleted or repaired.
 
-use std::time::Duration;
-
 use axum::extract::State;
 use brokkr_api::{
     ErrorCode, Name, Timestamp,
@@ -208,9 +206,7 @@ async fn set_fleet(
 }
 
 async fn read_fleet(state: &AppState) -> Result<Json<Fleet>, Failure> {
-    let active = Duration::as_micros(&state.settings.active);
-    let since = state.clock.now().as_micros().saturating_sub(i64::try_from(active).unwrap_or(i64::MAX));
-    let row = state.db.count_fleet(Timestamp::from_micros(since)).await?;
+    let row = state.db.count_fleet(state.active_since()).await?;
     let installation = state.feed.installation();
     Ok(Json(Fleet {
         installation: installation.id.clone(),

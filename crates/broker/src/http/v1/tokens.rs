@@ -1,8 +1,10 @@
 //! Registration tokens: what an agent's first start needs instead of a key.
 
+use std::time::Duration;
+
 use axum::extract::State;
 use brokkr_api::{
-    ErrorCode, Page, RegistrationTokenId, Timestamp,
+    ErrorCode, Page, RegistrationTokenId,
     enrolment::{
         CreateRegistrationToken, CreatedRegistrationToken, DEFAULT_TOKEN_SECONDS, MAX_TOKEN_SECONDS, MAX_TOKEN_USES,
         RegistrationToken,
@@ -44,7 +46,7 @@ pub(crate) async fn create(
         max_uses,
         uses: 0,
         created_at: now,
-        expires_at: Timestamp::from_micros(now.as_micros() + i64::from(seconds) * 1_000_000),
+        expires_at: now.after(Duration::from_secs(u64::from(seconds))),
         revoked_at: None,
     };
     let mut tx = state.db.begin().await?;
