@@ -16,7 +16,7 @@ use crate::{
     config::Config,
     feed::Feed,
     http::{self, AppState},
-    jobs::{self, Job, key_age::KeyAge, offline::Offline, retention::Retention},
+    jobs::{self, Job, key_age::KeyAge, offline::Offline, retention::Retention, sequencer::Sequencer},
     keyring,
     presence::{self, Presence},
     store,
@@ -80,7 +80,8 @@ async fn serve(config: Config, telemetry: &Telemetry, mut signals: Signals, inst
     let closing = db.clone();
     let stopping = || lifecycle.stopping().clone();
     lifecycle.spawn("change-feed", feed.follow(stopping()));
-    lifecycle.spawn("event-sequencer", jobs::sequencer::run(db.clone(), Arc::clone(&clock), instance.clone(), stopping()));
+    let sequencer = Sequencer { db: db.clone() };
+    lifecycle.spawn(Sequencer::NAME, jobs::run(sequencer, db.clone(), Arc::clone(&clock), instance.clone(), stopping()));
     let retention = Retention { db: db.clone(), clock: Arc::clone(&clock), config: config.retention };
     lifecycle.spawn(Retention::NAME, jobs::run(retention, db.clone(), Arc::clone(&clock), instance.clone(), stopping()));
     let offline =

@@ -22,6 +22,11 @@ pub(crate) trait Job: Send + 'static {
     /// Time between two rounds; the lease holds for ten.
     const PERIOD: Duration;
 
+    /// Whether there is anything to do: asked before the lease is taken, because an idle broker should write nothing.
+    fn is_due(&self) -> impl Future<Output = Result<bool, Error>> + Send {
+        std::future::ready(Ok(true))
+    }
+
     /// Does it once.
     fn round(&mut self, round: Round) -> impl Future<Output = Result<(), Error>> + Send;
 }
@@ -85,9 +90,8 @@ async fn round<J: Job>(
     undisturbed: &mut Undisturbed,
 ) -> Result<(), Error> {
     let now = clock.now();
-    let lease = i64::try_from(J::PERIOD.as_micros() * 10).unwrap_or(i64::MAX);
     let span = undisturbed.begin(now, J::PERIOD);
-    if db.take_lease(J::NAME, holder, now, Timestamp::from_micros(now.as_micros().saturating_add(lease))).await? {
+    if job.is_due().await? && db.take_lease(J::NAME, holder, now, now.after(J::PERIOD * 10)).await? {
         job.round(Round { undisturbed: span }).await?;
         undisturbed.end(now);
     }
