@@ -5,9 +5,19 @@ use brokkr_api::{AgentId, Labels, Name, Timestamp, agents::Hello, generators::Ge
 use super::{
     Db, Error, Tx,
     keys::quota,
-    sql::{Row, statements, values},
+    sql::{Row, json, statements, values},
     suspensions::StoredSuspension,
 };
+
+/// What every reading of an agent selects.
+macro_rules! agent_columns {
+    () => {
+        "SELECT a.id, a.name, a.cluster_name, a.labels, a.cluster_uid, a.version, a.kubernetes_version, a.protocol, a.capabilities, a.suspension,
+                a.deactivated_at, a.offline_since, a.rotation_wanted_at, a.row_version, a.created_at,
+                (SELECT p.last_seen_at FROM presence p WHERE p.agent_id = a.id) AS last_seen_at,
+                (SELECT i.suspension FROM installation i WHERE i.singleton = 1) AS fleet_suspension"
+    };
+}
 
 statements! {
     INSERT_AGENT = Insert agents
@@ -19,27 +29,17 @@ statements! {
         "INSERT INTO change_feed (agent_id, seq) VALUES ($1, $2) ON CONFLICT (agent_id) DO UPDATE SET seq = excluded.seq";
     ABANDON_AGENT = Update agents
         "UPDATE agents SET abandoned_at = $2, updated_at = $2, former_name = name, name = $3, offline_since = NULL WHERE id = $1";
-    REVOKE_KEYS_OF_AGENT = Update api_keys "UPDATE api_keys SET revoked_at = COALESCE(revoked_at, $2), change_seq = $3 WHERE agent_id = $1";
     LOCK_AGENT = Select agents
-        "SELECT a.id, a.name, a.cluster_name, a.labels, a.cluster_uid, a.version, a.kubernetes_version, a.protocol, a.capabilities, a.suspension,
-                a.deactivated_at, a.offline_since, a.rotation_wanted_at, a.row_version, a.created_at,
-                (SELECT p.last_seen_at FROM presence p WHERE p.agent_id = a.id) AS last_seen_at,
-                (SELECT i.suspension FROM installation i WHERE i.singleton = 1) AS fleet_suspension
-         FROM agents a WHERE a.name = $1 AND a.abandoned_at IS NULL /*lock*/";
+        concat!(agent_columns!(), "
+         FROM agents a WHERE a.name = $1 AND a.abandoned_at IS NULL /*lock*/");
     FIND_AGENT = Select agents
-        "SELECT a.id, a.name, a.cluster_name, a.labels, a.cluster_uid, a.version, a.kubernetes_version, a.protocol, a.capabilities, a.suspension,
-                a.deactivated_at, a.offline_since, a.rotation_wanted_at, a.row_version, a.created_at,
-                (SELECT p.last_seen_at FROM presence p WHERE p.agent_id = a.id) AS last_seen_at,
-                (SELECT i.suspension FROM installation i WHERE i.singleton = 1) AS fleet_suspension
-         FROM agents a WHERE a.name = $1 AND a.abandoned_at IS NULL";
+        concat!(agent_columns!(), "
+         FROM agents a WHERE a.name = $1 AND a.abandoned_at IS NULL");
     LIST_AGENTS = Select agents
-        "SELECT a.id, a.name, a.cluster_name, a.labels, a.cluster_uid, a.version, a.kubernetes_version, a.protocol, a.capabilities, a.suspension,
-                a.deactivated_at, a.offline_since, a.rotation_wanted_at, a.row_version, a.created_at,
-                (SELECT p.last_seen_at FROM presence p WHERE p.agent_id = a.id) AS last_seen_at,
-                (SELECT i.suspension FROM installation i WHERE i.singleton = 1) AS fleet_suspension
+        concat!(agent_columns!(), "
          FROM agents a WHERE a.abandoned_at IS NULL AND a.name > $1 AND ($3 = '' OR (json(a.labels)->>CAST($3 AS TEXT)) = $4)
            AND ($5 = '' OR ($5 = 'yes') = EXISTS (SELECT 1 FROM presence s WHERE s.agent_id = a.id AND s.last_seen_at >= $6))
-         ORDER BY a.name LIMIT $2";
+         ORDER BY a.name LIMIT $2");
     MARK_OFFLINE = Update agents
         "UPDATE agents SET offline_since = (SELECT p.last_seen_at FROM presence p WHERE p.agent_id = agents.id)
          WHERE offline_since IS NULL AND abandoned_at IS NULL AND deactivated_at IS NULL
@@ -137,13 +137,9 @@ fn generator(row: &Row) -> Result<Generator, Error> {
     Ok(Generator { id: row.parse("id")?, name: row.parse("name")?, quota: quota(row)?, created_at: row.time("created_at")? })
 }
 
-fn labels_text(labels: &Labels) -> Result<String, Error> {
-    serde_json::to_string(labels).map_err(|source| Error::Corrupt { column: "labels", source: source.into() })
-}
-
 impl Tx {
     pub(crate) async fn insert_agent(&mut self, agent: &NewAgent<'_>, now: Timestamp) -> Result<(), Error> {
-        let labels = labels_text(agent.labels)?;
+        let labels = json("labels", agent.labels)?;
         let values = values![agent.id, agent.name.as_str(), agent.cluster.as_str(), labels, now];
         self.execute(&INSERT_AGENT, values).await.map(drop)
     }
@@ -154,7 +150,7 @@ impl Tx {
     }
 
     pub(crate) async fn update_labels(&mut self, id: AgentId, labels: &Labels, now: Timestamp) -> Result<(), Error> {
-        self.execute(&UPDATE_LABELS, values![id, labels_text(labels)?, now]).await.map(drop)
+        self.execute(&UPDATE_LABELS, values![id, json("labels", labels)?, now]).await.map(drop)
     }
 
     /// Suspends or resumes one agent, and lets it look again.
@@ -165,8 +161,7 @@ impl Tx {
         change_seq: u64,
         now: Timestamp,
     ) -> Result<(), Error> {
-        let text = suspension.map(serde_json::to_string).transpose();
-        let text = text.map_err(|source| Error::Corrupt { column: "suspension", source: source.into() })?;
+        let text = suspension.map(|suspension| json("suspension", suspension)).transpose()?;
         self.execute(&SET_AGENT_SUSPENSION, values![id, text, now]).await?;
         self.mark_agent(id, change_seq).await
     }
@@ -182,7 +177,7 @@ impl Tx {
         // Unique, and a name by our own rules.
         let name = format!("abandoned-{}", id.0.simple());
         self.execute(&ABANDON_AGENT, values![id, now, name]).await?;
-        self.execute(&REVOKE_KEYS_OF_AGENT, values![id, now, change_seq]).await.map(drop)
+        self.revoke_all(id, now, change_seq).await
     }
 
     /// Marks those agents as missed that were not seen since then, and were not marked.
@@ -203,8 +198,7 @@ impl Tx {
         protocol: u32,
         now: Timestamp,
     ) -> Result<Option<(Name, Name)>, Error> {
-        let capabilities = serde_json::to_string(&hello.capabilities)
-            .map_err(|source| Error::Corrupt { column: "capabilities", source: source.into() })?;
+        let capabilities = json("capabilities", &hello.capabilities)?;
         let values = values![
             id,
             hello.cluster_uid.as_str(),

@@ -8,6 +8,13 @@ use super::{
     sql::{Row, statements, values},
 };
 
+/// What every reading of a deployment object selects.
+macro_rules! object_columns {
+    () => {
+        "SELECT o.id, o.generation, o.digest, o.traceparent, o.rollback_to, o.created_at, c.bytes, c.objects, c.encryption_key"
+    };
+}
+
 statements! {
     INSERT_CONTENT = Insert contents
         "INSERT INTO contents (stack_id, digest, body, bytes, objects, encryption_key) VALUES ($1, $2, $3, $4, $5, $6)
@@ -16,24 +23,24 @@ statements! {
         "INSERT INTO deployment_objects (id, stack_id, generation, digest, traceparent, tracestate, created_by, created_at,
              idempotency_key, rollback_to) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
     FIND_OBJECT = Select deployment_objects
-        "SELECT o.id, o.generation, o.digest, o.traceparent, o.rollback_to, o.created_at, c.bytes, c.objects, c.encryption_key
+        concat!(object_columns!(), "
          FROM deployment_objects o JOIN contents c ON c.stack_id = o.stack_id AND c.digest = o.digest
-         WHERE o.stack_id = $1 AND o.generation = $2";
+         WHERE o.stack_id = $1 AND o.generation = $2");
     FIND_IDEMPOTENT = Select deployment_objects
-        "SELECT o.id, o.generation, o.digest, o.traceparent, o.rollback_to, o.created_at, c.bytes, c.objects, c.encryption_key
+        concat!(object_columns!(), "
          FROM deployment_objects o JOIN contents c ON c.stack_id = o.stack_id AND c.digest = o.digest
-         WHERE o.stack_id = $1 AND o.idempotency_key = $2";
+         WHERE o.stack_id = $1 AND o.idempotency_key = $2");
     FIND_KEPT = Select deployment_objects
-        "SELECT o.id, o.generation, o.digest, o.traceparent, o.rollback_to, o.created_at, c.bytes, c.objects, c.encryption_key
+        concat!(object_columns!(), "
          FROM stacks s JOIN deployment_objects o ON o.stack_id = s.id
          JOIN contents c ON c.stack_id = o.stack_id AND c.digest = o.digest
          WHERE s.deleted_at IS NULL AND ((s.name = $1 AND COALESCE(s.generator_id, '') = $2)
              OR (s.id = $1 AND ($3 = 1 OR COALESCE(s.generator_id, '') = $2)))
-           AND (o.generation = $4 OR ($4 = 0 AND o.generation < s.generation)) ORDER BY o.generation DESC LIMIT 1";
+           AND (o.generation = $4 OR ($4 = 0 AND o.generation < s.generation)) ORDER BY o.generation DESC LIMIT 1");
     LIST_OBJECTS = Select deployment_objects
-        "SELECT o.id, o.generation, o.digest, o.traceparent, o.rollback_to, o.created_at, c.bytes, c.objects, c.encryption_key
+        concat!(object_columns!(), "
          FROM deployment_objects o JOIN contents c ON c.stack_id = o.stack_id AND c.digest = o.digest
-         WHERE o.stack_id = $1 AND o.generation < $2 ORDER BY o.generation DESC LIMIT $3";
+         WHERE o.stack_id = $1 AND o.generation < $2 ORDER BY o.generation DESC LIMIT $3");
     READ_CONTENT = Select contents
         "SELECT c.body, c.encryption_key, c.digest FROM contents c JOIN deployment_objects o ON o.stack_id = c.stack_id AND o.digest = c.digest
          WHERE o.stack_id = $1 AND o.generation = $2";

@@ -8,7 +8,7 @@ use brokkr_api::{
 
 use super::{
     Db, Error, Tx,
-    sql::{Row, statements, values},
+    sql::{Row, json, statements, values},
 };
 
 statements! {
@@ -80,10 +80,6 @@ pub(crate) struct EnrolledAgent<'a> {
     pub(crate) token: &'a UsedToken,
 }
 
-fn text(labels: &Labels) -> Result<String, Error> {
-    serde_json::to_string(labels).map_err(|source| Error::Corrupt { column: "labels", source: source.into() })
-}
-
 fn small(row: &Row, column: &'static str) -> Result<u32, Error> {
     Ok(u32::try_from(row.count(column)?).unwrap_or(u32::MAX))
 }
@@ -107,7 +103,7 @@ impl Tx {
             token.id,
             token.name.as_str(),
             digest,
-            text(&token.labels)?,
+            json("labels", &token.labels)?,
             token.max_uses,
             token.created_at,
             token.expires_at
@@ -142,7 +138,7 @@ impl Tx {
     }
 
     pub(crate) async fn insert_enrolled(&mut self, agent: &EnrolledAgent<'_>, now: Timestamp) -> Result<(), Error> {
-        let labels = text(&agent.token.labels)?;
+        let labels = json("labels", &agent.token.labels)?;
         let values =
             values![agent.id, agent.name.as_str(), agent.cluster.as_str(), labels, agent.cluster_uid, agent.token.id, now];
         self.execute(&INSERT_ENROLLED, values).await.map(drop)

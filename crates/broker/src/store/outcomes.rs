@@ -13,7 +13,7 @@ use super::{
     Error, Tx,
     deployments::ByStack,
     rollouts::{action, phase, trace},
-    sql::{Row, id_set, set, statements, values},
+    sql::{Row, id_set, json, set, statements, values},
 };
 
 statements! {
@@ -75,20 +75,16 @@ struct Item {
     acknowledged: &'static str,
 }
 
-fn text<T: Serialize + ?Sized>(column: &'static str, value: &T) -> Result<String, Error> {
-    serde_json::to_string(value).map_err(|source| Error::Corrupt { column, source: source.into() })
-}
-
 fn item(outcome: &Outcome<'_>) -> Result<Item, Error> {
     Ok(Item {
         stack: outcome.stack,
         revision: outcome.revision,
         phase: outcome.phase,
         attempt: outcome.attempt,
-        results: text("results", outcome.objects)?,
-        error: outcome.error.map(|error| text("error", error)).transpose()?,
-        health: outcome.health.map(|health| text("health", health)).transpose()?,
-        scope: outcome.scope.map(|scope| text("scope", scope)).transpose()?,
+        results: json("results", outcome.objects)?,
+        error: outcome.error.map(|error| json("error", error)).transpose()?,
+        health: outcome.health.map(|health| json("health", health)).transpose()?,
+        scope: outcome.scope.map(|scope| json("scope", scope)).transpose()?,
         acknowledged: if outcome.acknowledged { "yes" } else { "no" },
     })
 }

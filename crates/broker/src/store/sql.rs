@@ -29,7 +29,7 @@ use value::{pg_arguments, sqlite_arguments};
 
 pub(crate) use row::Row;
 pub(crate) use statement::{Statement, statements};
-pub(crate) use value::{Value, id_set, set, values};
+pub(crate) use value::{Value, id_set, json, set, values};
 
 /// The engines.
 #[derive(Clone)]

@@ -4,13 +4,21 @@ use brokkr_api::{
     AgentId, DeploymentObjectId, GeneratorId, Labels, Name, StackId, TargetSelector, Timestamp, stacks::Stack,
     suspension::SuspensionScope,
 };
-use serde::Serialize;
 
 use super::{
     Db, Error, Tx,
-    sql::{Row, Value, id_set, statements, values},
+    sql::{Row, Value, id_set, json, statements, values},
     suspensions::{StoredSuspension, widest},
 };
+
+/// What every reading of a stack selects, with the number of its agents and what suspends the fleet.
+macro_rules! stack_columns {
+    () => {
+        "SELECT s.id, s.name, s.generator_id, s.labels, s.targets, s.generation, s.digest, s.row_version, s.suspension, s.created_at,
+                s.updated_at, s.deleting_since, (SELECT i.suspension FROM installation i WHERE i.singleton = 1) AS fleet_suspension,
+                (SELECT count(*) FROM deployments d WHERE d.stack_id = s.id AND d.phase NOT IN ('deleted', 'orphaned')) AS agents"
+    };
+}
 
 // `name or id in scope` is the same condition everywhere: $1 is a name or an id, $2 the owner's id, and $3 is 1 where everybody's stacks
 // may be addressed by their id.
@@ -28,19 +36,15 @@ statements! {
              (SELECT d.stack_id FROM deployments d WHERE d.agent_id = $1 AND d.phase NOT IN ('deleted', 'orphaned'))
          ORDER BY s.id /*lock*/";
     FIND_STACK = Select stacks
-        "SELECT s.id, s.name, s.generator_id, s.labels, s.targets, s.generation, s.digest, s.row_version, s.suspension, s.created_at,
-                s.updated_at, s.deleting_since, (SELECT i.suspension FROM installation i WHERE i.singleton = 1) AS fleet_suspension,
-                (SELECT count(*) FROM deployments d WHERE d.stack_id = s.id AND d.phase NOT IN ('deleted', 'orphaned')) AS agents
+        concat!(stack_columns!(), "
          FROM stacks s WHERE s.deleted_at IS NULL AND ((s.name = $1 AND COALESCE(s.generator_id, '') = $2)
-             OR (s.id = $1 AND ($3 = 1 OR COALESCE(s.generator_id, '') = $2)))";
+             OR (s.id = $1 AND ($3 = 1 OR COALESCE(s.generator_id, '') = $2)))");
     LIST_STACKS = Select stacks
-        "SELECT s.id, s.name, s.generator_id, s.labels, s.targets, s.generation, s.digest, s.row_version, s.suspension, s.created_at,
-                s.updated_at, s.deleting_since, (SELECT i.suspension FROM installation i WHERE i.singleton = 1) AS fleet_suspension,
-                (SELECT count(*) FROM deployments d WHERE d.stack_id = s.id AND d.phase NOT IN ('deleted', 'orphaned')) AS agents
+        concat!(stack_columns!(), "
          FROM stacks s WHERE s.deleted_at IS NULL AND ($1 = '*' OR COALESCE(s.generator_id, '') = $1)
            AND ($5 = '' OR s.generator_id IN (SELECT g.id FROM generators g WHERE g.name = $5))
            AND ($6 = '' OR (json(s.labels)->>CAST($6 AS TEXT)) = $7)
-           AND (s.name > $2 OR (s.name = $2 AND s.id > $3)) ORDER BY s.name, s.id LIMIT $4";
+           AND (s.name > $2 OR (s.name = $2 AND s.id > $3)) ORDER BY s.name, s.id LIMIT $4");
     INSERT_STACK = Insert stacks
         "INSERT INTO stacks (id, name, generator_id, labels, targets, generation, created_at, updated_at)
          SELECT CAST($1 AS TEXT), CAST($2 AS TEXT), CAST($3 AS TEXT), CAST($4 AS TEXT), CAST($5 AS TEXT), 0, CAST($6 AS BIGINT), CAST($6 AS BIGINT)
@@ -224,10 +228,6 @@ fn found(row: &Row) -> Result<FoundStack, Error> {
     Ok(FoundStack { row: stack(row)?, agents: row.count("agents")?, fleet: row.opt_json("fleet_suspension")? })
 }
 
-fn text<T: Serialize>(column: &'static str, value: &T) -> Result<String, Error> {
-    serde_json::to_string(value).map_err(|source| Error::Corrupt { column, source: source.into() })
-}
-
 impl Tx {
     /// The stack of that name or id in the scope, locked until the transaction ends.
     pub(crate) async fn lock_stack(&mut self, scope: Scope, name: &Name) -> Result<Option<StackRow>, Error> {
@@ -257,8 +257,8 @@ impl Tx {
             row.id,
             row.name.as_str(),
             row.generator,
-            text("labels", &row.labels)?,
-            text("targets", &row.targets)?,
+            json("labels", &row.labels)?,
+            json("targets", &row.targets)?,
             row.created_at,
             max_stacks.map(i64::from)
         ];
@@ -266,7 +266,7 @@ impl Tx {
     }
 
     pub(crate) async fn update_stack(&mut self, row: &StackRow) -> Result<(), Error> {
-        let values = values![row.id, text("labels", &row.labels)?, text("targets", &row.targets)?, row.updated_at];
+        let values = values![row.id, json("labels", &row.labels)?, json("targets", &row.targets)?, row.updated_at];
         self.execute(&UPDATE_STACK, values).await.map(drop)
     }
 
@@ -296,7 +296,7 @@ impl Tx {
         suspension: Option<&StoredSuspension>,
         now: Timestamp,
     ) -> Result<(), Error> {
-        let suspension = suspension.map(|suspension| text("suspension", suspension)).transpose()?;
+        let suspension = suspension.map(|suspension| json("suspension", suspension)).transpose()?;
         self.execute(&SET_STACK_SUSPENSION, values![id, suspension, now]).await.map(drop)
     }
 

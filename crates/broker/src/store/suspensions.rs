@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Db, Error, Tx,
-    sql::{statements, values},
+    sql::{json, statements, values},
 };
 
 statements! {
@@ -59,8 +59,7 @@ impl Tx {
     }
 
     pub(crate) async fn suspend_fleet(&mut self, suspension: Option<&StoredSuspension>) -> Result<(), Error> {
-        let text = suspension.map(serde_json::to_string).transpose();
-        let text = text.map_err(|source| Error::Corrupt { column: "suspension", source: source.into() })?;
+        let text = suspension.map(|suspension| json("suspension", suspension)).transpose()?;
         self.execute(&SET_FLEET_SUSPENSION, values![text]).await.map(drop)
     }
 

@@ -99,9 +99,14 @@ id_values!(
     brokkr_api::RegistrationTokenId
 );
 
+/// What goes into a column that holds JSON.
+pub(crate) fn json<T: Serialize + ?Sized>(column: &'static str, value: &T) -> Result<String, Error> {
+    serde_json::to_string(value).map_err(|source| Error::Corrupt { column, source: source.into() })
+}
+
 /// Binds a set as one JSON array, for `each($n)`.
 pub(crate) fn set<T: Serialize>(items: &[T]) -> Result<Value, Error> {
-    serde_json::to_string(items).map(Value::from).map_err(|source| Error::Corrupt { column: "bound set", source: source.into() })
+    json("bound set", items).map(Value::from)
 }
 
 /// Binds a set of ids, for `item.value->>'id'` of `each($n)`.
