@@ -42,6 +42,18 @@ pub enum SuspensionScope {
     Stack,
 }
 
+impl SuspensionScope {
+    /// What is held back, in a sentence: `the fleet`, `the agent`, `the stack`.
+    #[must_use]
+    pub fn in_words(self) -> &'static str {
+        match self {
+            Self::Fleet => "the fleet",
+            Self::Agent => "the agent",
+            Self::Stack => "the stack",
+        }
+    }
+}
+
 /// The fleet as a whole: `GET /api/v1/fleet`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Fleet {

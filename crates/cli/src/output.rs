@@ -10,7 +10,7 @@ use brokkr_api::{
     reports::{Failure, Health, HealthStatus},
     rollouts::{Deployment, Phase, Slowest},
     selector::Operator,
-    suspension::{Suspension, SuspensionScope},
+    suspension::Suspension,
 };
 use clap::ValueEnum;
 use comfy_table::{Table, presets};
@@ -129,11 +129,7 @@ pub(crate) fn targets(selector: &TargetSelector) -> String {
 
 /// What was suspended, by whom and why.
 pub(crate) fn suspension(suspension: &Suspension) -> String {
-    let what = match suspension.scope {
-        SuspensionScope::Fleet => "the fleet",
-        SuspensionScope::Agent => "the agent",
-        SuspensionScope::Stack => "the stack",
-    };
+    let what = suspension.scope.in_words();
     format!("{what} by {} since {}: {}", suspension.by, suspension.since, suspension.reason)
 }
 

@@ -6,6 +6,8 @@ use brokkr_api::keys::Role;
 use brokkr_runtime::Ids;
 use sha2::{Digest, Sha256};
 
+use super::hex;
+
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 const RANDOM_CHARS: usize = 43;
 const CHECK_CHARS: usize = 6;
@@ -68,7 +70,7 @@ fn is_intact(key: &str) -> bool {
 ///
 /// The key has 256 bits of randomness, so that a fast hash is as good as a slow one, and equality of digests reveals nothing by its time.
 pub(crate) fn digest(key: &str) -> String {
-    Sha256::digest(key.as_bytes()).iter().fold(String::with_capacity(64), |hex, byte| hex + &format!("{byte:02x}"))
+    hex(&Sha256::digest(key.as_bytes()))
 }
 
 fn checksum(payload: &str) -> String {

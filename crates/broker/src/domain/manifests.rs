@@ -11,6 +11,8 @@ use sha2::{Digest, Sha256};
 
 pub(crate) use parse::{Format, parse};
 
+use super::hex;
+
 /// Kubernetes objects in canonical form: sorted keys, no white space.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Canonical {
@@ -52,7 +54,7 @@ pub(crate) fn canonicalize(documents: Vec<Value>) -> Result<Canonical, Problem> 
     let has_secrets = objects.iter().any(is_secret);
     let canonical = Value::Array(objects.into_iter().map(sorted).collect());
     let body = canonical.to_string().into_bytes();
-    let digest = Sha256::digest(&body).iter().fold("sha256:".to_owned(), |hex, byte| hex + &format!("{byte:02x}"));
+    let digest = format!("sha256:{}", hex(&Sha256::digest(&body)));
     Ok(Canonical { digest, body, objects: count, has_secrets })
 }
 

@@ -4,7 +4,7 @@ use brokkr_api::{
     Timestamp,
     desired_state::Action,
     rollouts::{Deployment, Phase},
-    suspension::{Suspension, SuspensionScope},
+    suspension::Suspension,
 };
 
 /// Whether a deployment needs nothing more.
@@ -52,11 +52,7 @@ pub(crate) fn waiting_for(deployment: &Deployment, last_seen_at: Option<Timestam
 }
 
 fn held(suspension: &Suspension) -> String {
-    let what = match suspension.scope {
-        SuspensionScope::Fleet => "the fleet",
-        SuspensionScope::Agent => "the agent",
-        SuspensionScope::Stack => "the stack",
-    };
+    let what = suspension.scope.in_words();
     format!("somebody to resume {what}, which {} suspended: {}", suspension.by, suspension.reason)
 }
 

@@ -9,6 +9,8 @@ use brokkr_api::{
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use super::hex;
+
 /// One deployment that begins or ends because targeting changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct TargetChange {
@@ -76,7 +78,7 @@ pub(crate) fn preview_token(stack: StackId, version: u64, selector: &TargetSelec
     for agent in lost.iter() {
         hash.update(agent.0.as_bytes());
     }
-    hash.finalize().iter().take(16).fold(String::with_capacity(32), |hex, byte| hex + &format!("{byte:02x}"))
+    hex(&hash.finalize()[..16])
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use brokkr_api::{CLUSTER_HEADER, PROTOCOL_HEADER, REQUEST_ID_HEADER};
+use brokkr_api::{CLUSTER_HEADER, IDEMPOTENCY_HEADER, PROTOCOL_HEADER, REQUEST_ID_HEADER};
 use brokkr_telemetry::http::TRACE_ID_HEADER;
 use http::{HeaderName, HeaderValue, Method, header};
 use serde::{Deserialize, Serialize};
@@ -57,7 +57,7 @@ pub(super) fn layer(allowed: &[Origin]) -> Option<CorsLayer> {
             header::CONTENT_TYPE,
             header::IF_MATCH,
             header::IF_NONE_MATCH,
-            HeaderName::from_static("idempotency-key"),
+            HeaderName::from_static(IDEMPOTENCY_HEADER),
             HeaderName::from_static("traceparent"),
             HeaderName::from_static("tracestate"),
             HeaderName::from_static(PROTOCOL_HEADER),

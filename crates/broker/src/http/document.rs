@@ -18,7 +18,6 @@ const TAGS: &[(&str, &str)] = &[
     ("deployments", "What one agent has to do with one stack, and how far it is."),
     ("agents", "The daemons in the clusters, as people see them."),
     ("fleet", "All agents together."),
-    ("registration tokens", "How a new cluster gets its agent's key without an admin's."),
     ("generators", "Identities of pipelines and teams; each sees its own stacks and nothing else."),
     ("keys", "API keys: made, listed and revoked, never shown again."),
     ("events", "What happened, by position."),

@@ -82,7 +82,14 @@ pub(crate) async fn record<'a>(
     actor: impl Into<Actor<'a>>,
     change: Change<'_>,
 ) -> Result<(), Failure> {
-    audit(tx, state, actor.into(), &change).await?;
+    let entry = Entry {
+        action: change.kind,
+        resource: &change.resource,
+        outcome: AuditOutcome::Success,
+        data: change.data.to_string(),
+        now: change.now,
+    };
+    audit(tx, state, actor.into(), entry).await?;
     let current = TraceContext::current();
     let event = NewEvent {
         id: EventId(state.ids.uuid(change.now)),
@@ -97,46 +104,45 @@ pub(crate) async fn record<'a>(
     Ok(tx.insert_events(&[event]).await?)
 }
 
-async fn audit(tx: &mut Tx, state: &AppState, actor: Actor<'_>, change: &Change<'_>) -> Result<(), Failure> {
+/// What an entry of the audit log says beside who it was.
+struct Entry<'a> {
+    action: &'static str,
+    resource: &'a Resource<'a>,
+    outcome: AuditOutcome,
+    data: String,
+    now: Timestamp,
+}
+
+async fn audit(tx: &mut Tx, state: &AppState, actor: Actor<'_>, entry: Entry<'_>) -> Result<(), Failure> {
     let entry = NewAuditEntry {
-        id: AuditId(state.ids.uuid(change.now)),
+        id: AuditId(state.ids.uuid(entry.now)),
         actor_key: actor.key,
         actor_name: actor.name.as_str(),
         actor_role: actor.role,
         generator: actor.generator,
-        action: change.kind,
-        resource_kind: change.resource.kind,
-        resource_id: change.resource.id.clone(),
-        resource_name: change.resource.name,
-        outcome: AuditOutcome::Success,
-        data: change.data.to_string(),
+        action: entry.action,
+        resource_kind: entry.resource.kind,
+        resource_id: entry.resource.id.clone(),
+        resource_name: entry.resource.name,
+        outcome: entry.outcome,
+        data: entry.data,
         trace_id: TraceContext::current().map(|trace| trace.trace_id().to_string()),
         request_id: actor.request_id,
-        now: change.now,
+        now: entry.now,
     };
     Ok(tx.insert_audit(&entry).await?)
 }
 
 /// Writes down that a known key was used for what it may not do. `what` is method and route, never a raw path.
 pub(crate) async fn record_denial(state: &AppState, caller: &Caller, what: &str) -> Result<(), Failure> {
-    let now = state.clock.now();
-    let entry = NewAuditEntry {
-        id: AuditId(state.ids.uuid(now)),
-        actor_key: caller.key,
-        actor_name: caller.name.as_str(),
-        actor_role: caller.role,
-        generator: caller.scope.generator(),
+    let entry = Entry {
         action: "request.denied",
-        resource_kind: "route",
-        resource_id: None,
-        resource_name: Some(what),
+        resource: &Resource { kind: "route", id: None, name: Some(what) },
         outcome: AuditOutcome::Denied,
         data: "{}".to_owned(),
-        trace_id: TraceContext::current().map(|trace| trace.trace_id().to_string()),
-        request_id: caller.request_id.as_deref(),
-        now,
+        now: state.clock.now(),
     };
     let mut tx = state.db.begin().await?;
-    tx.insert_audit(&entry).await?;
+    audit(&mut tx, state, caller.into(), entry).await?;
     Ok(tx.commit().await?)
 }

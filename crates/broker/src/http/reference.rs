@@ -10,6 +10,8 @@ use sha2::{Digest, Sha256};
 
 use brokkr_api::routes::{DOCS, OPENAPI};
 
+use crate::domain::hex;
+
 /// Something that stays the same while the broker runs.
 #[derive(Clone)]
 struct Fixed {
@@ -20,7 +22,7 @@ struct Fixed {
 
 impl Fixed {
     fn new(body: String, content_type: &'static str) -> Self {
-        let digest = Sha256::digest(&body).iter().take(16).fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
+        let digest = hex(&Sha256::digest(&body)[..16]);
         // Hexadecimal digits in quotes are a header value.
         let etag = HeaderValue::from_str(&format!("\"{digest}\"")).unwrap_or(HeaderValue::from_static("\"\""));
         let mut headers = HeaderMap::new();

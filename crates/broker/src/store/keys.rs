@@ -8,7 +8,7 @@ use brokkr_api::{
 
 use super::{
     Db, Error, Tx,
-    sql::{Row, statements, values},
+    sql::{Row, json, statements, values},
 };
 
 statements! {
@@ -77,6 +77,24 @@ pub(crate) struct NewKey {
     pub(crate) pending: bool,
 }
 
+impl NewKey {
+    /// A key of an agent that may do all of an agent's work, for ever.
+    pub(crate) fn of_agent(id: KeyId, agent: AgentId, name: Name, digest: String, created_at: Timestamp) -> Self {
+        Self {
+            id,
+            name,
+            role: Role::Agent,
+            generator: None,
+            agent: Some(agent),
+            digest,
+            created_at,
+            expires_at: None,
+            scopes: Vec::new(),
+            pending: false,
+        }
+    }
+}
+
 fn role(row: &Row) -> Result<Role, Error> {
     role_of(row, "role")
 }
@@ -132,7 +150,7 @@ impl Tx {
             change_seq,
             key.created_at,
             key.expires_at.map(Timestamp::as_micros),
-            (!key.scopes.is_empty()).then(|| serde_json::to_string(&key.scopes).unwrap_or_default()),
+            (!key.scopes.is_empty()).then(|| json("scopes", &key.scopes)).transpose()?,
             i64::from(key.pending)
         ];
         self.execute(&INSERT_KEY, values).await.map(drop)

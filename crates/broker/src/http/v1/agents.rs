@@ -43,18 +43,7 @@ pub(crate) async fn create(
     tx.insert_agent(&new, now).await.map_err(name_taken("agent", &request.name))?;
     // Whoever takes the change number sees every stack that was made before it.
     let change = tx.next_change().await?;
-    let first_key = NewKey {
-        id: KeyId(state.ids.uuid(now)),
-        name: request.name.clone(),
-        role: Role::Agent,
-        generator: None,
-        agent: Some(id),
-        digest,
-        created_at: now,
-        expires_at: None,
-        scopes: Vec::new(),
-        pending: false,
-    };
+    let first_key = NewKey::of_agent(KeyId(state.ids.uuid(now)), id, request.name.clone(), digest, now);
     tx.insert_key(&first_key, change).await?;
     retarget(&mut tx, id, &request.name, &request.labels, change, now).await?;
     leave(&mut tx, &state, &caller, "agent.created", (id, &request.name), json!({"cluster": request.cluster}), now).await?;

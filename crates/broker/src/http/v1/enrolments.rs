@@ -94,18 +94,7 @@ impl TokenBearer {
 async fn first_key(tx: &mut Tx, state: &AppState, agent: AgentId, request: &Enrol, change: u64) -> Result<String, Failure> {
     let now = state.clock.now();
     let (secret, digest) = key::generate(Role::Agent, &*state.ids);
-    let new = NewKey {
-        id: KeyId(state.ids.uuid(now)),
-        name: request.name.clone(),
-        role: Role::Agent,
-        generator: None,
-        agent: Some(agent),
-        digest,
-        created_at: now,
-        expires_at: None,
-        scopes: Vec::new(),
-        pending: false,
-    };
+    let new = NewKey::of_agent(KeyId(state.ids.uuid(now)), agent, request.name.clone(), digest, now);
     tx.insert_key(&new, change).await?;
     Ok(secret)
 }

@@ -61,18 +61,13 @@ pub(crate) async fn take(caller: AgentCaller, State(state): State<AppState>) -> 
     }
     let now = state.clock.now();
     let (secret, digest) = key::generate(Role::Agent, &*state.ids);
+    let id = KeyId(state.ids.uuid(now));
     let new = NewKey {
-        id: KeyId(state.ids.uuid(now)),
-        name: caller.caller.name.clone(),
-        role: Role::Agent,
-        generator: None,
-        agent: Some(caller.agent),
-        digest,
-        created_at: now,
         // The end that a person has set for a key is the end of those that follow it, too.
         expires_at: row.expires_at,
         scopes: row.scopes.clone(),
         pending: true,
+        ..NewKey::of_agent(id, caller.agent, caller.caller.name.clone(), digest, now)
     };
     let mut tx = state.db.begin().await?;
     let change = tx.next_change().await?;
