@@ -3,11 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use brokkr_api::{KeyId, keys::Role};
-use brokkr_runtime::{Clock, Ids};
+use brokkr_runtime::{Clock, Ids, durable};
 
 use crate::{
     domain::key,
-    durable,
     store::{Db, Error, NewKey, Tx},
 };
 

@@ -5,12 +5,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use brokkr_runtime::Ids;
+use brokkr_runtime::{Ids, durable};
 
 use crate::{
     config::{DatabaseConfig, EncryptionConfig},
     domain::seal::{InvalidKeyring, Keyring},
-    durable, store,
+    store,
 };
 
 /// Why there are no keys.

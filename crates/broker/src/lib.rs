@@ -3,7 +3,6 @@
 mod bootstrap;
 mod config;
 mod domain;
-mod durable;
 mod feed;
 mod generate;
 mod http;

@@ -1,15 +1,10 @@
 //! Where the key is kept. A write is whole or not at all, and on disk before it counts.
 
-use std::{
-    fs::{self, File, OpenOptions, Permissions},
-    io::{self, Write},
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{fs, io, path::PathBuf, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use brokkr_api::client::SharedKey;
+use brokkr_runtime::durable;
 use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, KubeFailure, Resource};
@@ -100,7 +95,9 @@ impl KeyStore {
     pub(crate) async fn store(&self, key: &str) -> Result<(), StoreError> {
         match self {
             Self::Fixed => Ok(()),
-            Self::File(path) => write(path, key).map_err(|source| StoreError::File { path: path.clone(), source }),
+            Self::File(path) => {
+                durable::replace(path, &format!("{key}\n")).map_err(|source| StoreError::File { path: path.clone(), source })
+            }
             Self::Secret(secret) => {
                 secret.write(key).await?;
                 secret.key.set(key);
@@ -108,21 +105,6 @@ impl KeyStore {
             }
         }
     }
-}
-
-/// Replaces the file: whoever reads it finds the old key or the new one, also after a power cut.
-fn write(path: &Path, key: &str) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    let new = folder.join(name);
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-    // One that an earlier end left behind may be open to others.
-    file.set_permissions(Permissions::from_mode(0o600))?;
-    file.write_all(format!("{key}\n").as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&new, path)?;
-    File::open(folder)?.sync_all()
 }
 
 impl SecretStore {
@@ -164,6 +146,8 @@ fn value(secret: &Value, name: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::{fs::Permissions, os::unix::fs::PermissionsExt};
+
     use super::*;
 
     fn folder(name: &str) -> PathBuf {

@@ -8,14 +8,20 @@ use std::{
 };
 
 /// Writes a file, in place of one that is there.
-pub(crate) fn replace(path: &Path, text: &str) -> Result<()> {
+///
+/// # Errors
+/// When the file or its folder cannot be written; then the file is as it was.
+pub fn replace(path: &Path, text: &str) -> Result<()> {
     let temporary = write(path, text)?;
     fs::rename(&temporary, path)?;
     synchronise_folder(path)
 }
 
 /// Writes a file that must not be there; [`ErrorKind::AlreadyExists`] when it is, and then it is as it was.
-pub(crate) fn create(path: &Path, text: &str) -> Result<()> {
+///
+/// # Errors
+/// That, and whenever the file or its folder cannot be written.
+pub fn create(path: &Path, text: &str) -> Result<()> {
     let temporary = write(path, text)?;
     // A link replaces nothing, whoever else does the same.
     let linked = fs::hard_link(&temporary, path);
