@@ -246,7 +246,7 @@ impl Broker {
     pub async fn stack(&self, stack: &str, agents: &[&Agent]) -> Name {
         let stack: Name = stack.parse().expect("a name");
         let names = agents.iter().map(|agent| agent.name.clone()).collect();
-        let put = PutStack { labels: Labels::default(), targets: TargetSelector { labels: None, names }, preview_token: None };
+        let put = PutStack { labels: Labels::default(), targets: TargetSelector { labels: None, names }, ..PutStack::default() };
         self.admin().put_stack(&stack, &put).await.expect("the stack");
         stack
     }

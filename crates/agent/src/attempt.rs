@@ -85,6 +85,8 @@ impl Workshop {
             objects: Vec::new(),
             error: None,
             scope: None,
+            held: None,
+            drift: Vec::new(),
         };
         Some(match result {
             Ok((done, scope)) => Report { scope: Some(scope), ..finished(empty, deployment.action, done) },

@@ -86,6 +86,7 @@ mod tests {
     use brokkr_api::{
         Timestamp,
         desired_state::{Action, DesiredDeployment},
+        policy::StackPolicy,
     };
 
     use super::*;
@@ -103,6 +104,8 @@ mod tests {
             generation: 1,
             digest: None,
             suspended: suspended.clone(),
+            policy: StackPolicy::default(),
+            approved: None,
             trace: None,
             scope: None,
             content: None,

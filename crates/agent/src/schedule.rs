@@ -127,6 +127,7 @@ mod tests {
     use brokkr_api::{
         Timestamp,
         desired_state::{Action, DesiredDeployment},
+        policy::StackPolicy,
         suspension::{Suspension, SuspensionScope},
     };
 
@@ -141,6 +142,8 @@ mod tests {
             generation: 1,
             digest: None,
             suspended: None,
+            policy: StackPolicy::default(),
+            approved: None,
             trace: None,
             scope: None,
             content: None,

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::{Name, StackId, WorkTrace, suspension::Suspension, wait::Wait};
+use crate::{Name, StackId, WorkTrace, policy::StackPolicy, suspension::Suspension, wait::Wait};
 
 /// Largest content that comes inside the index, in bytes; larger is fetched by digest.
 pub const MAX_INLINE_BYTES: u64 = 64 * 1024;
@@ -56,6 +56,12 @@ pub struct DesiredDeployment {
     /// An agent of protocol version 1 does not know suspension and is not told of suspended deployments at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspended: Option<Suspension>,
+    /// How it is delivered.
+    #[serde(default, skip_serializing_if = "StackPolicy::is_default")]
+    pub policy: StackPolicy,
+    /// The held plan ([`crate::policy::HeldPlan::plan`]) of this revision whose deletions a person has approved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approved: Option<String>,
     /// The trace that the work belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<WorkTrace>,

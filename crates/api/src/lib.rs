@@ -15,6 +15,7 @@ pub mod keys;
 pub mod labels;
 pub mod name;
 pub mod page;
+pub mod policy;
 pub mod readiness;
 pub mod reports;
 pub mod rollouts;
@@ -41,8 +42,8 @@ pub use trace::{Relation, WorkTrace};
 /// Version of the protocol between broker and agent, sent by both sides in [`PROTOCOL_HEADER`].
 ///
 /// A broker serves agents of this version and of the two before it. Version 2 knows suspension: an agent of version 1 is not told
-/// of what is suspended.
-pub const PROTOCOL_VERSION: u32 = 2;
+/// of what is suspended. Version 3 knows policies, approvals and drift.
+pub const PROTOCOL_VERSION: u32 = 3;
 
 /// Request header in which an agent names its [`PROTOCOL_VERSION`].
 pub const PROTOCOL_HEADER: &str = "brokkr-protocol";

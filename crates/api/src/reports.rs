@@ -3,7 +3,12 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{StackId, desired_state::Scope, rollouts::Phase};
+use crate::{
+    StackId,
+    desired_state::Scope,
+    policy::{Drift, HeldPlan},
+    rollouts::Phase,
+};
 
 /// Most deployments in one request.
 pub const MAX_REPORTS: usize = 100;
@@ -46,6 +51,13 @@ pub struct Report {
     /// Where members of the `ApplySet` may be after this attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<Scope>,
+    /// The deletions that wait for an approval, if some do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<HeldPlan>,
+    /// What others changed since the last report, at most [`crate::policy::MAX_DRIFT`] entries.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(max_items = 100)]
+    pub drift: Vec<Drift>,
 }
 
 /// How the objects of a deployment are.

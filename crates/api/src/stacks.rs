@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::{GeneratorId, Labels, Name, StackId, TargetSelector, Timestamp, suspension::Suspension};
+use crate::{GeneratorId, Labels, Name, StackId, TargetSelector, Timestamp, policy::StackPolicy, suspension::Suspension};
 
 /// Creates a stack or replaces its settings: `PUT /api/v1/stacks/{stack}`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -13,6 +13,9 @@ pub struct PutStack {
     pub labels: Labels,
     /// Which agents it is for; nobody when empty.
     pub targets: TargetSelector,
+    /// How it is delivered.
+    #[serde(skip_serializing_if = "StackPolicy::is_default")]
+    pub policy: StackPolicy,
     /// The token of `targets:preview`, where the change would take the stack from many agents.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 128)]
@@ -90,6 +93,9 @@ pub struct Stack {
     pub labels: Labels,
     /// Which agents it is for.
     pub targets: TargetSelector,
+    /// How it is delivered.
+    #[serde(default)]
+    pub policy: StackPolicy,
     /// Generation of its newest deployment object; 0 before the first one.
     pub generation: u64,
     /// How many agents it is for now.

@@ -250,6 +250,8 @@ async fn take(wire: &mut Wire, shared: &Shared, key: &str, entry: Entry) -> io::
         error: None,
         health: None,
         scope: None,
+        held: None,
+        drift: Vec::new(),
     })
 }
 

@@ -140,7 +140,7 @@ async fn a_change_that_is_conditional_or_named_is_made_once() {
     let typed = Typed::new(&broker);
     agents(&broker, 1).await;
     let stack: Name = "shop".parse().unwrap();
-    let put = PutStack { labels: Labels::default(), targets: TargetSelector::everyone(), preview_token: None };
+    let put = PutStack { targets: TargetSelector::everyone(), ..PutStack::default() };
     broker.admin().put_stack(&stack, &put).await.unwrap();
     let tag = broker.admin().tagged_stack(&stack).await.unwrap().tag.unwrap();
     let said = typed.ok(&["describe", "stack", "shop"]);

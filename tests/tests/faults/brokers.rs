@@ -136,6 +136,8 @@ impl Agent {
                     objects: vec![],
                     error: None,
                     scope: None,
+                    held: None,
+                    drift: Vec::new(),
                     health: None,
                 });
             }
@@ -223,7 +225,7 @@ async fn two_brokers_of_which_one_is_killed_again_and_again_lose_no_wake_up_and_
     let mut writers = tokio::task::JoinSet::new();
     for (stack, newest) in senders.into_iter().enumerate() {
         let targets = TargetSelector { labels: Some(Default::default()), names: vec![] };
-        let put = PutStack { labels: Labels::default(), targets, preview_token: None };
+        let put = PutStack { targets, ..PutStack::default() };
         admin.put_stack(&format!("stack-{stack}").parse().unwrap(), &put).await.unwrap();
         let broker = Either::of([&one, &other], &one.key(), stack);
         writers.spawn(write(broker, stack, newest, changes.clone(), Arc::clone(&done)));

@@ -72,10 +72,7 @@ async fn settled(broker: &Broker) -> (CreatedAgent, String) {
     let agent =
         admin.create_agent(&CreateAgent { name, cluster: "edge".parse().unwrap(), labels: Labels::default() }).await.unwrap();
     let targets = TargetSelector { labels: None, names: vec![agent.agent.name.clone()] };
-    admin
-        .put_stack(&"shop".parse().unwrap(), &PutStack { labels: Labels::default(), targets, preview_token: None })
-        .await
-        .unwrap();
+    admin.put_stack(&"shop".parse().unwrap(), &PutStack { targets, ..PutStack::default() }).await.unwrap();
     let Polled::Changed { etag, .. } = broker.client(&agent.secret).desired_state(None, Duration::ZERO).await.unwrap() else {
         unreachable!("a poll that knows nothing is answered in full")
     };

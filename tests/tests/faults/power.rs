@@ -127,6 +127,8 @@ impl Writer {
             objects: Vec::new(),
             error: None,
             scope: None,
+            held: None,
+            drift: Vec::new(),
             health: None,
         };
         let answer = self.as_agent.report(&Reports { epoch: state.epoch, reports: vec![report] }).await?;
@@ -144,7 +146,7 @@ async fn create_agent(admin: &Client, name: &str) -> Result<CreatedAgent, Client
 
 async fn put_stack(admin: &Client, name: &str, agent: &Name) -> Result<Stack, ClientError> {
     let targets = TargetSelector { labels: None, names: vec![agent.clone()] };
-    admin.put_stack(&name.parse().unwrap(), &PutStack { labels: Labels::default(), targets, preview_token: None }).await
+    admin.put_stack(&name.parse().unwrap(), &PutStack { targets, ..PutStack::default() }).await
 }
 
 /// What a recovered broker has lost.

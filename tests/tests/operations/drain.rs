@@ -77,5 +77,5 @@ async fn pass(broker: &Broker) {
 
 fn put_for(agent: &str) -> brokkr_api::stacks::PutStack {
     let targets = brokkr_api::TargetSelector { labels: None, names: vec![agent.parse().unwrap()] };
-    brokkr_api::stacks::PutStack { labels: Labels::default(), targets, preview_token: None }
+    brokkr_api::stacks::PutStack { targets, ..brokkr_api::stacks::PutStack::default() }
 }

@@ -64,7 +64,7 @@ async fn a_restored_backup_deletes_nothing_and_mixes_up_no_generations() {
         let (key, edge) = (broker.key(), Edge::of(&broker).await);
         let stack: Name = "shop".parse().unwrap();
         let targets = brokkr_api::TargetSelector { labels: None, names: vec!["edge".parse().unwrap()] };
-        let put = brokkr_api::stacks::PutStack { labels: Labels::default(), targets, preview_token: None };
+        let put = brokkr_api::stacks::PutStack { targets, ..brokkr_api::stacks::PutStack::default() };
         broker.admin().put_stack(&stack, &put).await.unwrap();
         broker.send(&stack, &config_map("shop", "a", "before the backup")).await;
 

@@ -184,6 +184,7 @@ impl StackRow {
             generator: self.generator,
             labels: self.labels,
             targets: self.targets,
+            policy: brokkr_api::policy::StackPolicy::default(),
             generation: self.generation,
             agents,
             suspended: widest([(SuspensionScope::Fleet, fleet), (SuspensionScope::Stack, self.suspension)]),

@@ -92,7 +92,7 @@ async fn ensure_stack(client: &Client, changing: &Client, args: &ApplyArgs) -> a
                 Some(targets) => targets,
                 None => only_agent(client, &args.stack).await?,
             };
-            PutStack { labels: Labels::default(), targets, preview_token: None }
+            PutStack { targets, ..PutStack::default() }
         }
         Err(error) => return Err(error.into()),
     };
@@ -116,7 +116,7 @@ async fn retarget(changing: &Client, args: &ApplyArgs, stack: &Stack, targets: T
         )?;
     }
     let preview_token = preview.needs_token.then_some(preview.token);
-    Ok(PutStack { labels: stack.labels.clone(), targets, preview_token })
+    Ok(PutStack { labels: stack.labels.clone(), targets, policy: stack.policy.clone(), preview_token })
 }
 
 /// Who gains and who loses, with some names.

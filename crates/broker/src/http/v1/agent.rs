@@ -228,6 +228,8 @@ fn hand_off(state: &AppState, rows: Vec<DesiredRow>, known: u64, protocol: u32) 
             generation: row.generation,
             digest: row.digest,
             suspended: row.suspended,
+            policy: brokkr_api::policy::StackPolicy::default(),
+            approved: None,
             trace,
             scope: row.scope,
             content,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use brokkr_api::{Labels, Name, TargetSelector, client::Client, stacks::PutStack};
+use brokkr_api::{Name, TargetSelector, client::Client, stacks::PutStack};
 use brokkr_tests::{
     fleet::{Broker, Engine},
     lab::{LabError, until},
@@ -91,6 +91,6 @@ impl World {
 
 pub(super) async fn put_stack(admin: &Client, stack: &str, targets: TargetSelector) -> Result<Name, LabError> {
     let name: Name = stack.parse().map_err(fail)?;
-    admin.put_stack(&name, &PutStack { labels: Labels::default(), targets, preview_token: None }).await.map_err(fail)?;
+    admin.put_stack(&name, &PutStack { targets, ..PutStack::default() }).await.map_err(fail)?;
     Ok(name)
 }

@@ -58,7 +58,7 @@ impl Requests<'_> {
 
     async fn writes(&self) -> Result<Vec<Row>, LabError> {
         let admin = &self.world.admin;
-        let everyone = PutStack { labels: Labels::default(), targets: TargetSelector::everyone(), preview_token: None };
+        let everyone = PutStack { targets: TargetSelector::everyone(), ..PutStack::default() };
         let mut rows = Vec::new();
         let name = |number: u32| format!("written-{number}").parse().map_err(fail);
         let names = (0..WRITES).map(name).collect::<Result<Vec<brokkr_api::Name>, _>>()?;

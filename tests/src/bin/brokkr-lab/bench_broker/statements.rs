@@ -56,9 +56,9 @@ pub(super) async fn run(engine: Engine, name: &'static str) -> Result<Vec<Row>, 
 impl Counter {
     async fn all(&mut self) -> Result<(), LabError> {
         let (stack, agent): (Name, Name) = ("counted".parse().map_err(fail)?, "agent-0".parse().map_err(fail)?);
-        let everyone = PutStack { labels: Labels::default(), targets: TargetSelector::everyone(), preview_token: None };
+        let everyone = PutStack { targets: TargetSelector::everyone(), ..PutStack::default() };
         let one = TargetSelector { labels: None, names: vec![agent.clone()] };
-        let one = PutStack { labels: Labels::default(), targets: one, preview_token: None };
+        let one = PutStack { targets: one, ..PutStack::default() };
         let new: Name = "agent-new".parse().map_err(fail)?;
         let new = CreateAgent { name: new.clone(), cluster: new, labels: Labels::default() };
         let labels = serde_json::from_value(serde_json::json!({"region": "eu"})).map_err(fail)?;
