@@ -56,7 +56,7 @@ async fn serve(config: Config, telemetry: &Telemetry, mut signals: Signals, inst
     let Some(started) = started else { return Ok(Ended::Asked) };
     let (db, installation, feed, keyring) = started?;
     let (lifecycle, crashes) = Lifecycle::new();
-    let state = AppState {
+    let state = AppState::new(http::Shared {
         db: db.clone(),
         feed: Arc::clone(&feed),
         presence: Arc::new(Presence::default()),
@@ -76,7 +76,7 @@ async fn serve(config: Config, telemetry: &Telemetry, mut signals: Signals, inst
         totals_changed: Arc::new(Notify::new()),
         draining: lifecycle.draining().clone(),
         stopping: lifecycle.stopping().clone(),
-    };
+    });
     let closing = db.clone();
     let stopping = || lifecycle.stopping().clone();
     lifecycle.spawn("change-feed", feed.follow(stopping()));

@@ -146,7 +146,7 @@ impl World {
         // Of its own, whatever another world enters on this thread meanwhile: a span is begun and ended under one subscriber.
         let follow = Arc::clone(&feed).follow(lifecycle.stopping().clone()).with_subscriber(capture.dispatch());
         lifecycle.spawn("change-feed", follow);
-        let state = AppState {
+        let state = AppState::new(api::Shared {
             db,
             feed,
             presence: Arc::new(Presence::default()),
@@ -164,15 +164,16 @@ impl World {
             totals_changed: Arc::new(Notify::new()),
             draining: lifecycle.draining().clone(),
             stopping: lifecycle.stopping().clone(),
-        };
+        });
         let router = Self::route(&state, &capture);
         Self { state, router, capture, clock, admin, url, lifecycle, _capturing: capturing, _folder: folder }
     }
 
     /// The same broker with other limits and origins, and nothing used of the limits.
     pub(crate) fn with_manners(&mut self, limits: LimitsConfig, origins: &[&str]) {
-        self.state.limits = Arc::new(api::Limits::new(limits));
-        self.state.settings.allowed_origins = origins.iter().map(|origin| (*origin).to_owned().try_into().unwrap()).collect();
+        self.state.shared_mut().limits = Arc::new(api::Limits::new(limits));
+        self.state.shared_mut().settings.allowed_origins =
+            origins.iter().map(|origin| (*origin).to_owned().try_into().unwrap()).collect();
         self.router = Self::route(&self.state, &self.capture);
     }
 
@@ -184,7 +185,7 @@ impl World {
 
     /// What a broker is that has no key to seal Secrets with.
     pub(crate) fn forget_keys(&mut self) {
-        self.state.keyring = Arc::new(Keyring::default());
+        self.state.shared_mut().keyring = Arc::new(Keyring::default());
         self.router = Self::route(&self.state, &self.capture);
     }
 

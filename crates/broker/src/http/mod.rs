@@ -19,4 +19,4 @@ mod v1;
 pub(crate) use cors::Origin;
 pub(crate) use limits::Limits;
 pub(crate) use router::{openapi, router};
-pub(crate) use state::{AppState, RequestLimits, Settings};
+pub(crate) use state::{AppState, RequestLimits, Settings, Shared};

@@ -1,6 +1,6 @@
 //! What handlers share.
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::Deref, sync::Arc, time::Duration};
 
 use brokkr_api::{ErrorCode, Problem, StackId, Timestamp, agents::Agent, suspension::SuspensionScope};
 use brokkr_runtime::{Clock, Ids};
@@ -15,9 +15,13 @@ use crate::{
     store::{AgentRow, Db, StoredContent, widest},
 };
 
-/// Handles, cheap to clone.
+/// What handlers share, behind one pointer: every request carries copies of it, and so does every one that waits.
 #[derive(Clone)]
-pub(crate) struct AppState {
+pub(crate) struct AppState(Arc<Shared>);
+
+/// Handles and settings.
+#[derive(Clone)]
+pub(crate) struct Shared {
     pub(crate) db: Db,
     pub(crate) feed: Arc<Feed>,
     pub(crate) presence: Arc<Presence>,
@@ -58,7 +62,25 @@ pub(crate) struct Settings {
     pub(crate) allowed_origins: Arc<[Origin]>,
 }
 
+impl Deref for AppState {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
 impl AppState {
+    pub(crate) fn new(shared: Shared) -> Self {
+        Self(Arc::new(shared))
+    }
+
+    /// Another state for a router that is made anew.
+    #[cfg(test)]
+    pub(crate) fn shared_mut(&mut self) -> &mut Shared {
+        Arc::make_mut(&mut self.0)
+    }
+
     /// Who was seen then or later counts as active.
     pub(crate) fn active_since(&self) -> Timestamp {
         self.clock.now().before(self.settings.active)
