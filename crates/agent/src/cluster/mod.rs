@@ -3,6 +3,7 @@
 mod connection;
 mod error;
 mod layer;
+mod lists;
 mod resources;
 
 use std::{path::Path, time::Duration};
@@ -20,6 +21,7 @@ use tower::BoxError;
 
 pub(crate) use error::{Class, KubeFailure};
 pub(crate) use layer::{CallLayer, KubeCall};
+pub(crate) use lists::Select;
 pub(crate) use resources::{Resource, Resources};
 
 /// The one field manager.

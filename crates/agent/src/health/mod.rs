@@ -1,0 +1,40 @@
+//! How objects are, and why: judged from the object itself, and where that says too little from its pods and events.
+//!
+//! [`assess`] is pure. [`diagnose`] asks the cluster a few bounded questions about an object that is not healthy.
+
+mod assessment;
+mod diagnosis;
+mod fields;
+mod kinds;
+mod reason;
+mod rules;
+mod words;
+
+use serde_json::Value;
+
+pub(crate) use assessment::{Assessment, worst};
+pub(crate) use diagnosis::{diagnose, needs_diagnosis};
+pub(crate) use reason::HealthReason;
+pub(crate) use rules::Rules;
+
+use crate::object::GroupKind;
+
+/// How an object is, by itself: by the stack's rule for its kind, by its kind, or by its conditions.
+pub(crate) fn assess(object: &Value, rules: &Rules) -> Assessment {
+    let Some(kind) = kind_of(object) else {
+        return Assessment::unknown(HealthReason::Unreadable, "the object has no kind");
+    };
+    if object.pointer("/metadata/deletionTimestamp").is_some() {
+        return kinds::terminating(&kind, object);
+    }
+    if let Some(behind) = kinds::not_observed(object) {
+        return behind;
+    }
+    rules.assess(&kind, object).unwrap_or_else(|| kinds::assess(&kind, object))
+}
+
+fn kind_of(object: &Value) -> Option<GroupKind> {
+    let (api_version, kind) = (fields::text(object, "/apiVersion"), fields::text(object, "/kind"));
+    let group = api_version.split_once('/').map_or("", |(group, _)| group);
+    (!kind.is_empty()).then(|| GroupKind::new(group, kind))
+}
