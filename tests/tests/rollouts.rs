@@ -24,3 +24,5 @@ mod supervision;
 mod telemetry;
 #[path = "rollouts/trials.rs"]
 mod trials;
+#[path = "rollouts/waves.rs"]
+mod waves;
