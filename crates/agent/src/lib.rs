@@ -6,7 +6,7 @@ mod attempt;
 mod cluster;
 mod config;
 mod desired;
-#[expect(dead_code, unused_imports, reason = "the reconciler calls it once it waits for health")]
+#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "the reconciler calls it once it waits for health"))]
 mod health;
 mod hold;
 mod identity;
