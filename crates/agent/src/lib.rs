@@ -6,7 +6,8 @@ mod attempt;
 mod cluster;
 mod config;
 mod desired;
-#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "the reconciler calls it once it waits for health"))]
+#[cfg_attr(not(test), expect(dead_code, reason = "the reconciler calls it once it waits for health"))]
+#[expect(unused_imports, reason = "the reconciler calls it once it waits for health")]
 mod health;
 mod hold;
 mod identity;

@@ -50,7 +50,7 @@ reasons! {
     VolumeLost = "volume_lost",
     /// A volume could not be reclaimed or recycled.
     VolumeFailed = "volume_failed",
-    /// A ResourceQuota is used up.
+    /// A `ResourceQuota` is used up.
     QuotaExceeded = "quota_exceeded",
     /// An admission webhook refuses what a controller creates.
     WebhookDenied = "webhook_denied",
@@ -90,11 +90,11 @@ reasons! {
     NamesRejected = "names_rejected",
     /// A CRD is not served yet.
     NotEstablished = "not_established",
-    /// The server behind an APIService does not answer.
+    /// The server behind an `APIService` does not answer.
     ApiUnavailable = "api_unavailable",
     /// A load balancer has no address yet.
     NoAddress = "no_address",
-    /// Fewer pods are healthy than a PodDisruptionBudget wants.
+    /// Fewer pods are healthy than a `PodDisruptionBudget` wants.
     BudgetUnmet = "budget_unmet",
     /// An autoscaler cannot scale: it gets no metrics, or cannot read or write its target.
     ScalingInactive = "scaling_inactive",

@@ -226,3 +226,9 @@ fn only_what_pods_or_events_can_explain_is_asked_about() {
     assert!(!asked("batch/v1 Job", &Assessment::progressing(Suspended, "")));
     assert!(!needs_diagnosis(&json!({"apiVersion": "apps/v1", "kind": "Deployment"}), &rolling));
 }
+
+#[test]
+fn a_diagnosis_can_run_beside_others_on_any_thread() {
+    fn any_thread<F: Future + Send>(_: impl FnOnce(&'static Cluster, &'static Resources, &'static Value, Assessment) -> F) {}
+    any_thread(diagnose);
+}

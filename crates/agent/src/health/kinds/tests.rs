@@ -20,7 +20,9 @@ fn check(what: &str, object: &Value, status: HealthStatus, reason: Option<Health
 }
 
 fn object(api_version: &str, kind: &str, spec: Value, status: Value) -> Value {
-    json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": "a", "generation": 2}, "spec": spec, "status": status})
+    let mut object = json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": "a", "generation": 2}});
+    (object["spec"], object["status"]) = (spec, status);
+    object
 }
 
 #[test]
