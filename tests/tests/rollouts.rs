@@ -6,6 +6,8 @@
 mod bad_input;
 #[path = "rollouts/deletion.rs"]
 mod deletion;
+#[path = "rollouts/drift.rs"]
+mod drift;
 #[path = "rollouts/endurance.rs"]
 mod endurance;
 #[path = "rollouts/outages.rs"]

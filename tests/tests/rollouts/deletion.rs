@@ -102,7 +102,7 @@ async fn a_conflict_is_reported_with_manager_and_field_and_not_forced() {
     let theirs = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"other": "theirs"}});
     let api = cluster.api::<ConfigMap>(&namespace);
     api.patch("a", &PatchParams::apply("somebody-else"), &Patch::Apply(&theirs)).await.unwrap();
-    let manifest = format!("{}  other: ours\n", config_map(&namespace, "a", "ours"));
+    let manifest = config_map(&namespace, "a", "ours").replace("\"ours\"", "\"ours\", other: ours");
     broker.send(&stack, &manifest).await;
 
     let rollout = broker.settle(&stack).await;
