@@ -87,7 +87,7 @@ async fn a_job_that_fails_is_told_with_how_its_container_ended_and_not_with_what
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_healthy_and_breaks_is_degraded_and_heals() {
     let world = World::new("breaks").await;
-    world.send(&deployment("", "")).await;
+    world.send(&deployment("example.com/ours: \"1\"", "")).await;
     world.becomes_healthy().await;
     // A field that the stack does not set, so that nothing repairs it.
     let api = world.cluster.api::<Deployment>(&world.namespace);

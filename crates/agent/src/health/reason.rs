@@ -119,6 +119,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_reason_has_its_row_in_the_reference() {
+        let reference = include_str!("../../../../docs/content/reference/health.md");
+        let rows: Vec<_> = reference.lines().skip_while(|line| !line.starts_with("| reason")).skip(2).collect();
+        for (row, (reason, meaning)) in rows.iter().zip(HealthReason::ALL) {
+            assert_eq!(*row, format!("| `{reason}` |{meaning} |"));
+        }
+        assert_eq!(rows.iter().take_while(|line| line.starts_with('|')).count(), HealthReason::ALL.len());
+    }
+
+    #[test]
     fn words_are_distinct_lower_case_and_fit_a_report() {
         let mut words: Vec<_> = HealthReason::ALL.iter().map(|(reason, _)| reason.as_str()).collect();
         let fits = |word: &&str| {
