@@ -17,6 +17,7 @@ mod poll;
 mod reconcile;
 mod schedule;
 mod serve;
+mod standing;
 mod status;
 mod trouble;
 

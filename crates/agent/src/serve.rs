@@ -48,7 +48,7 @@ fn key(config: &Config, cluster: &Cluster) -> anyhow::Result<(KeyStore, KeySourc
             let (namespace, name) = place.split_once('/').context("broker.key_secret: write it as namespace/name")?;
             let key = SharedKey::default();
             let (namespace, name) = (namespace.to_owned(), name.to_owned());
-            let store = SecretStore { namespace, name, cluster: cluster.clone(), key: key.clone() };
+            let store = SecretStore { namespace, name, cluster: cluster.unconfined(), key: key.clone() };
             Ok((KeyStore::Secret(store), KeySource::Shared(key)))
         }
         (None, None, Some(key)) => Ok((KeyStore::Fixed, KeySource::Text(Arc::from(key.trim())))),
@@ -78,8 +78,7 @@ async fn serve(config: Config, telemetry: &Telemetry, mut signals: Signals) -> a
     let ids: Arc<dyn Ids> = Arc::new(SystemIds);
     let metrics = telemetry.agent_metrics();
     let kubernetes = &config.kubernetes;
-    let timeout = Duration::from_secs(kubernetes.call_timeout_seconds);
-    let cluster = Cluster::new(kubernetes.kubeconfig.as_deref(), kubernetes.context.as_deref(), timeout, metrics.clone());
+    let cluster = Cluster::new(kubernetes, Arc::clone(&ids), metrics.clone());
     let Some(cluster) = signals.unless_asked_to_end(cluster).await else { return Ok(Ended::Asked) };
     let cluster = cluster?;
     let (store, key) = key(&config, &cluster)?;

@@ -49,6 +49,8 @@ impl Class {
 pub(crate) struct KubeFailure {
     pub(crate) class: Class,
     pub(crate) message: String,
+    /// For how long the API server asks not to be called.
+    pub(crate) retry_after: Option<Duration>,
 }
 
 impl fmt::Display for KubeFailure {
@@ -62,7 +64,7 @@ impl std::error::Error for KubeFailure {}
 impl KubeFailure {
     pub(crate) fn new(class: Class, message: impl Into<String>) -> Self {
         let message: String = message.into();
-        Self { class, message: message.chars().take(brokkr_api::reports::MAX_MESSAGE).collect() }
+        Self { class, message: message.chars().take(brokkr_api::reports::MAX_MESSAGE).collect(), retry_after: None }
     }
 
     pub(super) fn timeout(limit: Duration) -> Self {
