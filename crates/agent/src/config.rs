@@ -22,6 +22,8 @@ pub(crate) struct Config {
     pub(crate) broker: BrokerConfig,
     /// The cluster that the agent works in.
     pub(crate) kubernetes: KubernetesConfig,
+    /// Which of several agents of one cluster works.
+    pub(crate) leader_election: LeaderElectionConfig,
     /// The HTTP server with probes and metrics.
     pub(crate) server: ServerConfig,
     /// Traces.
@@ -94,6 +96,7 @@ impl Settings for Config {
         problems.range("kubernetes.call_timeout_seconds", kubernetes.call_timeout_seconds, 1..=3_600);
         problems.require(!kubernetes.namespace.is_empty(), "kubernetes.namespace", "must not be empty");
         problems.require(!kubernetes.default_namespace.is_empty(), "kubernetes.default_namespace", "must not be empty");
+        problems.require(!self.leader_election.lease_name.is_empty(), "leader_election.lease_name", "must not be empty");
         problems.range("server.drain_seconds", self.server.drain_seconds, 1..=3_600);
         brokkr_runtime::config::check_telemetry(&self.telemetry, problems);
     }
@@ -180,6 +183,22 @@ impl Default for KubernetesConfig {
 impl KubernetesConfig {
     pub(crate) fn limits(&self) -> Limits {
         Limits { in_flight: self.in_flight, per_second: self.requests_per_second, burst: self.burst }
+    }
+}
+
+/// Which of several agents of one cluster works.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct LeaderElectionConfig {
+    /// Whether agents elect a leader. Needed when a cluster runs more than one of them.
+    pub(crate) enabled: bool,
+    /// Name of the Lease in `kubernetes.namespace`.
+    pub(crate) lease_name: String,
+}
+
+impl Default for LeaderElectionConfig {
+    fn default() -> Self {
+        Self { enabled: false, lease_name: "brokkr-agent".to_owned() }
     }
 }
 

@@ -10,6 +10,7 @@ mod desired;
 mod health;
 mod hold;
 mod identity;
+mod leader;
 mod object;
 mod observe;
 mod plan;

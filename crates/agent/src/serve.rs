@@ -13,6 +13,7 @@ use brokkr_telemetry::{
     http::{ClientTelemetry, ServerTelemetry},
 };
 use tokio::{net::TcpListener, sync::watch};
+use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::{
@@ -21,22 +22,25 @@ use crate::{
     config::Config,
     desired::Contents,
     identity::{Enrolment, Identity, KeyStore, SecretStore, TokenSource},
+    leader::Candidate,
     poll::Poller,
     reconcile::Reconciler,
+    standing::Standing,
     status::{AgentProbe, Status},
 };
 
 /// Runs the agent until it is asked to end.
 pub(crate) fn main(config: Config) -> ExitCode {
+    let me = daemon::new_instance_id();
     let options = InitOptions {
         service: Service::Agent,
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        instance_id: daemon::new_instance_id(),
+        instance_id: me.clone(),
         telemetry: config.telemetry.clone(),
         metrics: config.metrics,
         log: config.log.clone(),
     };
-    daemon::run(options, async |telemetry, signals| serve(config, telemetry, signals).await)
+    daemon::run(options, async |telemetry, signals| serve(config, me, telemetry, signals).await)
 }
 
 /// Where the key is kept, and where requests have it from.
@@ -73,7 +77,7 @@ fn enrolment(config: &Config) -> anyhow::Result<Option<Enrolment>> {
     Ok(Some(Enrolment { name, cluster, token }))
 }
 
-async fn serve(config: Config, telemetry: &Telemetry, mut signals: Signals) -> anyhow::Result<Ended> {
+async fn serve(config: Config, me: String, telemetry: &Telemetry, mut signals: Signals) -> anyhow::Result<Ended> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let ids: Arc<dyn Ids> = Arc::new(SystemIds);
     let metrics = telemetry.agent_metrics();
@@ -93,9 +97,10 @@ async fn serve(config: Config, telemetry: &Telemetry, mut signals: Signals) -> a
     let (lifecycle, crashes) = Lifecycle::new();
     let stopping = || lifecycle.stopping().clone();
     let status = Arc::new(Status::default());
+    let (candidate, leads) = candidate(&config, me, &cluster, &clock, &ids, &status);
     let workshop = Arc::new(Workshop {
         client,
-        cluster,
+        cluster: candidate.as_ref().map_or_else(|| cluster.clone(), |candidate| cluster.guarded_by(candidate.standing.clone())),
         resources: Resources::default(),
         contents: Contents::default(),
         namespace: kubernetes.namespace.clone(),
@@ -108,11 +113,18 @@ async fn serve(config: Config, telemetry: &Telemetry, mut signals: Signals) -> a
         identity,
         status: Arc::clone(&status),
         metrics,
-        clock,
+        clock: Arc::clone(&clock),
         ids: Arc::clone(&ids),
         wait: Duration::from_secs(config.broker.wait_seconds.clamp(1, brokkr_api::wait::MAX_WAIT_SECONDS)),
     };
-    lifecycle.spawn("poll", poller.run(sender, stopping()));
+    let end = stopping();
+    // Everything else follows from what the poll brings.
+    lifecycle.spawn("poll", async move {
+        tokio::select! {
+            () = end.cancelled() => {}
+            () = leads.cancelled() => poller.run(sender, end.clone()).await,
+        }
+    });
     let reconciler =
         Reconciler { workshop, ids, status: Arc::clone(&status), lifecycle: lifecycle.clone(), stacks: kubernetes.stacks.max(1) };
     lifecycle.spawn("reconcile", reconciler.run(receiver));
@@ -132,5 +144,41 @@ async fn serve(config: Config, telemetry: &Telemetry, mut signals: Signals) -> a
     };
     lifecycle.spawn("http-server", server::serve(listener, router, server));
     let drain = Drain { delay: Duration::ZERO, grace: Duration::from_secs(config.server.drain_seconds) };
-    Ok(lifecycle.run(crashes, signals, drain).await)
+    let Some(candidate) = candidate else { return Ok(lifecycle.run(crashes, signals, drain).await) };
+    // The lead is kept until the work in flight has ended.
+    let ended = tokio::select! {
+        ended = lifecycle.run(crashes, signals, drain) => ended,
+        () = candidate.run() => return Ok(Ended::Crashed("leader-election")),
+    };
+    candidate.release().await;
+    Ok(ended)
+}
+
+/// The candidate for the lead, and what is cancelled when this agent may work: at once where nobody else is to.
+fn candidate(
+    config: &Config,
+    me: String,
+    cluster: &Cluster,
+    clock: &Arc<dyn Clock>,
+    ids: &Arc<dyn Ids>,
+    status: &Arc<Status>,
+) -> (Option<Candidate>, CancellationToken) {
+    let leads = CancellationToken::new();
+    if !config.leader_election.enabled {
+        leads.cancel();
+        return (None, leads);
+    }
+    status.stands_by("");
+    let candidate = Candidate {
+        cluster: cluster.apart(),
+        namespace: config.kubernetes.namespace.clone(),
+        lease: config.leader_election.lease_name.clone(),
+        me,
+        standing: Standing::default(),
+        leads: leads.clone(),
+        clock: Arc::clone(clock),
+        ids: Arc::clone(ids),
+        status: Arc::clone(status),
+    };
+    (Some(candidate), leads)
 }

@@ -9,6 +9,7 @@ mod repeat;
 mod resources;
 mod send;
 mod throttle;
+mod whole;
 
 use std::{
     sync::Arc,
@@ -100,9 +101,14 @@ impl Cluster {
     }
 
     /// The same cluster, whose calls are refused unless the agent is in charge.
-    #[expect(dead_code, reason = "the election of a leader calls it")]
     pub(crate) fn guarded_by(&self, standing: Standing) -> Self {
         Self { standing: Some(standing), ..self.clone() }
+    }
+
+    /// The same cluster, where the calls of the work do not slow these down.
+    pub(crate) fn apart(&self) -> Self {
+        let limits = Limits { in_flight: 4, per_second: 20, burst: 20 };
+        Self { throttle: Arc::new(throttle::Throttle::new(limits, Instant::now())), ..self.clone() }
     }
 
     /// The same cluster for the agent's own key, which may be in any namespace.
