@@ -22,6 +22,8 @@ pub const MAX_DRIFT_FIELDS: usize = 20;
 pub const MAX_DRIFT_FIELD: usize = 512;
 /// Most entries of [`Drift::managers`].
 pub const MAX_DRIFT_MANAGERS: usize = 5;
+/// Most [`HeldPlan::objects`]: no cluster has so many.
+pub const MAX_HELD: u64 = 1 << 32;
 /// Longest name of a field manager, in characters: Kubernetes' own limit.
 pub const MAX_MANAGER: usize = 128;
 

@@ -6,7 +6,7 @@ use axum::extract::State;
 use brokkr_api::{
     AgentId, ErrorCode, EventId, StackId, Timestamp,
     deployment_objects::MAX_OBJECTS,
-    policy::{Drift, MAX_DRIFT, MAX_DRIFT_FIELD, MAX_DRIFT_FIELDS, MAX_DRIFT_MANAGERS, MAX_MANAGER},
+    policy::{Drift, MAX_DRIFT, MAX_DRIFT_FIELD, MAX_DRIFT_FIELDS, MAX_DRIFT_MANAGERS, MAX_HELD, MAX_MANAGER},
     reports::{MAX_MESSAGE, MAX_REASON, MAX_REPORTS, Report, ReportResult, ReportResults, Reports},
     rollouts::Phase,
 };
@@ -88,8 +88,6 @@ pub(crate) async fn post(
 
 /// Most objects of one report: those of the content, and as many that were pruned.
 const MAX_REPORTED: usize = 2 * MAX_OBJECTS;
-/// Most objects of a held plan: no cluster has more.
-const MAX_HELD: u64 = 1 << 32;
 /// Longest part of an object's identity; Kubernetes' own limit is 253.
 const MAX_IDENTITY: usize = 320;
 
