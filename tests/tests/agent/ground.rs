@@ -130,6 +130,8 @@ impl<'a> Ground<'a> {
         let copy: DynamicObject = serde_json::from_value(copy).unwrap();
         let made = api.create(&PostParams::default(), &copy).await.unwrap();
         let said = format!("copy the label of {name} to a foreign {kind:?}");
+        // Lists leave the kind out of their items.
+        let made = DynamicObject { types: None, ..made };
         self.strangers.insert(stranger, serde_json::to_value(made).unwrap());
         said
     }
