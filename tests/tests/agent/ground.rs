@@ -23,6 +23,8 @@ use serde_json::Value;
 use crate::objects::{Key, Kind, Objects, look, manifests, value_of};
 
 const STACKS: usize = 3;
+/// PostgreSQL's broker has no place of its own for the key that Secrets are encrypted with.
+const KEYS: &str = "trial:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 
 /// A stack and what was wanted of it.
 pub(crate) struct Stack {
@@ -59,7 +61,7 @@ impl<'a> Ground<'a> {
     pub(crate) async fn start(cluster: &'a Cluster, seed: u64, engine: Engine) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
         let namespace = cluster.create_namespace("trial").await.unwrap();
-        let broker = Broker::start(engine, &[]).await.unwrap();
+        let broker = Broker::start(engine, &[("BROKKR__ENCRYPTION__KEYS", KEYS)]).await.unwrap();
         let proxy = KubeProxy::start(cluster.kubeconfig()).await.unwrap();
         let settings = [("BROKKR__KUBERNETES__CALL_TIMEOUT_SECONDS", "2")];
         let agent = broker.unconnected_agent(&cluster.unique("trial"), proxy.kubeconfig(), &settings).await.unwrap();
@@ -138,13 +140,17 @@ impl<'a> Ground<'a> {
 
     /// Fails unless the cluster holds what is wanted, with what lasted never deleted and strangers as they were made.
     pub(crate) async fn judge(&self, steps: &[String]) -> usize {
-        let found = look(self.cluster, &self.namespace).await;
+        let seed = self.seed;
         let alive = self.stacks.iter().filter(|stack| !stack.deleted);
         let mut expected: Objects = alive.flat_map(|stack| stack.desired.clone()).collect();
         expected.extend(self.strangers.keys().map(|key| (key.clone(), "0000".to_owned())));
-        let values: Objects = found.iter().map(|(key, object)| (key.clone(), value_of(key.0, object))).collect();
-        let seed = self.seed;
-        assert_eq!(values, expected, "seed {seed}: the cluster is not as desired: {steps:#?}");
+        let compare = || async {
+            let found = look(self.cluster, &self.namespace).await;
+            let values: Objects = found.iter().map(|(key, object)| (key.clone(), value_of(key.0, object))).collect();
+            if values == expected { Ok(found) } else { Err(differences(&values, &expected)) }
+        };
+        // What others changed is repaired after the agent has said that the revision is carried out.
+        let found = until(&format!("seed {seed}: the cluster to be as desired after {steps:#?}"), LIMIT, compare).await.unwrap();
         for (key, stranger) in &self.strangers {
             let mut now = found[key].clone();
             let mut before = stranger.clone();
@@ -168,6 +174,12 @@ impl<'a> Ground<'a> {
             namespaces.delete(&namespace, &DeleteParams::background()).await.unwrap();
         }
     }
+}
+
+fn differences(found: &Objects, expected: &Objects) -> String {
+    let keys: BTreeSet<_> = found.keys().chain(expected.keys()).collect();
+    let differing = keys.into_iter().filter(|key| found.get(key) != expected.get(key));
+    differing.map(|key| format!("{key:?}: {:?} instead of {:?}; ", found.get(key), expected.get(key))).collect()
 }
 
 fn forget_status(object: &mut Value) {

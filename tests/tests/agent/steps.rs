@@ -2,14 +2,14 @@
 
 use brokkr_tests::{fleet::LIMIT, process::Daemon};
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{DeleteParams, ListParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use rand::{Rng, seq::IteratorRandom};
 use rustix::process::Signal;
 
 use crate::{
     faults,
     ground::{Backup, Ground},
-    objects::Kind,
+    objects::{Kind, manifest},
 };
 
 /// Removals of one stack: three at once would rightly wait for an approval.
@@ -20,7 +20,7 @@ const NEXT_CALLS: usize = 12;
 impl Ground<'_> {
     /// One random step, and its name.
     pub(crate) async fn step(&mut self) -> String {
-        match self.random.random_range(0..22) {
+        match self.random.random_range(0..25) {
             0..=3 => self.change().await,
             4 | 5 => self.remove().await,
             6 => self.roll_back().await,
@@ -32,6 +32,8 @@ impl Ground<'_> {
             13 => self.back_up(),
             14 | 15 => self.restore().await,
             16..=18 => self.kill_at_a_call().await,
+            19 | 20 => self.meddle().await,
+            21 => self.delete_a_member().await,
             _ => {
                 let said = faults::burst(&self.proxy, &mut self.random);
                 format!("{said}; {}", self.change().await)
@@ -92,6 +94,30 @@ impl Ground<'_> {
         // Another may have been quicker: the agent deletes parents of deleted stacks.
         drop(parents.delete(&name, &DeleteParams::default()).await);
         "delete a parent".to_owned()
+    }
+
+    /// Somebody gives a member another value.
+    async fn meddle(&mut self) -> String {
+        let stack = self.any_stack();
+        let Some((kind, name)) = self.stacks[stack].desired.keys().choose(&mut self.random).cloned() else {
+            return "nothing to meddle with".to_owned();
+        };
+        let theirs = self.digits();
+        let change = manifest(&self.namespace, &(kind, name.clone()), &theirs);
+        // It may not be there yet, or not any more.
+        let changed = kind.api(self.cluster, &self.namespace).patch(&name, &PatchParams::default(), &Patch::Merge(change)).await;
+        format!("somebody changes {kind:?} {name} to {theirs}: {}", changed.is_ok())
+    }
+
+    /// Somebody deletes a member: it is made again.
+    async fn delete_a_member(&mut self) -> String {
+        let stack = self.any_stack();
+        let Some(key) = self.stacks[stack].desired.keys().choose(&mut self.random).cloned() else {
+            return "nothing to delete".to_owned();
+        };
+        let deleted = key.0.api(self.cluster, &self.namespace).delete(&key.1, &DeleteParams::background()).await;
+        self.lasting.remove(&key);
+        format!("somebody deletes {key:?}: {}", deleted.is_ok())
     }
 
     /// Deletes a stack, but for one that the trial goes on with.
