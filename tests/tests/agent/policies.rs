@@ -62,7 +62,7 @@ async fn what_kubectl_and_another_tool_applied_is_taken_over_without_a_restart_a
     assert_eq!((managers(&a, "value"), managers(&b, "value")), (vec!["brokkr-agent".to_owned()], vec!["brokkr-agent".to_owned()]));
     assert_eq!(managers(&b, "note"), ["helm"]);
     let after = cluster.api::<Deployment>(&namespace).get("web").await.unwrap();
-    assert_eq!(after.metadata.generation, before.metadata.generation, "nothing of its specification changed: nothing restarts");
+    assert_eq!(after.spec, before.spec, "nothing of its specification changed: nothing restarts");
     assert_eq!(after.metadata.uid, before.metadata.uid);
 
     // What was taken over is changed and removed like anything else.
