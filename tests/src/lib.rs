@@ -4,6 +4,7 @@
 //! - [`postgres`]: a private PostgreSQL server, one database per test;
 //! - [`otlp`]: an OTLP receiver that shows what arrived as a tree and as shares of the time;
 //! - [`simulator`]: thousands of agents in one process, to measure a broker with;
+//! - [`kube_proxy`]: faults on the way to the API server, call by call;
 //! - [`process`]: our own executables as child processes, [`http`] to talk to them;
 //! - [`lab`]: how all of these are started so that nothing survives a failed or killed test.
 //!
@@ -14,6 +15,7 @@ pub mod cluster;
 pub mod control_plane;
 pub mod fleet;
 pub mod http;
+pub mod kube_proxy;
 pub mod lab;
 pub mod otlp;
 pub mod postgres;

@@ -11,12 +11,14 @@ where
     F: Future<Output = Result<T, String>>,
 {
     let end = Instant::now() + limit;
+    let mut seen = "no answer".to_owned();
     loop {
-        let seen = match tokio::time::timeout_at(end, look()).await {
+        match tokio::time::timeout_at(end, look()).await {
             Ok(Ok(found)) => return Ok(found),
-            Ok(Err(seen)) => seen,
-            Err(_elapsed) => "no answer".to_owned(),
-        };
+            Ok(Err(other)) => seen = other,
+            // What was seen before says more than that time ran out during the last look.
+            Err(_elapsed) => {}
+        }
         if Instant::now() >= end {
             return Err(LabError::Late { what: what.to_owned(), limit, seen });
         }

@@ -34,6 +34,8 @@ use crate::{
 const FIRST_WITH_SUSPENSION: u32 = 2;
 /// Parked polls end at multiples of so many milliseconds.
 const GRID_MILLIS: u64 = 25;
+/// First protocol version whose agents know policies, approvals and drift.
+const FIRST_WITH_POLICIES: u32 = 3;
 /// Most bytes of content in one answer; what is beyond is fetched by digest.
 const MAX_INLINE_TOTAL: u64 = 1024 * 1024;
 
@@ -215,6 +217,10 @@ fn hand_off(state: &AppState, rows: Vec<DesiredRow>, known: u64, protocol: u32) 
             // What is not named is left alone.
             continue;
         }
+        if !row.policy.is_default() && protocol < FIRST_WITH_POLICIES {
+            // An agent that cannot keep to the policy would delete what should stay, or act with rights that it should not use.
+            continue;
+        }
         let first = row.observed_revision < row.revision && row.attempts == 0;
         let relation = handoff::relation(state.settings.handoff, first, row.fan_out, now.since(row.desired_at));
         if let Some(trace) =
@@ -237,8 +243,8 @@ fn hand_off(state: &AppState, rows: Vec<DesiredRow>, known: u64, protocol: u32) 
             generation: row.generation,
             digest: row.digest,
             suspended: row.suspended,
-            policy: brokkr_api::policy::StackPolicy::default(),
-            approved: None,
+            policy: row.policy,
+            approved: row.approved.filter(|_| protocol >= FIRST_WITH_POLICIES),
             trace,
             scope: row.scope,
             content,
@@ -268,7 +274,8 @@ pub(crate) async fn content(
     Ok((headers, body).into_response())
 }
 
-fn is_digest(text: &str) -> bool {
+/// `sha256:` and 64 hexadecimal digits.
+pub(super) fn is_digest(text: &str) -> bool {
     let is_hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
     text.strip_prefix("sha256:").is_some_and(|hex| hex.len() == 64 && hex.bytes().all(is_hex))
 }
