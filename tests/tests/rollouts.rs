@@ -6,6 +6,8 @@
 mod bad_input;
 #[path = "rollouts/deletion.rs"]
 mod deletion;
+#[path = "rollouts/drift.rs"]
+mod drift;
 #[path = "rollouts/endurance.rs"]
 mod endurance;
 #[path = "rollouts/outages.rs"]
@@ -22,3 +24,5 @@ mod supervision;
 mod telemetry;
 #[path = "rollouts/trials.rs"]
 mod trials;
+#[path = "rollouts/waves.rs"]
+mod waves;

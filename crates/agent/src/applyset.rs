@@ -1,6 +1,6 @@
 //! Membership by the ApplySet specification (KEP-3659): one ConfigMap parent per stack id, and a label on every member.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use brokkr_api::{StackId, desired_state::Scope};
@@ -128,7 +128,7 @@ impl Parent {
 }
 
 /// The scope of these manifests.
-pub(crate) fn scope_of(manifests: &[Manifest]) -> Scope {
+pub(crate) fn scope_of(manifests: &[Arc<Manifest>]) -> Scope {
     let kinds: BTreeSet<_> = manifests.iter().map(|manifest| manifest.id.kind.to_string()).collect();
     let namespaces: BTreeSet<_> = manifests.iter().filter_map(|manifest| manifest.id.namespace.clone()).collect();
     Scope { group_kinds: kinds.into_iter().collect(), namespaces: namespaces.into_iter().collect() }

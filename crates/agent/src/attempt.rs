@@ -1,23 +1,38 @@
 //! One attempt at one revision of one deployment: content, observation, plan, action.
 
+use std::{
+    collections::HashSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
 use brokkr_api::{
+    StackId,
     client::{Client, ClientError},
-    desired_state::{Action, DesiredDeployment, Scope},
-    reports::{Failure, MAX_MESSAGE, ObjectOutcome, ObjectReport, Report},
-    rollouts::Phase,
+    desired_state::{Action, DesiredDeployment, DesiredState, Scope},
+    reports::{Failure, Report},
 };
 use brokkr_telemetry::spans;
+use tokio::sync::mpsc;
 
 use crate::{
     act::{Actor, Done},
-    applyset::{self, ApplySet, Epoch},
+    applyset::{self, ApplySet, Epoch, Parent},
+    bundle::Bundle,
     cluster::{Class, Cluster, KubeFailure, Resource, Resources},
     desired::Contents,
-    hold::Hold,
-    object::{Manifest, ObjectId, reference},
+    drift::Contests,
+    health::Rules,
+    hold::{Hold, Stop},
+    ledger::{self, Ledger},
+    monitor::Monitor,
+    object::ObjectId,
     observe,
-    plan::{Goal, Observed, Policy, plan},
-    schedule::Due,
+    outcome::{finished, hindered},
+    plan::{Goal, Observed, Plan, Policy, Step, plan},
+    schedule::{Due, Trigger},
+    sight::Sight,
+    status::Status,
 };
 
 /// What attempts share.
@@ -26,145 +41,132 @@ pub(crate) struct Workshop {
     pub(crate) cluster: Cluster,
     pub(crate) resources: Resources,
     pub(crate) contents: Contents,
+    pub(crate) ledger: Ledger,
+    pub(crate) contests: Contests,
+    pub(crate) approvals: Approvals,
+    pub(crate) health: Monitor,
+    pub(crate) sight: Arc<Sight>,
+    /// Rung when a stack was applied, so that its health is looked at.
+    pub(crate) applied: mpsc::UnboundedSender<()>,
+    pub(crate) status: Arc<Status>,
     pub(crate) namespace: String,
     pub(crate) default_namespace: String,
     pub(crate) concurrency: usize,
 }
 
-/// Whose desired state it is.
-pub(crate) struct Origin<'a> {
-    pub(crate) installation: &'a str,
-    pub(crate) epoch: &'a str,
+/// What is to be done, and in whose name.
+#[derive(Clone, Copy)]
+pub(crate) struct Order<'a> {
+    pub(crate) state: &'a DesiredState,
+    pub(crate) deployment: &'a DesiredDeployment,
+    pub(crate) due: Due,
+    pub(crate) hold: &'a Hold,
+    /// Told what is being waited for, when that takes a while.
+    pub(crate) waiting: &'a mpsc::UnboundedSender<Failure>,
 }
 
 /// Why an attempt came to no result.
 #[derive(Debug, thiserror::Error)]
-enum Obstacle {
+pub(crate) enum Obstacle {
     #[error("{0}")]
     Kube(#[from] KubeFailure),
     #[error("the content cannot be fetched from the broker")]
     Content(#[source] ClientError),
     #[error("the broker sent a deployment without content")]
     NoContent,
-    #[error("held back before anything was changed")]
-    HeldBack,
+    #[error("stopped before anything was changed")]
+    Stopped(Stop),
+    #[error("the broker is away: nothing is deleted until it is back")]
+    BrokerAway,
 }
 
-impl Obstacle {
-    fn reason(&self) -> &'static str {
-        match self {
-            Self::Kube(failure) => failure.class.as_str(),
-            Self::Content(_) => "broker_unreachable",
-            Self::NoContent => "invalid",
-            Self::HeldBack => "suspended",
-        }
-    }
+/// How an attempt ended.
+pub(crate) enum Attempted {
+    /// To be told.
+    Report(Box<Report>),
+    /// It was only looked at, and everything is as it should be.
+    AsItShouldBe,
+    Stopped(Stop),
 }
 
 impl Workshop {
-    /// Carries a revision out, and tells what came of it; nothing when it was held back before anything was changed. Never fails: a
-    /// failure is a result.
-    pub(crate) async fn attempt(
-        &self,
-        deployment: &DesiredDeployment,
-        due: Due,
-        origin: &Origin<'_>,
-        hold: &Hold,
-    ) -> Option<Report> {
-        let set = ApplySet::of(deployment.stack_id, &self.namespace);
-        let result = match deployment.action {
-            Action::Apply => self.apply(deployment, &set, origin, hold).await,
-            Action::Delete | Action::Withdraw => self.remove(deployment, &set, origin, hold).await,
+    /// Carries a revision out, and tells what came of it. Never fails: a failure is a result.
+    pub(crate) async fn attempt(&self, order: Order<'_>) -> Attempted {
+        let set = ApplySet::of(order.deployment.stack_id, &self.namespace);
+        let result = match order.deployment.action {
+            Action::Apply => self.apply(order, &set).await,
+            Action::Delete | Action::Withdraw => self.remove(order, &set).await.map(Some),
         };
-        let empty = Report {
-            health: None,
-            stack_id: deployment.stack_id,
-            revision: due.revision,
-            phase: Phase::Failed,
-            attempt: due.attempt,
-            objects: Vec::new(),
-            error: None,
-            scope: None,
-            held: None,
-            drift: Vec::new(),
-        };
-        Some(match result {
-            Ok((done, scope)) => Report { scope: Some(scope), ..finished(empty, deployment.action, done) },
-            Err(Obstacle::HeldBack) => return None,
-            Err(obstacle) => {
-                let message = obstacle.to_string().chars().take(MAX_MESSAGE).collect();
-                Report { error: Some(Failure { reason: obstacle.reason().to_owned(), message, object: None }), ..empty }
-            }
-        })
+        match result {
+            Ok(None) => Attempted::AsItShouldBe,
+            Ok(Some((Done { stopped: Some(Stop::Superseded), .. }, _))) => Attempted::Stopped(Stop::Superseded),
+            Ok(Some((done, scope))) => Attempted::Report(Box::new(finished(order.deployment, order.due, done, scope))),
+            Err(Obstacle::Stopped(stop)) => Attempted::Stopped(stop),
+            Err(obstacle) => Attempted::Report(Box::new(hindered(order.deployment, order.due, &obstacle))),
+        }
     }
 
-    async fn apply(
-        &self,
-        deployment: &DesiredDeployment,
-        set: &ApplySet,
-        origin: &Origin<'_>,
-        hold: &Hold,
-    ) -> Result<(Done, Scope), Obstacle> {
-        let digest = deployment.digest.as_deref().ok_or(Obstacle::NoContent)?;
-        let content = self.contents.get(&self.client, deployment, digest).await.map_err(Obstacle::Content)?;
-        let manifests = self.prepare(content.objects.iter().cloned().filter_map(Manifest::new).collect(), set).await?;
-        let wanted = applyset::scope_of(&manifests);
+    async fn apply(&self, order: Order<'_>, set: &ApplySet) -> Result<Option<(Done, Scope)>, Obstacle> {
+        let deployment = order.deployment;
+        let bundle = self.bundle(deployment, set).await?;
+        let wanted = bundle.scope();
         let parent = observe::parent(&self.cluster, set).await?;
         let before = observe::scope(parent.as_ref(), deployment.scope.as_ref());
-        // Without parent and without memory of the broker nothing was ever applied: there is nothing to look for.
-        let observed = if parent.is_none() && deployment.scope.is_none() {
-            Observed { complete: true, members: Vec::new() }
-        } else {
-            observe::members(&self.cluster, &self.resources, set, &before, self.concurrency).await?
-        };
-        if hold.is_on() {
-            return Err(Obstacle::HeldBack);
+        let observed = self.observe(order, set, &bundle, parent.as_ref(), &before).await?;
+        if let Some(stop) = order.hold.stop() {
+            return Err(Obstacle::Stopped(stop));
         }
+        let now = &order.state.epoch;
+        let policy = self.policy(order, set, parent.as_ref());
+        let manifests = bundle.manifests.clone();
+        let plan = spans::plan().in_scope(|| plan(&Goal::Apply(manifests), &observed, &policy, Instant::now()));
+        self.remember(deployment, &plan, &observed);
         let widened = applyset::union(&before, &wanted);
-        let is_of_another = parent.as_ref().is_some_and(|parent| parent.is_of_another(origin.epoch));
-        let kept = parent.as_ref().filter(|parent| parent.holds(origin.epoch, deployment.revision));
-        let epoch_changed = kept.is_some();
-        let now = Epoch::Now(origin.epoch);
-        let epoch = kept.and_then(|parent| parent.epoch.as_deref()).map_or(now, |epoch| Epoch::Kept {
+        if plan.changes_nothing() && order.due.trigger == Trigger::Look && parent.is_some() && !has_news(&plan) {
+            return Ok(None);
+        }
+        let is_of_another = parent.as_ref().is_some_and(|parent| parent.is_of_another(now));
+        let kept = parent.as_ref().filter(|parent| parent.holds(now, deployment.revision));
+        let epoch = kept.and_then(|parent| parent.epoch.as_deref()).map_or(Epoch::Now(now), |epoch| Epoch::Kept {
             epoch,
-            now: origin.epoch,
+            now,
             revision: deployment.revision,
         });
-        let is_told = kept.is_none_or(|parent| parent.held.as_ref().is_some_and(|(held, _)| held == origin.epoch));
+        let is_told = kept.is_none_or(|parent| parent.held.as_ref().is_some_and(|(held, _)| held == now));
         if !is_told || !parent.as_ref().is_some_and(|parent| set.names_all(&parent.scope, &widened)) {
-            self.write_parent(set, deployment, &widened, origin, &epoch).await?;
+            self.write_parent(order, set, &widened, &epoch).await?;
         }
-        let policy = Policy { deletion_approved: false, epoch_changed };
-        let plan = spans::plan().in_scope(|| plan(Goal::Apply(manifests), &observed, &policy));
-        let done = self.actor(hold).carry_out(&plan, &observed).await;
+        let done = self.carry_out(order, &plan, &bundle).await;
         // Narrowed only when nothing that should go is left: the parent must never name less than there is.
-        let clean = done.failure.is_none() && !done.held_back && done.still_there.is_empty() && plan.held.is_empty();
+        let clean = is_clean(&done, &plan) && observed.complete && !policy.deletes_nothing;
         if clean && (!set.names_all(&wanted, &widened) || is_of_another) {
-            self.write_parent(set, deployment, &wanted, origin, &Epoch::Now(origin.epoch)).await?;
+            self.write_parent(order, set, &wanted, &Epoch::Now(now)).await?;
         }
-        Ok((done, if clean { wanted } else { widened }))
+        let mut done = done;
+        done.held_plan = plan.held_plan;
+        Ok(Some((done, if clean { wanted } else { widened })))
     }
 
-    async fn remove(
-        &self,
-        deployment: &DesiredDeployment,
-        set: &ApplySet,
-        origin: &Origin<'_>,
-        hold: &Hold,
-    ) -> Result<(Done, Scope), Obstacle> {
+    async fn remove(&self, order: Order<'_>, set: &ApplySet) -> Result<(Done, Scope), Obstacle> {
         let parent = observe::parent(&self.cluster, set).await?;
-        let scope = observe::scope(parent.as_ref(), deployment.scope.as_ref());
-        let observed = observe::members(&self.cluster, &self.resources, set, &scope, self.concurrency).await?;
-        if hold.is_on() {
-            return Err(Obstacle::HeldBack);
+        let scope = observe::scope(parent.as_ref(), order.deployment.scope.as_ref());
+        let observed = self.observe(order, set, &Bundle::default(), parent.as_ref(), &scope).await?;
+        if let Some(stop) = order.hold.stop() {
+            return Err(Obstacle::Stopped(stop));
         }
-        let policy = Policy {
-            deletion_approved: deployment.action == Action::Delete,
-            epoch_changed: parent.as_ref().is_some_and(|parent| parent.holds(origin.epoch, deployment.revision)),
-        };
-        let plan = spans::plan().in_scope(|| plan(Goal::Remove, &observed, &policy));
-        let mut done = self.actor(hold).carry_out(&plan, &observed).await;
-        if done.failure.is_none() && !done.held_back && done.still_there.is_empty() && plan.held.is_empty() {
+        let policy = self.policy(order, set, parent.as_ref());
+        if policy.deletes_nothing {
+            return Err(Obstacle::BrokerAway);
+        }
+        if !observed.complete {
+            let message = observed.unreadable.values().next().cloned().unwrap_or_default();
+            return Err(Obstacle::Kube(KubeFailure::new(Class::Forbidden, message)));
+        }
+        let plan = spans::plan().in_scope(|| plan(&Goal::Remove, &observed, &policy, Instant::now()));
+        self.remember(order.deployment, &plan, &observed);
+        let mut done = self.carry_out(order, &plan, &Bundle::default()).await;
+        done.held_plan.clone_from(&plan.held_plan);
+        if is_clean(&done, &plan) {
             if let Err(failure) = self.delete_parent(set).await {
                 done.failure = Some((set.parent_id(), failure));
             }
@@ -173,53 +175,168 @@ impl Workshop {
         Ok((done, scope))
     }
 
-    fn actor<'a>(&'a self, hold: &'a Hold) -> Actor<'a> {
-        Actor { cluster: &self.cluster, resources: &self.resources, concurrency: self.concurrency, hold }
+    async fn bundle(&self, deployment: &DesiredDeployment, set: &ApplySet) -> Result<Bundle, Obstacle> {
+        let digest = deployment.digest.as_deref().ok_or(Obstacle::NoContent)?;
+        let content = self.contents.get(&self.client, deployment, digest).await.map_err(Obstacle::Content)?;
+        let ignore = &deployment.policy.ignore_fields;
+        Bundle::prepare(&content, &self.cluster, &self.resources, &self.default_namespace, &set.id, ignore).await
     }
 
-    /// Gives every manifest its namespace and the set's label. Kinds that a CRD of the same content defines are known by that.
-    async fn prepare(&self, mut manifests: Vec<Manifest>, set: &ApplySet) -> Result<Vec<Manifest>, Obstacle> {
-        for manifest in &manifests {
-            if manifest.id.kind.is("apiextensions.k8s.io", "CustomResourceDefinition") {
-                self.resources.learn_definition(&manifest.body);
+    async fn observe(
+        &self,
+        order: Order<'_>,
+        set: &ApplySet,
+        bundle: &Bundle,
+        parent: Option<&Parent>,
+        scope: &Scope,
+    ) -> Result<Observed, Obstacle> {
+        let (cluster, resources) = (&self.cluster, &self.resources);
+        // Without parent and without memory of the broker nothing was ever applied: there is nothing to look for.
+        let members = if parent.is_none() && order.deployment.scope.is_none() {
+            observe::Seen::default()
+        } else {
+            observe::members(cluster, resources, set, scope, self.concurrency).await?
+        };
+        let strangers = observe::strangers(cluster, resources, &bundle.manifests, &members.objects, self.concurrency).await?;
+        let complete = members.unreadable.is_empty();
+        let mut unreadable = members.unreadable;
+        unreadable.extend(strangers.unreadable);
+        let mut observed = Observed {
+            complete,
+            unreadable,
+            applied: self.ledger.of(bundle.manifests.iter().map(|manifest| &manifest.id)),
+            contested: self.contests.waiting(Instant::now()),
+            approved: self.approvals.of(order.deployment),
+            members: members.objects,
+            strangers: strangers.objects,
+            ..Observed::default()
+        };
+        self.look_at_other_stacks(order, set, bundle, &mut observed).await?;
+        Ok(observed)
+    }
+
+    /// Objects move between stacks without being deleted in between: what one stack drops and another has in its manifests is left
+    /// to that one.
+    async fn look_at_other_stacks(
+        &self,
+        order: Order<'_>,
+        set: &ApplySet,
+        bundle: &Bundle,
+        observed: &mut Observed,
+    ) -> Result<(), Obstacle> {
+        let wanted: HashSet<&ObjectId> = bundle.manifests.iter().map(|manifest| &manifest.id).collect();
+        let surplus: HashSet<ObjectId> = observed
+            .members
+            .iter()
+            .filter(|live| live.is_ours() && !wanted.contains(&live.id))
+            .map(|live| live.id.clone())
+            .collect();
+        let elsewhere = |live: &&crate::live::Live| live.is_ours() && live.part_of.as_ref().is_some_and(|other| *other != set.id);
+        let strangers: Vec<_> = observed.strangers.iter().filter(elsewhere).cloned().collect();
+        if surplus.is_empty() && strangers.is_empty() {
+            return Ok(());
+        }
+        for other in &order.state.deployments {
+            if other.stack_id == order.deployment.stack_id {
+                continue;
+            }
+            let their_set = ApplySet::of(other.stack_id, &self.namespace).id;
+            let is_theirs = |live: &&crate::live::Live| live.part_of.as_ref() == Some(&their_set);
+            let theirs: Vec<_> = strangers.iter().filter(is_theirs).collect();
+            if surplus.is_empty() && theirs.is_empty() {
+                continue;
+            }
+            let ids = match (other.action, &other.digest) {
+                (Action::Apply, Some(digest)) => {
+                    let content = self.contents.get(&self.client, other, digest).await.map_err(Obstacle::Content)?;
+                    Bundle::identities(&content, &self.cluster, &self.resources, &self.default_namespace).await?
+                }
+                _ => HashSet::new(),
+            };
+            observed.wanted_elsewhere.extend(surplus.intersection(&ids).cloned());
+            observed.other_stacks.extend(theirs.into_iter().map(|live| {
+                let other = crate::plan::OtherStack { name: other.stack.to_string(), wants_it: ids.contains(&live.id) };
+                (live.id.clone(), other)
+            }));
+        }
+        Ok(())
+    }
+
+    fn policy(&self, order: Order<'_>, set: &ApplySet, parent: Option<&Parent>) -> Policy {
+        let deployment = order.deployment;
+        Policy {
+            set: set.id.clone(),
+            revision: deployment.revision,
+            adoption: deployment.policy.adoption,
+            delete_policy: deployment.policy.delete_policy,
+            deletes_nothing: self.status.broker_is_away(),
+            deletion_approved: deployment.action == Action::Delete,
+            epoch_changed: parent.is_some_and(|parent| parent.holds(&order.state.epoch, deployment.revision)),
+            approved: deployment.approved.clone(),
+        }
+    }
+
+    /// What the plan tells about the time to come.
+    fn remember(&self, deployment: &DesiredDeployment, plan: &Plan, observed: &Observed) {
+        self.approvals.granted(deployment, plan);
+        let live = observed.members.iter().map(|live| (&live.id, live)).collect::<std::collections::HashMap<_, _>>();
+        for action in plan.actions().filter(|action| action.step == Step::Nothing) {
+            // Found as it should be after a restart: from here on it is known.
+            if let Some(live) = live.get(&action.manifest.id)
+                && !observed.applied.get(&action.manifest.id).is_some_and(|applied| applied.agrees(live))
+            {
+                let applied = ledger::Applied::of(deployment.stack_id, &action.manifest.digest, live);
+                self.ledger.record(&action.manifest.id, applied);
             }
         }
-        for manifest in &mut manifests {
-            if let Some(resource) = self.resources.of_manifest(&self.cluster, manifest).await? {
-                let named = || manifest.id.namespace.clone().unwrap_or_else(|| self.default_namespace.clone());
-                let namespace = resource.namespaced.then(named);
-                manifest.set_namespace(namespace);
-            }
-            manifest.set_label(applyset::PART_OF, &set.id);
-        }
-        Ok(manifests)
+    }
+
+    async fn carry_out(&self, order: Order<'_>, plan: &Plan, bundle: &Bundle) -> Done {
+        let policy = &order.deployment.policy;
+        let rules = Rules::compile(&policy.health);
+        let actor = Actor {
+            cluster: &self.cluster,
+            resources: &self.resources,
+            ledger: &self.ledger,
+            contests: &self.contests,
+            stack: order.deployment.stack_id,
+            conflicts: policy.conflicts,
+            rules: &rules,
+            wave_timeout: Duration::from_secs(policy.wave_timeout_seconds.into()),
+            concurrency: self.concurrency,
+            hold: order.hold,
+            waiting: order.waiting,
+            makes: &bundle.makes,
+        };
+        actor.carry_out(plan).await
+    }
+
+    /// Forgets what was known of stacks that the desired state no longer names.
+    pub(crate) fn forget_all_but(&self, state: &DesiredState) {
+        let is_there = |stack: StackId| state.deployments.iter().any(|deployment| deployment.stack_id == stack);
+        self.ledger.keep_stacks(is_there);
+        self.health.keep_stacks(is_there);
+        self.approvals.0.lock().retain(|stack, _| is_there(*stack));
     }
 
     /// Makes the agent's own namespace when it is missing.
     pub(crate) async fn ensure_namespace(&self) -> Result<(), KubeFailure> {
         let namespaces = Resource::core("Namespace", "namespaces", false);
-        if self.cluster.get(&namespaces, None, &self.namespace).await?.is_some() {
+        if self.cluster.look(&namespaces, None, &self.namespace).await?.is_some() {
             return Ok(());
         }
         let namespace = serde_json::json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace}});
-        self.cluster.apply(&namespaces, None, &self.namespace, &namespace).await.map(drop)
+        self.cluster.apply_own(&namespaces, None, &self.namespace, &namespace).await.map(drop)
     }
 
-    async fn write_parent(
-        &self,
-        set: &ApplySet,
-        deployment: &DesiredDeployment,
-        scope: &Scope,
-        origin: &Origin<'_>,
-        epoch: &Epoch<'_>,
-    ) -> Result<(), KubeFailure> {
-        let body = set.parent(deployment.stack.as_str(), scope, origin.installation, epoch);
+    async fn write_parent(&self, order: Order<'_>, set: &ApplySet, scope: &Scope, epoch: &Epoch<'_>) -> Result<(), KubeFailure> {
+        let body = set.parent(order.deployment.stack.as_str(), scope, &order.state.installation, epoch);
         let config_maps = Resource::core("ConfigMap", "configmaps", true);
-        match self.cluster.apply(&config_maps, Some(&set.namespace), &set.name, &body).await {
+        match self.cluster.apply_own(&config_maps, Some(&set.namespace), &set.name, &body).await {
             // The agent's own namespace was deleted since the agent started.
             Err(failure) if failure.class == Class::NotFound => {
                 self.ensure_namespace().await?;
-                self.cluster.apply(&config_maps, Some(&set.namespace), &set.name, &body).await.map(drop)
+                self.cluster.apply_own(&config_maps, Some(&set.namespace), &set.name, &body).await.map(drop)
             }
             other => other.map(drop),
         }
@@ -227,47 +344,35 @@ impl Workshop {
 
     async fn delete_parent(&self, set: &ApplySet) -> Result<(), KubeFailure> {
         let config_maps = Resource::core("ConfigMap", "configmaps", true);
-        let Some(object) = self.cluster.get(&config_maps, Some(&set.namespace), &set.name).await? else { return Ok(()) };
-        let text = |pointer: &str| object.pointer(pointer).and_then(serde_json::Value::as_str).unwrap_or_default();
-        self.cluster
-            .delete(&config_maps, Some(&set.namespace), &set.name, text("/metadata/uid"), text("/metadata/resourceVersion"))
-            .await
+        let Some(live) = self.cluster.look(&config_maps, Some(&set.namespace), &set.name).await? else { return Ok(()) };
+        self.cluster.delete(&config_maps, Some(&set.namespace), &set.name, &live.uid, &live.resource_version).await
     }
 }
 
-/// The report of what was done.
-fn finished(report: Report, action: Action, done: Done) -> Report {
-    let held = done.objects.iter().filter(|object| object.outcome == ObjectOutcome::Held).count();
-    let failure = done.failure.as_ref().map(|(id, failure)| Failure {
-        reason: failure.class.as_str().to_owned(),
-        message: failure.message.clone(),
-        object: Some(reference(id, "")),
-    });
-    let (phase, error) = match (action, failure) {
-        (_, Some(failure)) => (Phase::Failed, Some(failure)),
-        (_, None) if done.held_back => (unfinished(action), Some(suspended(&done.objects))),
-        (_, None) if !done.still_there.is_empty() => (unfinished(action), Some(terminating(&done.still_there))),
-        (Action::Apply, None) => (Phase::Applied, None),
-        (_, None) if held > 0 => {
-            let message = format!("{held} objects wait for an approval of their deletion");
-            (Phase::Deleting, Some(Failure { reason: "approval_required".to_owned(), message, object: None }))
+fn is_clean(done: &Done, plan: &Plan) -> bool {
+    done.failure.is_none() && done.stopped.is_none() && done.still_there.is_empty() && plan.held.is_empty()
+}
+
+/// Whether a plan that changes nothing is still worth a report: somebody has to look at it.
+fn has_news(plan: &Plan) -> bool {
+    plan.actions().any(|action| matches!(action.step, Step::Refuse(_)))
+}
+
+/// Deletions that were approved and are not finished: an approval names all of them, and some may be gone already.
+#[derive(Debug, Default)]
+pub(crate) struct Approvals(parking_lot::Mutex<std::collections::HashMap<StackId, (u64, HashSet<String>)>>);
+
+impl Approvals {
+    fn of(&self, deployment: &DesiredDeployment) -> HashSet<String> {
+        let approvals = self.0.lock();
+        let granted = approvals.get(&deployment.stack_id).filter(|(revision, _)| *revision == deployment.revision);
+        granted.map(|(_, uids)| uids.clone()).unwrap_or_default()
+    }
+
+    fn granted(&self, deployment: &DesiredDeployment, plan: &Plan) {
+        if deployment.approved.is_some() && plan.held_plan.is_none() {
+            let uids = plan.delete.iter().flat_map(|stage| &stage.members).map(|member| member.uid.clone()).collect();
+            self.0.lock().insert(deployment.stack_id, (deployment.revision, uids));
         }
-        (_, None) => (Phase::Deleted, None),
-    };
-    Report { phase, error, objects: done.objects, ..report }
-}
-
-fn unfinished(action: Action) -> Phase {
-    if action == Action::Apply { Phase::Progressing } else { Phase::Deleting }
-}
-
-fn suspended(objects: &[ObjectReport]) -> Failure {
-    let left = objects.iter().filter(|object| object.outcome == ObjectOutcome::Skipped).count();
-    let message = format!("suspended on the way: {left} of {} objects are left until somebody resumes it", objects.len());
-    Failure { reason: "suspended".to_owned(), message, object: None }
-}
-
-fn terminating(objects: &[ObjectId]) -> Failure {
-    let message = format!("waiting for {} objects to be gone; a finalizer may hold them", objects.len());
-    Failure { reason: "terminating".to_owned(), message, object: objects.first().map(|id| reference(id, "")) }
+    }
 }

@@ -94,6 +94,7 @@ impl Settings for Config {
         problems.require(is_named, "kubernetes.namespaces", "a namespace must not be empty");
         problems.range("kubernetes.stacks", kubernetes.stacks as u64, 1..=1_000);
         problems.range("kubernetes.call_timeout_seconds", kubernetes.call_timeout_seconds, 1..=3_600);
+        problems.range("kubernetes.resync_seconds", kubernetes.resync_seconds, 1..=86_400);
         problems.require(!kubernetes.namespace.is_empty(), "kubernetes.namespace", "must not be empty");
         problems.require(!kubernetes.default_namespace.is_empty(), "kubernetes.default_namespace", "must not be empty");
         problems.require(!self.leader_election.lease_name.is_empty(), "leader_election.lease_name", "must not be empty");
@@ -160,6 +161,8 @@ pub(crate) struct KubernetesConfig {
     pub(crate) stacks: usize,
     /// Seconds that one call may take.
     pub(crate) call_timeout_seconds: u64,
+    /// Seconds after which a stack that is carried out is compared with the cluster as a whole, whatever the watches told.
+    pub(crate) resync_seconds: u64,
 }
 
 impl Default for KubernetesConfig {
@@ -170,12 +173,13 @@ impl Default for KubernetesConfig {
             namespace: "brokkr-system".to_owned(),
             default_namespace: "default".to_owned(),
             namespaces: Vec::new(),
-            concurrency: 8,
+            concurrency: 16,
             in_flight: 32,
             requests_per_second: 500,
             burst: 2_000,
             stacks: 4,
             call_timeout_seconds: 15,
+            resync_seconds: 600,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What is held back: suspended by a person, or all of it while the broker refuses the agent.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use brokkr_api::{
     StackId,
@@ -16,19 +16,43 @@ use crate::desired::Desired;
 pub(crate) struct Hold {
     desired: watch::Receiver<Option<Desired>>,
     stack: StackId,
+    revision: u64,
+}
+
+/// Why work on a stack stops before it is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// Somebody suspended it, or the broker refuses the agent.
+    Suspended,
+    /// There is a newer revision.
+    Superseded,
 }
 
 impl Hold {
-    pub(crate) fn new(desired: watch::Receiver<Option<Desired>>, stack: StackId) -> Self {
-        Self { desired, stack }
+    pub(crate) fn new(desired: watch::Receiver<Option<Desired>>, stack: StackId, revision: u64) -> Self {
+        Self { desired, stack, revision }
     }
 
-    /// Whether nothing of the stack may be changed now. A stack that the newest state does not name goes on: absence of
+    /// Whether nothing more of this revision may be changed now. A stack that the newest state does not name goes on: absence of
     /// information is no order.
-    pub(crate) fn is_on(&self) -> bool {
+    pub(crate) fn stop(&self) -> Option<Stop> {
         let desired = self.desired.borrow();
-        let Some(state) = desired.as_ref() else { return true };
-        state.deployments.iter().any(|deployment| deployment.stack_id == self.stack && deployment.suspended.is_some())
+        let Some(state) = desired.as_ref() else { return Some(Stop::Suspended) };
+        let deployment = state.deployments.iter().find(|deployment| deployment.stack_id == self.stack)?;
+        match () {
+            () if deployment.suspended.is_some() => Some(Stop::Suspended),
+            () if deployment.revision != self.revision => Some(Stop::Superseded),
+            () => None,
+        }
+    }
+
+    /// Waits so long, or until the work has to stop.
+    pub(crate) async fn pause(&self, time: Duration) -> Option<Stop> {
+        let mut desired = self.desired.clone();
+        let changed = async { while self.stop().is_none() && desired.changed().await.is_ok() {} };
+        // When the sender is gone the agent is ending, and the wait with it.
+        tokio::time::timeout(time, changed).await.ok();
+        self.stop()
     }
 }
 
@@ -144,11 +168,14 @@ mod tests {
     #[test]
     fn work_in_hand_is_held_by_its_own_suspension_and_while_there_is_no_valid_state() {
         let (sender, receiver) = watch::channel(Some(Desired::new(desired(&[None, None]))));
-        let hold = |index| Hold::new(receiver.clone(), format!("00000000-0000-7000-8000-00000000000{index}").parse().unwrap());
-        assert!(!hold(0).is_on() && !hold(9).is_on());
+        let hold = |index, revision| {
+            Hold::new(receiver.clone(), format!("00000000-0000-7000-8000-00000000000{index}").parse().unwrap(), revision).stop()
+        };
+        assert_eq!((hold(0, 1), hold(9, 1)), (None, None));
+        assert_eq!(hold(0, 2), Some(Stop::Superseded));
         sender.send_replace(Some(Desired::new(desired(&[Some(suspension(SuspensionScope::Stack, "a")), None]))));
-        assert!(hold(0).is_on() && !hold(1).is_on());
+        assert_eq!((hold(0, 1), hold(1, 1)), (Some(Stop::Suspended), None));
         sender.send_replace(None);
-        assert!(hold(1).is_on());
+        assert_eq!(hold(1, 1), Some(Stop::Suspended));
     }
 }

@@ -1,23 +1,32 @@
 //! The daemon in each cluster: polls, plans, applies and deletes, reports.
 
 mod act;
+mod adopt;
 mod applyset;
 mod attempt;
+mod bundle;
 mod cluster;
 mod config;
 mod desired;
-#[expect(dead_code, unused_imports, reason = "the reconciler calls it once it waits for health")]
+mod draft;
+mod drift;
+mod fields;
 mod health;
 mod hold;
 mod identity;
 mod leader;
+mod ledger;
+mod live;
+mod monitor;
 mod object;
 mod observe;
+mod outcome;
 mod plan;
 mod poll;
 mod reconcile;
 mod schedule;
 mod serve;
+mod sight;
 mod standing;
 mod status;
 mod trouble;

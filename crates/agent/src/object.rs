@@ -58,51 +58,31 @@ impl fmt::Display for ObjectId {
     }
 }
 
-/// A manifest with its identity.
+/// A manifest as it is applied: with its namespace, the set's label and its digest.
+///
+/// Kept as text: a tree of values takes several times the room, and most of a bundle is not looked into most of the time.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Manifest {
     pub(crate) id: ObjectId,
     pub(crate) api_version: String,
-    pub(crate) body: Value,
+    /// `brokkr.io/wave`; 0 when absent.
+    pub(crate) wave: i32,
+    /// Changes when what is applied does.
+    #[serde(skip)]
+    pub(crate) digest: String,
+    /// JSON pointers to fields that are left to others once the object exists.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) ignored: Vec<String>,
+    /// Why it cannot be applied, when that is plain before it is sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) problem: Option<String>,
+    #[serde(skip)]
+    pub(crate) json: Box<str>,
 }
 
 impl Manifest {
-    /// The manifest of a value that the broker has validated; nothing when it is no object of Kubernetes after all.
-    pub(crate) fn new(body: Value) -> Option<Self> {
-        let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
-        let api_version = text("/apiVersion")?;
-        let group = api_version.split_once('/').map_or("", |(group, _)| group);
-        let kind = GroupKind::new(group, &text("/kind")?);
-        let id = ObjectId { kind, namespace: text("/metadata/namespace"), name: text("/metadata/name")? };
-        Some(Self { id, api_version, body })
-    }
-
-    /// Version of the API within its group.
-    pub(crate) fn version(&self) -> &str {
-        self.api_version.split_once('/').map_or(&self.api_version, |(_, version)| version)
-    }
-
-    /// Puts the object into a namespace, in its identity and in its body.
-    pub(crate) fn set_namespace(&mut self, namespace: Option<String>) {
-        if let Some(metadata) = self.body.get_mut("metadata").and_then(Value::as_object_mut) {
-            match &namespace {
-                Some(namespace) => drop(metadata.insert("namespace".to_owned(), Value::from(namespace.clone()))),
-                None => drop(metadata.remove("namespace")),
-            }
-        }
-        self.id.namespace = namespace;
-    }
-
-    /// Adds a label to the object itself (not to templates in it).
-    pub(crate) fn set_label(&mut self, key: &str, value: &str) {
-        let Some(metadata) = self.body.get_mut("metadata").and_then(Value::as_object_mut) else { return };
-        let labels = metadata.entry("labels").or_insert_with(|| Value::Object(serde_json::Map::new()));
-        if !labels.is_object() {
-            *labels = Value::Object(serde_json::Map::new());
-        }
-        if let Some(labels) = labels.as_object_mut() {
-            labels.insert(key.to_owned(), Value::from(value));
-        }
+    pub(crate) fn body(&self) -> Value {
+        serde_json::from_str(&self.json).unwrap_or(Value::Null)
     }
 
     pub(crate) fn reference(&self) -> ObjectRef {
@@ -122,20 +102,13 @@ pub(crate) fn reference(id: &ObjectId, api_version: &str) -> ObjectRef {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
-    fn a_label_goes_onto_the_object_and_not_into_its_template() {
-        let body = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"},
-            "spec": {"template": {"metadata": {"labels": {"app": "web"}}}}});
-        let mut manifest = Manifest::new(body).unwrap();
-        manifest.set_label("k", "v");
-        assert_eq!(manifest.body.pointer("/metadata/labels/k"), Some(&json!("v")));
-        assert_eq!(manifest.body.pointer("/spec/template/metadata/labels"), Some(&json!({"app": "web"})));
-        assert_eq!(manifest.id.kind.to_string(), "Deployment.apps");
-        assert_eq!(GroupKind::parse("Deployment.apps"), Some(manifest.id.kind.clone()));
-        assert_eq!(manifest.version(), "v1");
+    fn group_and_kind_are_read_as_they_are_written() {
+        for text in ["ConfigMap", "Deployment.apps", "Widget.example.com"] {
+            assert_eq!(GroupKind::parse(text).unwrap().to_string(), text);
+        }
+        assert_eq!(GroupKind::parse(".apps"), None);
     }
 }

@@ -1,28 +1,32 @@
 //! The loop that turns the desired state into attempts: level-triggered, one stack at a time each, several stacks side by side.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use brokkr_api::{
-    Relation,
+    Relation, StackId,
     client::ClientError,
     desired_state::{DesiredDeployment, DesiredState},
     reports::{Report, ReportResult, Reports},
     rollouts::Phase,
 };
-use brokkr_runtime::{Ids, Lifecycle};
+use brokkr_runtime::{Clock, Ids, Lifecycle};
 use brokkr_telemetry::{
     TraceContext, relate,
     spans::{self, ConsumerOutcome, ProcessDeployment},
 };
 use tokio::sync::{Semaphore, mpsc, watch};
-use tracing::{Instrument, info, warn};
+use tracing::{Instrument, Span, info, warn};
 
 use crate::{
-    attempt::{Origin, Workshop},
+    attempt::{Attempted, Order, Workshop},
     cluster::Class,
     desired::Desired,
-    hold::{Hold, News, Suspended, Told},
-    schedule::{Due, Ended, Schedule},
+    hold::{Hold, News, Stop, Suspended, Told},
+    outcome,
+    schedule::{Due, Ended, Schedule, Trigger},
     status::Status,
     trouble,
 };
@@ -30,53 +34,60 @@ use crate::{
 /// Runs attempts.
 pub(crate) struct Reconciler {
     pub(crate) workshop: Arc<Workshop>,
+    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ids: Arc<dyn Ids>,
     pub(crate) status: Arc<Status>,
     pub(crate) lifecycle: Lifecycle,
     pub(crate) stacks: usize,
+    pub(crate) resync: Duration,
 }
 
 impl Reconciler {
-    /// Works until the lifecycle stops.
-    pub(crate) async fn run(self, mut desired: watch::Receiver<Option<Desired>>) {
+    /// Works until the lifecycle stops. `seen` tells of stacks in which somebody may have changed something.
+    pub(crate) async fn run(self, mut desired: watch::Receiver<Option<Desired>>, mut seen: mpsc::UnboundedReceiver<StackId>) {
         let (finished, mut results) = mpsc::unbounded_channel::<(Due, Ended)>();
         let slots = Arc::new(Semaphore::new(self.stacks));
-        let (mut schedule, mut told) = (Schedule::default(), Told::default());
+        let (mut schedule, mut told) = (Schedule::new(self.resync), Told::default());
         let stopping = self.lifecycle.stopping().clone();
         loop {
             let current = desired.borrow_and_update().clone();
             // Without a state that counts, because the broker refuses the agent, nothing is begun and nothing tried again.
-            let retry = current.as_ref().map(|state| {
+            let next = current.as_ref().map(|state| {
                 told.news(state).iter().for_each(tell);
+                self.workshop.forget_all_but(state);
                 for due in schedule.take_due(state, Instant::now()) {
-                    let hold = Hold::new(desired.clone(), due.stack);
+                    let hold = Hold::new(desired.clone(), due.stack, due.revision);
                     self.start(Arc::clone(state), due, hold, Arc::clone(&slots), finished.clone());
                 }
-                schedule.next_retry()
+                schedule.next_due()
             });
             self.status.stacks(schedule.unfinished(), told.stacks());
             tokio::select! {
                 () = stopping.cancelled() => return,
                 changed = desired.changed() => if changed.is_err() { return },
                 Some((due, ended)) = results.recv() => schedule.ended(due, ended, Instant::now(), self.ids.fraction()),
-                () = sleep_until(retry.flatten()) => {}
+                Some(stack) = seen.recv() => schedule.look(stack, Instant::now()),
+                () = sleep_until(next.flatten()) => {}
             }
         }
     }
 
     fn start(&self, state: Desired, due: Due, hold: Hold, slots: Arc<Semaphore>, finished: mpsc::UnboundedSender<(Due, Ended)>) {
-        let (workshop, status) = (Arc::clone(&self.workshop), Arc::clone(&self.status));
+        let (workshop, status, clock) = (Arc::clone(&self.workshop), Arc::clone(&self.status), Arc::clone(&self.clock));
         self.lifecycle.spawn_work(async move {
             let _slot = slots.acquire_owned().await;
             let deployment = state.deployments.iter().find(|deployment| deployment.stack_id == due.stack);
             let ended = match deployment {
-                // Suspended while it waited for its turn.
-                Some(_) if hold.is_on() => Ended::Held,
-                Some(deployment) => carry_out(&workshop, &state, deployment, due, &hold, &status).await,
+                // Suspended, or replaced by a newer revision, while it waited for its turn.
+                Some(_) if hold.stop().is_some() => Ended::Held,
+                Some(deployment) => carry_out(&workshop, &state, deployment, due, &hold, &status, &*clock).await,
                 None => Ended::Done,
             };
-            // The loop is gone only when the agent is ending.
+            // The loop is gone only when the agent is ending, and so are those who watch.
             finished.send((due, ended)).ok();
+            workshop.applied.send(()).ok();
+            workshop.ledger.settled();
+            workshop.sight.judge_stack(&workshop, due.stack);
         });
     }
 }
@@ -88,7 +99,7 @@ async fn sleep_until(at: Option<Instant>) {
     }
 }
 
-/// One attempt and its report, inside one CONSUMER span.
+/// One attempt and its report.
 async fn carry_out(
     workshop: &Workshop,
     state: &DesiredState,
@@ -96,44 +107,81 @@ async fn carry_out(
     due: Due,
     hold: &Hold,
     status: &Status,
+    clock: &dyn Clock,
 ) -> Ended {
+    let span = span_of(deployment, due, status);
+    let (waiting, mut waits) = mpsc::unbounded_channel();
+    let order = Order { state, deployment, due, hold, waiting: &waiting };
+    let work = async {
+        let attempt = workshop.attempt(order);
+        tokio::pin!(attempt);
+        let attempted = loop {
+            tokio::select! {
+                attempted = &mut attempt => break attempted,
+                Some(what) = waits.recv() => {
+                    send(workshop, state, &outcome::waiting(deployment, due, what)).instrument(spans::report()).await;
+                }
+            }
+        };
+        let Attempted::Report(mut report) = attempted else { return (attempted, false) };
+        workshop.health.begin(deployment, &state.epoch, &mut report, clock, Instant::now());
+        log(deployment, &report, status);
+        let sent = send(workshop, state, &report).instrument(spans::report()).await;
+        (Attempted::Report(report), sent)
+    };
+    let (attempted, sent) = work.instrument(span.clone()).await;
+    let report = match attempted {
+        Attempted::Report(report) => report,
+        Attempted::AsItShouldBe => return Ended::Done,
+        Attempted::Stopped(stop) => {
+            let phase = if stop == Stop::Suspended { Phase::Suspended } else { Phase::Progressing };
+            record(&span, due, ConsumerOutcome { phase: phase.as_str(), reason: None, object: None });
+            return Ended::Held;
+        }
+    };
+    let object = report.error.as_ref().and_then(|error| error.object.as_ref()).map(ToString::to_string);
+    let reason = report.error.as_ref().map(|error| error.reason.as_str());
+    record(&span, due, ConsumerOutcome { phase: report.phase.as_str(), reason, object: object.as_deref() });
+    match (report.phase, sent) {
+        (Phase::Applied | Phase::Deleted, true) => Ended::Done,
+        _ if hold.stop().is_some() => Ended::Held,
+        _ => Ended::Again,
+    }
+}
+
+/// A CONSUMER span in the trace of the work for an attempt at a revision; a trace of its own, linked to that, for a look at what is
+/// carried out.
+fn span_of(deployment: &DesiredDeployment, due: Due, status: &Status) -> Span {
     let (agent, cluster) = status.identity();
     let stack_id = deployment.stack_id.to_string();
-    let span = spans::process_deployment(ProcessDeployment {
-        stack: deployment.stack.as_str(),
-        stack_id: &stack_id,
-        generation: signed(deployment.generation),
-        revision: signed(deployment.revision),
-        action: deployment.action.as_str(),
-        attempt: due.attempt,
-        agent: &agent,
-        cluster: &cluster,
-    });
+    let span = match due.trigger {
+        Trigger::Look => spans::job("look"),
+        Trigger::Revision => spans::process_deployment(ProcessDeployment {
+            stack: deployment.stack.as_str(),
+            stack_id: &stack_id,
+            generation: signed(deployment.generation),
+            revision: signed(deployment.revision),
+            action: deployment.action.as_str(),
+            attempt: due.attempt,
+            agent: &agent,
+            cluster: &cluster,
+        }),
+    };
     if let Some(work) = &deployment.trace
         && let Some(trace) = TraceContext::from_parts(&work.traceparent, work.tracestate.as_deref())
     {
         // The broker decides; a second attempt never prolongs a trace that ended with the first.
-        let parent = work.relation == Relation::Parent && due.attempt == 1;
+        let parent = work.relation == Relation::Parent && due.attempt == 1 && due.trigger == Trigger::Revision;
         relate(&span, &trace, if parent { brokkr_telemetry::Relation::Parent } else { brokkr_telemetry::Relation::Link });
     }
-    let work = async {
-        let origin = Origin { installation: &state.installation, epoch: &state.epoch };
-        let report = workshop.attempt(deployment, due, &origin, hold).await?;
-        log(deployment, &report, status);
-        let sent = send(workshop, state, &report).instrument(spans::report()).await;
-        Some((report, sent))
-    };
-    let Some((report, sent)) = work.instrument(span.clone()).await else {
-        spans::record_outcome(&span, ConsumerOutcome { phase: Phase::Suspended.as_str(), reason: None, object: None });
-        return Ended::Held;
-    };
-    let object = report.error.as_ref().and_then(|error| error.object.as_ref()).map(ToString::to_string);
-    let reason = report.error.as_ref().map(|error| error.reason.as_str());
-    spans::record_outcome(&span, ConsumerOutcome { phase: report.phase.as_str(), reason, object: object.as_deref() });
-    match (report.phase, sent) {
-        (Phase::Applied | Phase::Deleted, true) => Ended::Done,
-        _ if hold.is_on() => Ended::Held,
-        _ => Ended::Again,
+    span
+}
+
+fn record(span: &Span, due: Due, outcome: ConsumerOutcome<'_>) {
+    if due.trigger == Trigger::Revision {
+        spans::record_outcome(span, outcome);
+    } else if let Some(reason) = outcome.reason {
+        spans::record_error(span, reason);
     }
 }
 

@@ -13,17 +13,23 @@ const FIRST_RETRY: Duration = Duration::from_millis(500);
 const LAST_RETRY: Duration = Duration::from_secs(60);
 
 /// What the agent knows of its work on each stack since it started.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Schedule {
     epoch: String,
     stacks: HashMap<StackId, Entry>,
+    /// How often a stack that is done is looked at again.
+    resync: Duration,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Entry {
     revision: u64,
     attempts: u32,
     state: State,
+    /// When to look again at what is done; at once when something was seen.
+    look_at: Instant,
+    /// The approval that the last attempt knew.
+    approved: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +52,15 @@ pub(crate) enum Ended {
     Held,
 }
 
+/// Why a stack is worked on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trigger {
+    /// Its revision is not carried out.
+    Revision,
+    /// Its revision is, and something may have changed in the cluster.
+    Look,
+}
+
 /// A stack that is to be worked on now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Due {
@@ -53,9 +68,14 @@ pub(crate) struct Due {
     pub(crate) revision: u64,
     /// 1 for the first attempt at this revision.
     pub(crate) attempt: u32,
+    pub(crate) trigger: Trigger,
 }
 
 impl Schedule {
+    pub(crate) fn new(resync: Duration) -> Self {
+        Self { epoch: String::new(), stacks: HashMap::new(), resync }
+    }
+
     /// Stacks to work on now; they count as running from here on. One stack is never worked on twice at once, and a stack that
     /// is suspended or that the desired state does not name is left alone.
     pub(crate) fn take_due(&mut self, desired: &DesiredState, now: Instant) -> Vec<Due> {
@@ -79,35 +99,54 @@ impl Schedule {
                 }
                 continue;
             }
-            let attempt = match self.stacks.get(&stack) {
+            let is_approved = |entry: &Entry| deployment.approved.is_some() && entry.approved != deployment.approved;
+            let (attempt, trigger) = match self.stacks.get(&stack) {
                 Some(Entry { state: State::Running, .. }) => continue,
-                Some(entry) if entry.revision != revision => 1,
-                Some(Entry { state: State::Done, .. }) => continue,
+                Some(entry) if entry.revision != revision => (1, Trigger::Revision),
+                Some(entry) if is_approved(entry) => (entry.attempts + 1, Trigger::Revision),
+                Some(Entry { state: State::Done, look_at, .. }) if now < *look_at => continue,
+                Some(entry @ Entry { state: State::Done, .. }) => (entry.attempts, Trigger::Look),
                 Some(Entry { state: State::RetryAt(at), .. }) if now < *at => continue,
-                Some(entry) => entry.attempts + 1,
-                None => 1,
+                Some(entry) => (entry.attempts + 1, Trigger::Revision),
+                None => (1, Trigger::Revision),
             };
-            self.stacks.insert(stack, Entry { revision, attempts: attempt, state: State::Running });
-            due.push(Due { stack, revision, attempt });
+            let (state, approved) = (State::Running, deployment.approved.clone());
+            // What is seen while it is worked on is looked at afterwards.
+            self.stacks.insert(stack, Entry { revision, attempts: attempt, state, look_at: now + self.resync, approved });
+            due.push(Due { stack, revision, attempt, trigger });
         }
         due
     }
 
     /// An attempt ended. `jitter` is in `0.0..1.0`.
     pub(crate) fn ended(&mut self, due: Due, ended: Ended, now: Instant, jitter: f64) {
+        let resync = self.resync.mul_f64(0.9 + jitter / 5.0);
         if let Some(entry) = self.stacks.get_mut(&due.stack) {
             entry.state = match ended {
                 Ended::Done => State::Done,
                 Ended::Again => State::RetryAt(now + backoff(due.attempt, jitter)),
                 Ended::Held => State::Held,
             };
+            // One that was asked for meanwhile comes sooner.
+            entry.look_at = entry.look_at.min(now + resync);
         }
     }
 
-    /// When the next retry is due.
-    pub(crate) fn next_retry(&self) -> Option<Instant> {
-        let retry = |entry: &Entry| if let State::RetryAt(at) = entry.state { Some(at) } else { None };
-        self.stacks.values().filter_map(retry).min()
+    /// Something of this stack may have changed in the cluster: it is looked at, not before `at`.
+    pub(crate) fn look(&mut self, stack: StackId, at: Instant) {
+        if let Some(entry) = self.stacks.get_mut(&stack) {
+            entry.look_at = entry.look_at.min(at);
+        }
+    }
+
+    /// When the next retry or look is due.
+    pub(crate) fn next_due(&self) -> Option<Instant> {
+        let next = |entry: &Entry| match entry.state {
+            State::RetryAt(at) => Some(at),
+            State::Done => Some(entry.look_at),
+            State::Running | State::Held => None,
+        };
+        self.stacks.values().filter_map(next).min()
     }
 
     /// How many stacks are neither done nor held.
@@ -132,6 +171,8 @@ mod tests {
     };
 
     use super::*;
+
+    const RESYNC: Duration = Duration::from_secs(600);
 
     fn desired(epoch: &str, revisions: &[u64]) -> DesiredState {
         let deployment = |(index, revision): (usize, &u64)| DesiredDeployment {
@@ -171,7 +212,7 @@ mod tests {
 
     #[test]
     fn a_revision_is_carried_out_once_and_a_newer_one_at_once() {
-        let (mut schedule, now) = (Schedule::default(), Instant::now());
+        let (mut schedule, now) = (Schedule::new(RESYNC), Instant::now());
         let due = schedule.take_due(&desired("e", &[1]), now);
         assert_eq!(due.len(), 1);
         assert!(schedule.take_due(&desired("e", &[2]), now).is_empty(), "while it runs it is not begun again");
@@ -182,46 +223,46 @@ mod tests {
 
     #[test]
     fn a_failure_is_tried_again_after_its_wait_and_not_before() {
-        let (mut schedule, now) = (Schedule::default(), Instant::now());
+        let (mut schedule, now) = (Schedule::new(RESYNC), Instant::now());
         let due = schedule.take_due(&desired("e", &[1]), now)[0];
         schedule.ended(due, Ended::Again, now, 0.5);
-        let at = schedule.next_retry().unwrap();
+        let at = schedule.next_due().unwrap();
         assert!(schedule.take_due(&desired("e", &[1]), now).is_empty());
         assert_eq!(schedule.take_due(&desired("e", &[1]), at)[0].attempt, 2);
     }
 
     #[test]
     fn a_stack_that_is_absent_is_left_alone_and_forgotten() {
-        let (mut schedule, now) = (Schedule::default(), Instant::now());
+        let (mut schedule, now) = (Schedule::new(RESYNC), Instant::now());
         let due = schedule.take_due(&desired("e", &[1, 1]), now);
         schedule.ended(due[0], Ended::Done, now, 0.0);
         schedule.ended(due[1], Ended::Again, now, 0.0);
         assert!(schedule.take_due(&desired("e", &[]), now).is_empty());
-        assert_eq!((schedule.unfinished(), schedule.next_retry()), (0, None));
+        assert_eq!((schedule.unfinished(), schedule.next_due()), (0, None));
     }
 
     #[test]
     fn what_is_suspended_is_not_begun_and_is_due_at_once_when_resumed() {
-        let (mut schedule, now) = (Schedule::default(), Instant::now());
+        let (mut schedule, now) = (Schedule::new(RESYNC), Instant::now());
         assert!(schedule.take_due(&suspended(desired("e", &[1])), now).is_empty());
-        assert_eq!((schedule.unfinished(), schedule.next_retry()), (0, None));
+        assert_eq!((schedule.unfinished(), schedule.next_due()), (0, None));
         assert_eq!(schedule.take_due(&desired("e", &[1]), now)[0].attempt, 1);
     }
 
     #[test]
     fn a_suspended_stack_is_not_tried_again_until_it_is_resumed_and_then_without_its_wait() {
-        let (mut schedule, now) = (Schedule::default(), Instant::now());
+        let (mut schedule, now) = (Schedule::new(RESYNC), Instant::now());
         let due = schedule.take_due(&desired("e", &[1]), now)[0];
         schedule.ended(due, Ended::Again, now, 0.5);
-        let at = schedule.next_retry().unwrap();
+        let at = schedule.next_due().unwrap();
         assert!(schedule.take_due(&suspended(desired("e", &[1])), at).is_empty());
-        assert_eq!((schedule.unfinished(), schedule.next_retry()), (0, None), "no busy retry");
+        assert_eq!((schedule.unfinished(), schedule.next_due()), (0, None), "no busy retry");
         assert_eq!(schedule.take_due(&desired("e", &[1]), now)[0].attempt, 2);
     }
 
     #[test]
     fn work_that_was_suspended_half_way_goes_on_when_it_is_resumed_and_a_finished_one_is_not_done_again() {
-        let (mut schedule, now) = (Schedule::default(), Instant::now());
+        let (mut schedule, now) = (Schedule::new(RESYNC), Instant::now());
         let due = schedule.take_due(&desired("e", &[1, 1]), now);
         schedule.ended(due[0], Ended::Held, now, 0.0);
         schedule.ended(due[1], Ended::Done, now, 0.0);
@@ -232,7 +273,7 @@ mod tests {
 
     #[test]
     fn another_epoch_makes_everything_due_again() {
-        let (mut schedule, now) = (Schedule::default(), Instant::now());
+        let (mut schedule, now) = (Schedule::new(RESYNC), Instant::now());
         let due = schedule.take_due(&desired("e", &[1]), now)[0];
         schedule.ended(due, Ended::Done, now, 0.0);
         assert_eq!(schedule.take_due(&desired("f", &[1]), now).len(), 1);

@@ -12,19 +12,26 @@ use brokkr_telemetry::{
     InitOptions, Service, Telemetry,
     http::{ClientTelemetry, ServerTelemetry},
 };
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::{
-    attempt::Workshop,
+    attempt::{Approvals, Workshop},
     cluster::{Cluster, Resources},
     config::Config,
     desired::Contents,
+    drift::Contests,
     identity::{Enrolment, Identity, KeyStore, SecretStore, TokenSource},
     leader::Candidate,
+    ledger::Ledger,
+    monitor::Monitor,
     poll::Poller,
     reconcile::Reconciler,
+    sight::Sight,
     standing::Standing,
     status::{AgentProbe, Status},
 };
@@ -98,11 +105,22 @@ async fn serve(config: Config, me: String, telemetry: &Telemetry, mut signals: S
     let stopping = || lifecycle.stopping().clone();
     let status = Arc::new(Status::default());
     let (candidate, leads) = candidate(&config, me, &cluster, &clock, &ids, &status);
+    let (drifted, seen) = mpsc::unbounded_channel();
+    let (suspects, suspected) = mpsc::unbounded_channel();
+    let (touched, touches) = mpsc::unbounded_channel();
+    let (applied, applies) = mpsc::unbounded_channel();
     let workshop = Arc::new(Workshop {
         client,
         cluster: candidate.as_ref().map_or_else(|| cluster.clone(), |candidate| cluster.guarded_by(candidate.standing.clone())),
         resources: Resources::default(),
         contents: Contents::default(),
+        ledger: Ledger::default(),
+        contests: Contests::default(),
+        approvals: Approvals::default(),
+        health: Monitor::default(),
+        sight: Arc::new(Sight::new(drifted, suspects, touched)),
+        applied,
+        status: Arc::clone(&status),
         namespace: kubernetes.namespace.clone(),
         default_namespace: kubernetes.default_namespace.clone(),
         concurrency: kubernetes.concurrency.max(1),
@@ -125,9 +143,19 @@ async fn serve(config: Config, me: String, telemetry: &Telemetry, mut signals: S
             () = leads.cancelled() => poller.run(sender, end.clone()).await,
         }
     });
-    let reconciler =
-        Reconciler { workshop, ids, status: Arc::clone(&status), lifecycle: lifecycle.clone(), stacks: kubernetes.stacks.max(1) };
-    lifecycle.spawn("reconcile", reconciler.run(receiver));
+    lifecycle.spawn("watch", Sight::run(Arc::clone(&workshop), Arc::clone(&ids), stopping()));
+    lifecycle.spawn("drift", Sight::judge_suspects(Arc::clone(&workshop), suspected, stopping()));
+    lifecycle.spawn("health", Monitor::run(Arc::clone(&workshop), Arc::clone(&clock), touches, applies, stopping()));
+    let reconciler = Reconciler {
+        workshop,
+        clock,
+        ids,
+        status: Arc::clone(&status),
+        lifecycle: lifecycle.clone(),
+        stacks: kubernetes.stacks.max(1),
+        resync: Duration::from_secs(kubernetes.resync_seconds.max(1)),
+    };
+    lifecycle.spawn("reconcile", reconciler.run(receiver, seen));
     let router = server::probes(
         Arc::new(AgentProbe { status, spans: telemetry.status_handle() }),
         lifecycle.draining().clone(),

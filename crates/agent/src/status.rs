@@ -53,6 +53,11 @@ impl Status {
         news
     }
 
+    /// Whether the broker gives no answers: what the agent knows of its wishes may be old.
+    pub(crate) fn broker_is_away(&self) -> bool {
+        self.0.read().broker.is_some()
+    }
+
     /// What is wrong with the Kubernetes API, if anything is. Tells whether that is news.
     pub(crate) fn kubernetes(&self, trouble: Option<String>) -> bool {
         let mut inner = self.0.write();

@@ -95,19 +95,21 @@ async fn a_definition_and_an_object_of_it_go_out_in_one_go_and_come_back_in_orde
 async fn a_conflict_is_reported_with_manager_and_field_and_not_forced() {
     let cluster = Cluster::shared().await.unwrap();
     let namespace = cluster.create_namespace("conflict").await.unwrap();
-    let theirs = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"value": "theirs"}});
-    let api = cluster.api::<ConfigMap>(&namespace);
-    api.patch("a", &PatchParams::apply("somebody-else"), &Patch::Apply(&theirs)).await.unwrap();
     let broker = Broker::start(Engine::Sqlite, &[]).await.unwrap();
     let agent = broker.agent(&cluster.unique("polite"), &[]).await.unwrap();
     let stack = broker.stack("shop", &[&agent]).await;
-    broker.send(&stack, &config_map(&namespace, "a", "ours")).await;
+    broker.apply(&stack, &config_map(&namespace, "a", "ours")).await;
+    let theirs = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"other": "theirs"}});
+    let api = cluster.api::<ConfigMap>(&namespace);
+    api.patch("a", &PatchParams::apply("somebody-else"), &Patch::Apply(&theirs)).await.unwrap();
+    let manifest = config_map(&namespace, "a", "ours").replace("\"ours\"", "\"ours\", other: ours");
+    broker.send(&stack, &manifest).await;
 
     let rollout = broker.settle(&stack).await;
 
     assert_eq!(rollout.deployments[0].phase, Phase::Failed);
     let error = rollout.deployments[0].error.as_ref().unwrap();
     assert_eq!(error.reason, "conflict");
-    assert!(error.message.contains("somebody-else") && error.message.contains(".data.value"), "{}", error.message);
-    assert_eq!(api.get("a").await.unwrap().data.unwrap()["value"], "theirs");
+    assert!(error.message.contains("somebody-else") && error.message.contains(".data.other"), "{}", error.message);
+    assert_eq!(api.get("a").await.unwrap().data.unwrap()["other"], "theirs");
 }

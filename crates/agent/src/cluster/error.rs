@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use http::StatusCode;
-use kube::core::Status;
+use kube::core::{Status, response::StatusCause};
 
 /// What kind of failure, and with it what to do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -24,8 +24,18 @@ pub(crate) enum Class {
     MissingKind,
     /// There is no such object, or its namespace is missing.
     NotFound,
+    /// What was asked for is too long ago.
+    Expired,
     /// The object is larger than the API server takes.
     TooLarge,
+    /// The object belongs to somebody else.
+    Exists,
+    /// Somebody else keeps changing it back.
+    Contested,
+    /// It is being deleted and does not go.
+    Terminating,
+    /// It is applied and does not become healthy, and something waits for it.
+    Unhealthy,
 }
 
 impl Class {
@@ -39,7 +49,12 @@ impl Class {
             Self::Invalid => "invalid",
             Self::MissingKind => "missing_kind",
             Self::NotFound => "not_found",
+            Self::Expired => "expired",
             Self::TooLarge => "too_large",
+            Self::Exists => "exists",
+            Self::Contested => "contested",
+            Self::Terminating => "terminating",
+            Self::Unhealthy => "unhealthy",
         }
     }
 }
@@ -51,6 +66,8 @@ pub(crate) struct KubeFailure {
     pub(crate) message: String,
     /// For how long the API server asks not to be called.
     pub(crate) retry_after: Option<Duration>,
+    /// The fields that other managers own, when that is the conflict.
+    pub(crate) fields: Vec<String>,
 }
 
 impl fmt::Display for KubeFailure {
@@ -64,7 +81,8 @@ impl std::error::Error for KubeFailure {}
 impl KubeFailure {
     pub(crate) fn new(class: Class, message: impl Into<String>) -> Self {
         let message: String = message.into();
-        Self { class, message: message.chars().take(brokkr_api::reports::MAX_MESSAGE).collect(), retry_after: None }
+        let message = message.chars().take(brokkr_api::reports::MAX_MESSAGE).collect();
+        Self { class, message, retry_after: None, fields: Vec::new() }
     }
 
     pub(super) fn timeout(limit: Duration) -> Self {
@@ -99,7 +117,7 @@ impl KubeFailure {
         let message = match class {
             // The words of a validation repeat the value; field and rule say enough.
             Class::Invalid if !causes.is_empty() => {
-                causes.iter().map(|cause| format!("{}: {}", cause.field, cause.reason)).collect::<Vec<_>>().join("; ")
+                causes.iter().map(|cause| format!("{}: {}", cause.field, rule_of(cause))).collect::<Vec<_>>().join("; ")
             }
             Class::Conflict if !causes.is_empty() => {
                 causes.iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect::<Vec<_>>().join("; ")
@@ -108,8 +126,14 @@ impl KubeFailure {
             _ if is_secret => format!("{} ({})", reason_of(status), status.code),
             _ => without_values(&status.message),
         };
-        Self::new(class, message)
+        let of_managers = causes.iter().filter(|cause| class == Class::Conflict && cause.reason == "FieldManagerConflict");
+        Self { fields: of_managers.map(|cause| cause.field.clone()).collect(), ..Self::new(class, message) }
     }
+}
+
+/// The rule that a field breaks; the words beside it may repeat the value.
+fn rule_of(cause: &StatusCause) -> &str {
+    if cause.message.ends_with("field is immutable") { "field is immutable" } else { &cause.reason }
 }
 
 /// A patch that does not fit its schema is the object's fault, although the API server answers 500.
@@ -139,6 +163,7 @@ fn class_of(status: u16) -> Class {
         404 => Class::NotFound,
         405 => Class::MissingKind,
         409 | 412 => Class::Conflict,
+        410 => Class::Expired,
         413 => Class::TooLarge,
         429 | 500..=599 => Class::Transient,
         _ => Class::Invalid,

@@ -4,6 +4,7 @@ mod connection;
 mod error;
 mod layer;
 mod lists;
+mod members;
 mod reach;
 mod repeat;
 mod resources;
@@ -18,25 +19,31 @@ use std::{
 
 use brokkr_runtime::Ids;
 use brokkr_telemetry::{AgentMetrics, metrics::KubeOperation};
-use http::{Request, StatusCode};
+use http::{
+    Request, StatusCode,
+    header::{ACCEPT, CONTENT_TYPE},
+};
 use kube::{
     Client, Config,
-    api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions, PropagationPolicy},
+    api::{DeleteParams, ListParams, Preconditions, PropagationPolicy},
     config::{KubeConfigOptions, Kubeconfig},
 };
 use serde_json::Value;
 use tower::BoxError;
 
-use crate::{config::KubernetesConfig, standing::Standing};
+use crate::{config::KubernetesConfig, live::Live, standing::Standing};
 
 pub(crate) use error::{Class, KubeFailure};
 pub(crate) use layer::{CallLayer, KubeCall};
 pub(crate) use lists::Select;
+pub(crate) use members::{Seen, WatchEvent};
 pub(crate) use resources::{Resource, Resources};
 pub(crate) use throttle::Limits;
 
 /// The one field manager.
 pub(crate) const FIELD_MANAGER: &str = "brokkr-agent";
+
+const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 
 /// A cluster.
 #[derive(Clone)]
@@ -62,10 +69,19 @@ pub(crate) enum SetupError {
 }
 
 /// What an apply did.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Applied {
     pub(crate) created: bool,
-    pub(crate) resource_version: String,
+    /// The object as it is now.
+    pub(crate) live: Live,
+}
+
+/// Whether an apply takes fields that another manager has set to another value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Force {
+    /// A conflict is an error.
+    No,
+    Yes,
 }
 
 impl Cluster {
@@ -116,42 +132,83 @@ impl Cluster {
         Self { confined: Arc::default(), ..self.clone() }
     }
 
-    /// Server-side apply with our field manager; conflicts are errors, never forced.
+    /// Server-side apply with our field manager. What is not in the kind's schema is an error.
     pub(crate) async fn apply(
         &self,
         resource: &Resource,
         namespace: Option<&str>,
         name: &str,
-        body: &Value,
+        body: Vec<u8>,
+        force: Force,
     ) -> Result<Applied, KubeFailure> {
-        self.apply_with(&PatchParams::apply(FIELD_MANAGER), resource, namespace, name, body).await
-    }
-
-    /// The same, taking fields from other managers: only for objects that are the agent's own.
-    pub(crate) async fn apply_by_force(
-        &self,
-        resource: &Resource,
-        namespace: Option<&str>,
-        name: &str,
-        body: &Value,
-    ) -> Result<Applied, KubeFailure> {
-        self.apply_with(&PatchParams::apply(FIELD_MANAGER).force(), resource, namespace, name, body).await
-    }
-
-    async fn apply_with(
-        &self,
-        params: &PatchParams,
-        resource: &Resource,
-        namespace: Option<&str>,
-        name: &str,
-        body: &Value,
-    ) -> Result<Applied, KubeFailure> {
+        let force = if force == Force::Yes { "&force=true" } else { "" };
         let path = resource.path(namespace);
-        let request = kube::core::Request::new(path).patch(name, params, &Patch::Apply(body));
+        let request = Request::patch(format!("{path}/{name}?fieldManager={FIELD_MANAGER}&fieldValidation=Strict{force}"))
+            .header(CONTENT_TYPE, "application/apply-patch+yaml")
+            // The answer would repeat the whole object.
+            .header(ACCEPT, METADATA_ONLY)
+            .body(body);
         let call = KubeCall::new("apply", KubeOperation::Apply, resource, namespace, Some(name));
-        let (status, answer) = self.send(call, request).await?;
-        let resource_version = answer.pointer("/metadata/resourceVersion").and_then(Value::as_str).unwrap_or_default().to_owned();
-        Ok(Applied { created: status == StatusCode::CREATED, resource_version })
+        let (status, answer) = self.send(call, built(request)).await?;
+        let live = Live::read(resource, &answer);
+        let live =
+            live.ok_or_else(|| KubeFailure::new(Class::Transient, "the API server's answer to an apply has no metadata"))?;
+        Ok(Applied { created: status == StatusCode::CREATED, live })
+    }
+
+    /// An object of the agent's own, or one that only it writes: every field in it is taken.
+    pub(crate) async fn apply_own(
+        &self,
+        resource: &Resource,
+        namespace: Option<&str>,
+        name: &str,
+        body: &Value,
+    ) -> Result<Applied, KubeFailure> {
+        self.apply(resource, namespace, name, body.to_string().into_bytes(), Force::Yes).await
+    }
+
+    /// A JSON patch (RFC 6902); its `test` operations are its conditions.
+    pub(crate) async fn patch_json(
+        &self,
+        resource: &Resource,
+        namespace: Option<&str>,
+        name: &str,
+        patch: &Value,
+    ) -> Result<Option<Live>, KubeFailure> {
+        let request = Request::patch(format!("{}/{name}?fieldManager={FIELD_MANAGER}", resource.path(namespace)))
+            .header(CONTENT_TYPE, "application/json-patch+json")
+            .header(ACCEPT, METADATA_ONLY)
+            .body(patch.to_string().into_bytes());
+        let call = KubeCall::new("patch", KubeOperation::Other, resource, namespace, Some(name));
+        let (_, answer) = self.send(call, built(request)).await?;
+        Ok(Live::read(resource, &answer))
+    }
+
+    /// Metadata of an object; `None` when there is none.
+    pub(crate) async fn look(
+        &self,
+        resource: &Resource,
+        namespace: Option<&str>,
+        name: &str,
+    ) -> Result<Option<Live>, KubeFailure> {
+        let request = Request::get(format!("{}/{name}", resource.path(namespace))).header(ACCEPT, METADATA_ONLY).body(Vec::new());
+        let call = KubeCall::new("get", KubeOperation::Get, resource, namespace, Some(name));
+        match self.send(call, built(request)).await {
+            Ok((_, object)) => Ok(Live::read(resource, &object)),
+            Err(error) if error.class == Class::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Metadata of everything in one collection, from the API server's cache: what was written in the last moment may be missing.
+    pub(crate) async fn look_around(&self, resource: &Resource, namespace: Option<&str>) -> Result<Vec<Live>, KubeFailure> {
+        let request = Request::get(format!("{}?resourceVersion=0", resource.path(namespace)))
+            .header(ACCEPT, "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1")
+            .body(Vec::new());
+        let call = KubeCall::new("list", KubeOperation::List, resource, namespace, None);
+        let (_, answer) = self.send(call, built(request)).await?;
+        let items = answer.get("items").and_then(Value::as_array);
+        Ok(items.into_iter().flatten().filter_map(|item| Live::read(resource, item)).collect())
     }
 
     /// An object; `None` when there is none.
@@ -226,8 +283,12 @@ impl Cluster {
 
     /// Reads a path that is no object: `/version`, discovery.
     pub(crate) async fn read(&self, verb: &'static str, path: &str) -> Result<Value, KubeFailure> {
-        let request = Request::get(path).header(http::header::ACCEPT, "application/json").body(Vec::new());
+        let request = Request::get(path).header(ACCEPT, "application/json").body(Vec::new());
         let call = KubeCall::of_path(verb, path);
-        self.send(call, request.map_err(kube::core::request::Error::BuildRequest)).await.map(|(_, answer)| answer)
+        self.send(call, built(request)).await.map(|(_, answer)| answer)
     }
+}
+
+fn built(request: http::Result<Request<Vec<u8>>>) -> Result<Request<Vec<u8>>, kube::core::request::Error> {
+    request.map_err(kube::core::request::Error::BuildRequest)
 }

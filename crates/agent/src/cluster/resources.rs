@@ -6,7 +6,7 @@ use parking_lot::RwLock;
 use serde_json::Value;
 
 use super::{Cluster, KubeFailure};
-use crate::object::{GroupKind, Manifest};
+use crate::object::GroupKind;
 
 /// Where the API serves a kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,12 +57,18 @@ pub(crate) struct Resources {
 
 impl Resources {
     /// The resource of a manifest's kind and version; asks the cluster once for a group and version that is not known.
-    pub(crate) async fn of_manifest(&self, cluster: &Cluster, manifest: &Manifest) -> Result<Option<Resource>, KubeFailure> {
-        let key = (manifest.id.kind.clone(), manifest.version().to_owned());
+    pub(crate) async fn of_manifest(
+        &self,
+        cluster: &Cluster,
+        kind: &GroupKind,
+        api_version: &str,
+    ) -> Result<Option<Resource>, KubeFailure> {
+        let version = api_version.split_once('/').map_or(api_version, |(_, version)| version);
+        let key = (kind.clone(), version.to_owned());
         if let Some(resource) = self.known.read().get(&key) {
             return Ok(Some(resource.clone()));
         }
-        self.discover(cluster, &manifest.id.kind.group, manifest.version()).await?;
+        self.discover(cluster, &kind.group, version).await?;
         Ok(self.known.read().get(&key).cloned())
     }
 

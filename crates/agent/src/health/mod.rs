@@ -33,6 +33,35 @@ pub(crate) fn assess(object: &Value, rules: &Rules) -> Assessment {
     rules.assess(&kind, object).unwrap_or_else(|| kinds::assess(&kind, object))
 }
 
+/// Whether objects of this kind can be anything but healthy once they exist, so that looking at them is worth a call.
+pub(crate) fn has_health(kind: &GroupKind, rules: &Rules) -> bool {
+    let exists_and_is_fine = match kind.group.as_str() {
+        "" => matches!(
+            kind.kind.as_str(),
+            "ConfigMap"
+                | "Secret"
+                | "ServiceAccount"
+                | "Namespace"
+                | "LimitRange"
+                | "Endpoints"
+                | "Event"
+                | "PodTemplate"
+                | "ResourceQuota"
+        ),
+        "rbac.authorization.k8s.io"
+        | "admissionregistration.k8s.io"
+        | "scheduling.k8s.io"
+        | "node.k8s.io"
+        | "coordination.k8s.io"
+        | "discovery.k8s.io"
+        | "storage.k8s.io"
+        | "events.k8s.io" => true,
+        "networking.k8s.io" => matches!(kind.kind.as_str(), "Ingress" | "IngressClass" | "NetworkPolicy"),
+        _ => false,
+    };
+    !exists_and_is_fine || rules.names(kind)
+}
+
 fn kind_of(object: &Value) -> Option<GroupKind> {
     let (api_version, kind) = (fields::text(object, "/apiVersion"), fields::text(object, "/kind"));
     let group = api_version.split_once('/').map_or("", |(group, _)| group);

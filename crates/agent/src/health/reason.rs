@@ -26,6 +26,8 @@ macro_rules! reasons {
 }
 
 reasons! {
+    /// It was applied, and is not there any more.
+    Missing = "missing",
     /// A container does not get its image: it does not exist, the registry refuses, or the name is wrong.
     ImagePullFailed = "image_pull_failed",
     /// A container ends again and again soon after it starts.

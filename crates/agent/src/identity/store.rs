@@ -129,7 +129,7 @@ impl SecretStore {
             "metadata": {"name": self.name, "namespace": self.namespace},
             "data": {KEY: STANDARD.encode(key)},
         });
-        let applied = self.cluster.apply_by_force(&Self::resource(), Some(&self.namespace), &self.name, &body).await;
+        let applied = self.cluster.apply_own(&Self::resource(), Some(&self.namespace), &self.name, &body).await;
         applied.map(drop).map_err(|source| self.error(source))
     }
 

@@ -1,7 +1,9 @@
 //! In which order objects are applied and deleted.
 
-use super::{ApplyStage, DeleteStage, Member};
-use crate::object::{GroupKind, Manifest};
+use std::collections::BTreeMap;
+
+use super::{Action, ApplyStage, DeleteStage, Wave};
+use crate::{live::Live, object::GroupKind};
 
 /// Stages of applying, in order. Deleting goes the other way, but for custom resources, which go first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -13,8 +15,6 @@ enum Rank {
     Hooks,
     Custom,
 }
-
-const RANKS: [Rank; 6] = [Rank::Namespaces, Rank::Crds, Rank::Foundations, Rank::Workloads, Rank::Hooks, Rank::Custom];
 
 impl Rank {
     fn of(kind: &GroupKind) -> Self {
@@ -41,27 +41,25 @@ impl Rank {
     }
 }
 
-pub(super) fn apply_stages(manifests: Vec<Manifest>) -> Vec<ApplyStage> {
-    let mut stages: Vec<(Rank, Vec<Manifest>)> = RANKS.map(|rank| (rank, Vec::new())).into();
-    for manifest in manifests {
-        let rank = Rank::of(&manifest.id.kind);
-        if let Some((_, objects)) = stages.iter_mut().find(|(stage, _)| *stage == rank) {
-            objects.push(manifest);
-        }
+/// Waves by their number; within a wave stages by rank.
+pub(super) fn waves(actions: impl Iterator<Item = Action>) -> Vec<Wave> {
+    let mut waves: BTreeMap<i32, BTreeMap<Rank, Vec<Action>>> = BTreeMap::new();
+    for action in actions {
+        let rank = Rank::of(&action.manifest.id.kind);
+        waves.entry(action.manifest.wave).or_default().entry(rank).or_default().push(action);
     }
-    let filled = stages.into_iter().filter(|(_, objects)| !objects.is_empty());
-    filled.map(|(rank, objects)| ApplyStage { name: rank.name(), objects, wait_established: rank == Rank::Crds }).collect()
+    let stage =
+        |(rank, actions): (Rank, Vec<Action>)| ApplyStage { name: rank.name(), wait_established: rank == Rank::Crds, actions };
+    let wave =
+        |(number, stages): (i32, BTreeMap<Rank, Vec<Action>>)| Wave { number, stages: stages.into_iter().map(stage).collect() };
+    waves.into_iter().map(wave).collect()
 }
 
 /// Custom resources go while their controllers still run to finalise them; definitions and namespaces go last.
-pub(super) fn delete_stages(members: Vec<Member>) -> Vec<DeleteStage> {
-    let mut stages: Vec<(Rank, Vec<Member>)> = RANKS.map(|rank| (rank, Vec::new())).into();
+pub(super) fn delete_stages(members: Vec<Live>) -> Vec<DeleteStage> {
+    let mut stages: BTreeMap<Rank, Vec<Live>> = BTreeMap::new();
     for member in members {
-        let rank = Rank::of(&member.id.kind);
-        if let Some((_, stage)) = stages.iter_mut().find(|(stage, _)| *stage == rank) {
-            stage.push(member);
-        }
+        stages.entry(Rank::of(&member.id.kind)).or_default().push(member);
     }
-    let filled = stages.into_iter().rev().filter(|(_, members)| !members.is_empty());
-    filled.map(|(rank, members)| DeleteStage { name: rank.name(), members }).collect()
+    stages.into_iter().rev().map(|(rank, members)| DeleteStage { name: rank.name(), members }).collect()
 }

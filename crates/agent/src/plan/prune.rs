@@ -1,26 +1,22 @@
 //! What may be deleted. Every rule here errs on the side of keeping.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
+use brokkr_api::policy::{DeletePolicy, HeldPlan};
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 
-use super::{Held, Member, Observed};
-use crate::object::{GroupKind, Manifest, ObjectId};
+use super::{Held, Observed, Policy};
+use crate::{
+    live::Live,
+    object::{GroupKind, Manifest, ObjectId},
+};
 
 /// Prunes of more objects than this need an approval.
 const MAX_PRUNED: usize = 10;
 /// Prunes of more than this share of the members (and of at least [`MIN_SHARE`]) need one too.
 const MAX_SHARE: f64 = 0.3;
 const MIN_SHARE: usize = 3;
-
-/// What the broker's order allows.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Policy {
-    /// A person deleted the stack, which approves the deletion of everything in it.
-    pub(crate) deletion_approved: bool,
-    /// The broker's epoch changed since these members were applied: it may have been restored from an old backup.
-    pub(crate) epoch_changed: bool,
-}
 
 /// Why a member that should go is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -54,25 +50,40 @@ impl HoldReason {
     }
 }
 
+#[derive(Default)]
 pub(super) struct Removal {
-    pub(super) delete: Vec<Member>,
+    pub(super) delete: Vec<Live>,
+    pub(super) release: Vec<Live>,
     pub(super) held: Vec<Held>,
+    pub(super) held_plan: Option<HeldPlan>,
 }
 
-/// Sorts the members that the manifests do not name into those that go and those that are held.
-pub(super) fn decide(manifests: &[Manifest], observed: &Observed, policy: &Policy) -> Removal {
-    let mut removal = Removal { delete: Vec::new(), held: Vec::new() };
+/// Sorts the members that the manifests do not name into those that go, those that are let go, and those that are held.
+pub(super) fn decide(manifests: &[Arc<Manifest>], everything_goes: bool, observed: &Observed, policy: &Policy) -> Removal {
+    let mut removal = Removal::default();
     // Absence of information is never an order to delete.
-    if !observed.complete {
+    if !observed.complete || policy.deletes_nothing {
         return removal;
     }
     let wanted: HashSet<&ObjectId> = manifests.iter().map(|manifest| &manifest.id).collect();
-    let is_ours = |member: &&Member| member.managed_by_us && !member.has_owner && !member.keep;
-    let members: Vec<&Member> = observed.members.iter().filter(is_ours).collect();
-    let surplus: Vec<&Member> = members.iter().copied().filter(|member| !wanted.contains(&member.id)).collect();
+    let is_ours = |member: &&Live| member.is_ours() && !member.has_owner;
+    let members: Vec<&Live> = observed.members.iter().filter(is_ours).collect();
+    let is_surplus = |member: &&&Live| !wanted.contains(&member.id) && !observed.wanted_elsewhere.contains(&member.id);
+    let mut surplus: Vec<&Live> = members.iter().filter(is_surplus).copied().collect();
+    if policy.delete_policy == DeletePolicy::Orphan {
+        removal.release = surplus.into_iter().cloned().collect();
+        return removal;
+    }
+    if everything_goes {
+        // Without its stack a kept object is nobody's.
+        removal.release = surplus.iter().filter(|member| member.keep).map(|member| (*member).clone()).collect();
+    }
+    surplus.retain(|member| !member.keep);
     let too_many = surplus.len() > MAX_PRUNED || (surplus.len() >= MIN_SHARE && share(surplus.len(), members.len()) > MAX_SHARE);
     for member in surplus {
         let reason = match () {
+            // Nothing is left to approve.
+            () if member.is_terminating || observed.approved.contains(&member.uid) => None,
             () if policy.epoch_changed => Some(HoldReason::EpochChanged),
             () if policy.deletion_approved => None,
             () if is_protected(&member.id.kind) => Some(HoldReason::ProtectedKind),
@@ -84,7 +95,27 @@ pub(super) fn decide(manifests: &[Manifest], observed: &Observed, policy: &Polic
             None => removal.delete.push(member.clone()),
         }
     }
+    let held_plan = held_plan(&removal.held, policy.revision);
+    if held_plan.is_some() && held_plan.as_ref().map(|held| &held.plan) == policy.approved.as_ref() {
+        removal.delete.extend(removal.held.drain(..).map(|held| held.member));
+    } else {
+        removal.held_plan = held_plan;
+    }
     removal
+}
+
+/// Names exactly these objects at exactly this revision, whatever their order.
+fn held_plan(held: &[Held], revision: u64) -> Option<HeldPlan> {
+    let mut objects: Vec<_> = held.iter().map(|held| format!("{} {}", held.member.id, held.member.uid)).collect();
+    objects.sort();
+    let mut hasher = Sha256::new();
+    hasher.update(revision.to_be_bytes());
+    objects.iter().for_each(|object| {
+        hasher.update(object);
+        hasher.update([0]);
+    });
+    let digest = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    (!held.is_empty()).then(|| HeldPlan { plan: format!("sha256:{digest}"), objects: held.len() as u64 })
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a share of at most thousands of objects")]

@@ -11,7 +11,7 @@ use super::{Client, ClientError, REQUEST_TIMEOUT, accept};
 use crate::{
     StackId,
     agents::{Hello, Welcome},
-    desired_state::{Content, DesiredState, DesiredStateQuery},
+    desired_state::{DesiredState, DesiredStateQuery},
     reports::{ReportResults, Reports},
     routes,
     wait::Wait,
@@ -59,12 +59,15 @@ impl Client {
         Ok(Polled::Changed { etag, state })
     }
 
-    /// The content of a deployment of this agent.
+    /// The content of a deployment of this agent: a JSON array of objects. As text, because a tree of values takes several times the
+    /// room.
     ///
     /// # Errors
     /// `not_found` when no deployment of this agent has that digest any more.
-    pub async fn content(&self, stack: StackId, digest: &str) -> Result<Content, ClientError> {
-        self.get(routes::CONTENT, &[&stack.to_string(), digest]).await
+    pub async fn content(&self, stack: StackId, digest: &str) -> Result<Vec<u8>, ClientError> {
+        let response = accept(self.request(Method::GET, routes::CONTENT, &[&stack.to_string(), digest])?.send().await?).await?;
+        let bytes = response.bytes().await.map_err(|source| ClientError::Answer(Box::new(source)))?;
+        Ok(bytes.into())
     }
 
     /// Reports outcomes.

@@ -40,6 +40,11 @@ impl Rules {
         Self(compiled)
     }
 
+    /// Whether there is a rule for this kind.
+    pub(super) fn names(&self, kind: &GroupKind) -> bool {
+        self.0.contains_key(kind)
+    }
+
     /// How an object of this kind is by its rule; nothing when there is none.
     pub(super) fn assess(&self, kind: &GroupKind, object: &Value) -> Option<Assessment> {
         Some(match self.0.get(kind)? {

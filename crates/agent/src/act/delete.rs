@@ -1,0 +1,147 @@
+//! Deletions, and members that are let go.
+
+use std::time::{Duration, Instant};
+
+use brokkr_api::reports::{ObjectOutcome, ObjectReport};
+use brokkr_telemetry::spans::{self, ObjectAction, WaitReason};
+use futures::{StreamExt, stream};
+use tracing::Instrument;
+
+use super::{Actor, Done, FIRST_LOOK, SLOWEST_LOOK, failed, is_definition, object_span, pause, skipped, stopped};
+use crate::{
+    adopt,
+    applyset::PART_OF,
+    cluster::{Class, KubeFailure},
+    hold::Stop,
+    live::{DIGEST, Live},
+    object::reference,
+    plan::{DeleteStage, Plan},
+};
+
+/// How long one attempt waits for deleted objects to be gone; a later attempt goes on waiting.
+const GONE: Duration = Duration::from_secs(20);
+
+/// How the deletion of one member ended.
+enum Deleted {
+    Gone,
+    /// A finalizer holds it.
+    UnderWay,
+    Stopped(Stop),
+}
+
+impl Actor<'_> {
+    pub(super) async fn delete_and_release(&self, plan: &Plan, done: &mut Done) {
+        for stage in &plan.delete {
+            if done.failure.is_some() || done.stopped.is_some() || !done.still_there.is_empty() {
+                done.objects.extend(stage.members.iter().map(|member| skipped(reference(&member.id, &member.api_version))));
+            } else {
+                self.delete_stage(stage, done).await;
+            }
+        }
+        for member in &plan.release {
+            if done.failure.is_some() || done.stopped.is_some() {
+                done.objects.push(skipped(reference(&member.id, &member.api_version)));
+                continue;
+            }
+            let object = reference(&member.id, &member.api_version);
+            match self.release(member).await {
+                Ok(()) => {
+                    self.ledger.forget(&member.id, self.stack);
+                    let message = Some("it stays in the cluster and no longer belongs to the stack".to_owned());
+                    let reason = Some("orphaned".to_owned());
+                    done.objects.push(ObjectReport { object, outcome: ObjectOutcome::Deleted, reason, message });
+                }
+                Err(failure) => {
+                    done.objects.push(failed(object, &failure));
+                    done.failure = Some((member.id.clone(), failure));
+                }
+            }
+        }
+    }
+
+    async fn release(&self, member: &Live) -> Result<(), KubeFailure> {
+        let Some(resource) = self.resources.of_kind(self.cluster, &member.id.kind).await? else { return Ok(()) };
+        let namespace = member.id.namespace.as_deref();
+        let Some(object) = self.cluster.get(&resource, namespace, &member.id.name).await? else { return Ok(()) };
+        let Some(patch) = adopt::release(&object, PART_OF, DIGEST) else { return Ok(()) };
+        self.cluster.patch_json(&resource, namespace, &member.id.name, &patch).await.map(drop)
+    }
+
+    async fn delete_stage(&self, stage: &DeleteStage, done: &mut Done) {
+        let deletes: Vec<_> = stage.members.iter().map(|member| self.delete_member(member)).collect();
+        let outcomes: Vec<_> = stream::iter(deletes).buffered(self.concurrency).collect().await;
+        for (member, outcome) in stage.members.iter().zip(outcomes) {
+            let object = reference(&member.id, &member.api_version);
+            match outcome {
+                Ok(Deleted::Gone) => {
+                    self.ledger.forget(&member.id, self.stack);
+                    done.objects.push(ObjectReport { object, outcome: ObjectOutcome::Deleted, reason: None, message: None });
+                }
+                Ok(Deleted::UnderWay) => {
+                    let message = "its deletion is under way; a finalizer may hold it".to_owned();
+                    let reason = Some("terminating".to_owned());
+                    done.objects.push(ObjectReport { object, outcome: ObjectOutcome::Skipped, reason, message: Some(message) });
+                    done.still_there.push(member.id.clone());
+                }
+                Ok(Deleted::Stopped(stop)) => {
+                    done.stopped = Some(stop);
+                    done.objects.push(stopped(object, stop));
+                }
+                Err(failure) => {
+                    done.objects.push(failed(object, &failure));
+                    done.failure.get_or_insert((member.id.clone(), failure));
+                }
+            }
+            if is_definition(&member.id.kind)
+                && let Some((_, group)) = member.id.name.split_once('.')
+            {
+                self.resources.forget_group(group);
+            }
+        }
+    }
+
+    /// Deletes, unless the work has to stop, and waits for the object to be gone.
+    async fn delete_member(&self, member: &Live) -> Result<Deleted, KubeFailure> {
+        if let Some(stop) = self.hold.stop() {
+            return Ok(Deleted::Stopped(stop));
+        }
+        let span = object_span(ObjectAction::Delete, &member.id, 0);
+        let result = self.delete_and_wait(member).instrument(span.clone()).await;
+        if let Err(failure) = &result {
+            spans::record_error(&span, failure.class.as_str());
+        }
+        result
+    }
+
+    async fn delete_and_wait(&self, member: &Live) -> Result<Deleted, KubeFailure> {
+        let Some(resource) = self.resources.of_kind(self.cluster, &member.id.kind).await? else { return Ok(Deleted::Gone) };
+        let namespace = member.id.namespace.as_deref();
+        if !member.is_terminating {
+            let deleted = self.cluster.delete(&resource, namespace, &member.id.name, &member.uid, &member.resource_version).await;
+            match deleted {
+                // It changed since it was observed: the next attempt looks again.
+                Err(failure) if failure.class == Class::Conflict => {
+                    return Err(KubeFailure::new(
+                        Class::Transient,
+                        "it changed while it was to be deleted; the agent looks again",
+                    ));
+                }
+                other => other?,
+            }
+        }
+        let deadline = Instant::now() + GONE;
+        let mut look = FIRST_LOOK;
+        loop {
+            let found = self.cluster.look(&resource, namespace, &member.id.name).await?;
+            // Another object of the same name is somebody else's.
+            if found.is_none_or(|live| live.uid != member.uid) {
+                return Ok(Deleted::Gone);
+            }
+            if Instant::now() >= deadline || self.hold.stop().is_some() {
+                return Ok(Deleted::UnderWay);
+            }
+            pause(WaitReason::Gone, look).await;
+            look = (look * 2).min(SLOWEST_LOOK);
+        }
+    }
+}
