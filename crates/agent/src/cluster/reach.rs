@@ -73,12 +73,16 @@ impl Cluster {
     ///
     /// # Errors
     /// When it is no service account: then nothing must be done as the agent itself instead.
-    #[expect(dead_code, reason = "attempts call it once stacks carry their service account")]
     pub(crate) fn acting_as(&self, service_account: Option<&str>) -> Result<Self, KubeFailure> {
         let Some(name) = service_account else { return Ok(Self { identity: None, ..self.clone() }) };
         let identity = Identity::of(name)
             .ok_or_else(|| KubeFailure::new(Class::Invalid, "the stack's service_account is none: write namespace/name"))?;
         Ok(Self { identity: Some(Arc::new(identity)), ..self.clone() })
+    }
+
+    /// Whether the agent works in this namespace.
+    pub(crate) fn reaches(&self, namespace: &str) -> bool {
+        self.confined.places.is_empty() || self.confined.places.contains(namespace)
     }
 
     /// The collections of a kind that the agent lists and watches: the whole cluster's, or that of each namespace it is confined to.
