@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use brokkr_tests::{
     cluster::Cluster,
     fleet::{Broker, Engine, LIMIT, config_map},
-    lab::Scratch,
+    lab::{Scratch, until},
     process::{Daemon, Process},
 };
 use k8s_openapi::api::apps::v1::Deployment;
@@ -84,9 +84,15 @@ async fn under_the_namespaced_profile_the_agent_delivers_and_the_doctor_agrees()
     assert!(cluster.get::<Deployment>(namespace, "web").await.unwrap().is_some());
 
     // Less is pruned, and nothing elsewhere is touched.
-    broker.apply(&stack, &config_map(namespace, "a", "2")).await;
+    broker.send(&stack, &config_map(namespace, "a", "2")).await;
     let web = cluster.api::<Deployment>(namespace);
     Cluster::wait_until(&web, "web", "the deletion", LIMIT, |found| found.is_none()).await.unwrap();
+    // A first attempt may fail because the Deployment's controller writes to it at the same moment.
+    let look = || async {
+        let rollout = broker.admin().rollout(&stack, None).await.unwrap();
+        if rollout.done { Ok(()) } else { Err(format!("{rollout:?}")) }
+    };
+    until("the pruned rollout", LIMIT, look).await.unwrap();
     broker.send(&stack, &config_map("default", &name, "1")).await;
     let rollout = broker.settle(&stack).await;
     let told = format!("{rollout:?}");
