@@ -59,7 +59,7 @@ pub fn main() -> ExitCode {
     match args.command {
         Command::Generate { what: Generated::Config } => generate(),
         Command::Run => serve::main(config),
-        Command::Doctor(options) => doctor::main(config, &options),
+        Command::Doctor(options) => doctor::main(&config, &options),
         Command::Config { command: ConfigCommand::Check } => config::valid(file),
     }
 }

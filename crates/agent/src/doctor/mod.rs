@@ -36,7 +36,7 @@ pub(crate) struct Options {
     /// A bundle of manifests whose rights are looked at; may be given several times
     #[arg(long, short, value_name = "BUNDLE.yaml")]
     file: Vec<PathBuf>,
-    /// Namespace of objects that name none [default: kubernetes.default_namespace]
+    /// Namespace of objects that name none [default: the setting `kubernetes.default_namespace`]
     #[arg(long, short)]
     namespace: Option<String>,
     /// The service account that the stack's policy names, as namespace/name
@@ -80,7 +80,7 @@ impl Finding {
 }
 
 /// Looks, prints, and tells by the exit code whether all is well.
-pub(crate) fn main(config: Config, options: &Options) -> ExitCode {
+pub(crate) fn main(config: &Config, options: &Options) -> ExitCode {
     let init = InitOptions {
         service: Service::Agent,
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -90,7 +90,7 @@ pub(crate) fn main(config: Config, options: &Options) -> ExitCode {
         metrics: config.metrics,
         log: config.log.clone(),
     };
-    daemon::once(init, async |telemetry| examine(&config, options, telemetry).await)
+    daemon::once(init, async |telemetry| examine(config, options, telemetry).await)
 }
 
 async fn examine(config: &Config, options: &Options, telemetry: &Telemetry) -> anyhow::Result<ExitCode> {

@@ -45,7 +45,7 @@ impl Need {
         })
     }
 
-    /// The rule of a Role or ClusterRole that would allow it.
+    /// The rule of a role, for the cluster or a namespace, that would allow it.
     pub(super) fn rule(&self) -> String {
         let role =
             self.namespace.as_ref().map_or_else(|| "a ClusterRole".to_owned(), |namespace| format!("a Role in {namespace}"));
