@@ -78,7 +78,10 @@ pub(crate) async fn run(connection: &ConnectionArgs, format: Format, args: Appro
 /// The deployments that wait, object by object.
 async fn waiting(client: &Client, args: &ApproveArgs) -> anyhow::Result<Vec<Deployment>> {
     if let Some(agent) = &args.agent {
-        return Ok(Some(client.deployment(&args.stack, agent).await?).into_iter().filter(|one| is_asked_for(one, args)).collect());
+        return Ok(Some(client.deployment(&args.stack, agent).await?)
+            .into_iter()
+            .filter(|one| is_asked_for(one, args))
+            .collect());
     }
     let listed = all(async |page| {
         let query = DeploymentsQuery { limit: page.limit, cursor: page.cursor, phase: None };
@@ -111,7 +114,13 @@ fn none(format: Format, args: &ApproveArgs) -> anyhow::Result<Outcome> {
 fn show(waiting: &[Deployment]) {
     for deployment in waiting {
         let Some(held) = &deployment.held else { continue };
-        anstream::println!("agent {} in cluster {} holds {} deletions, plan {}", deployment.agent, deployment.cluster, held.objects, held.plan);
+        anstream::println!(
+            "agent {} in cluster {} holds {} deletions, plan {}",
+            deployment.agent,
+            deployment.cluster,
+            held.objects,
+            held.plan
+        );
         let held = deployment.objects.iter().filter(|report| report.outcome == ObjectOutcome::Held);
         let rows = held.map(|report| {
             vec![

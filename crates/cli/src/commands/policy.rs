@@ -104,7 +104,8 @@ mod tests {
     #[test]
     fn arguments_change_what_they_name_and_leave_the_rest() {
         let now = StackPolicy { service_account: Some("shop/deployer".to_owned()), ..StackPolicy::default() };
-        let args = PolicyArgs { conflicts: Some(OnConflict::Force), delete_policy: Some(OnRemoval::Orphan), ..PolicyArgs::default() };
+        let args =
+            PolicyArgs { conflicts: Some(OnConflict::Force), delete_policy: Some(OnRemoval::Orphan), ..PolicyArgs::default() };
         let expected = StackPolicy { conflicts: Conflicts::Force, delete_policy: DeletePolicy::Orphan, ..now.clone() };
         assert_eq!(args.on(&now).unwrap(), expected);
         assert_eq!(PolicyArgs::default().on(&expected).unwrap(), expected);
