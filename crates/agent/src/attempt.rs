@@ -136,13 +136,12 @@ impl Workshop {
         if !is_told || !parent.as_ref().is_some_and(|parent| set.names_all(&parent.scope, &widened)) {
             self.write_parent(order, set, &widened, &epoch).await?;
         }
-        let done = self.carry_out(order, &plan, &bundle).await;
+        let mut done = self.carry_out(order, &plan, &bundle).await?;
         // Narrowed only when nothing that should go is left: the parent must never name less than there is.
         let clean = is_clean(&done, &plan) && observed.complete && !policy.deletes_nothing;
         if clean && (!set.names_all(&wanted, &widened) || is_of_another) {
             self.write_parent(order, set, &wanted, &Epoch::Now(now)).await?;
         }
-        let mut done = done;
         done.held_plan = plan.held_plan;
         Ok(Some((done, if clean { wanted } else { widened })))
     }
@@ -164,7 +163,7 @@ impl Workshop {
         }
         let plan = spans::plan().in_scope(|| plan(&Goal::Remove, &observed, &policy, Instant::now()));
         self.remember(order.deployment, &plan, &observed);
-        let mut done = self.carry_out(order, &plan, &Bundle::default()).await;
+        let mut done = self.carry_out(order, &plan, &Bundle::default()).await?;
         done.held_plan.clone_from(&plan.held_plan);
         if is_clean(&done, &plan) {
             if let Err(failure) = self.delete_parent(set).await {
@@ -291,11 +290,12 @@ impl Workshop {
         }
     }
 
-    async fn carry_out(&self, order: Order<'_>, plan: &Plan, bundle: &Bundle) -> Done {
+    async fn carry_out(&self, order: Order<'_>, plan: &Plan, bundle: &Bundle) -> Result<Done, Obstacle> {
         let policy = &order.deployment.policy;
+        let cluster = self.cluster.acting_as(policy.service_account.as_deref())?;
         let rules = Rules::compile(&policy.health);
         let actor = Actor {
-            cluster: &self.cluster,
+            cluster: &cluster,
             resources: &self.resources,
             ledger: &self.ledger,
             contests: &self.contests,
@@ -308,7 +308,7 @@ impl Workshop {
             waiting: order.waiting,
             makes: &bundle.makes,
         };
-        actor.carry_out(plan).await
+        Ok(actor.carry_out(plan).await)
     }
 
     /// Forgets what was known of stacks that the desired state no longer names.

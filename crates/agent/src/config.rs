@@ -8,6 +8,8 @@ use brokkr_telemetry::config::{LogConfig, MetricsConfig, TelemetryConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::cluster::Limits;
+
 /// All sections.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -20,6 +22,8 @@ pub(crate) struct Config {
     pub(crate) broker: BrokerConfig,
     /// The cluster that the agent works in.
     pub(crate) kubernetes: KubernetesConfig,
+    /// Which of several agents of one cluster works.
+    pub(crate) leader_election: LeaderElectionConfig,
     /// The HTTP server with probes and metrics.
     pub(crate) server: ServerConfig,
     /// Traces.
@@ -83,11 +87,17 @@ impl Settings for Config {
         problems.range("broker.wait_seconds", broker.wait_seconds, 1..=brokkr_api::wait::MAX_WAIT_SECONDS);
         let kubernetes = &self.kubernetes;
         problems.range("kubernetes.concurrency", kubernetes.concurrency as u64, 1..=1_000);
+        problems.range("kubernetes.in_flight", kubernetes.in_flight as u64, 1..=1_000);
+        problems.range("kubernetes.requests_per_second", u64::from(kubernetes.requests_per_second), 1..=100_000);
+        problems.range("kubernetes.burst", u64::from(kubernetes.burst), 1..=1_000_000);
+        let is_named = kubernetes.namespaces.iter().all(|namespace| !namespace.is_empty());
+        problems.require(is_named, "kubernetes.namespaces", "a namespace must not be empty");
         problems.range("kubernetes.stacks", kubernetes.stacks as u64, 1..=1_000);
         problems.range("kubernetes.call_timeout_seconds", kubernetes.call_timeout_seconds, 1..=3_600);
         problems.range("kubernetes.resync_seconds", kubernetes.resync_seconds, 1..=86_400);
         problems.require(!kubernetes.namespace.is_empty(), "kubernetes.namespace", "must not be empty");
         problems.require(!kubernetes.default_namespace.is_empty(), "kubernetes.default_namespace", "must not be empty");
+        problems.require(!self.leader_election.lease_name.is_empty(), "leader_election.lease_name", "must not be empty");
         problems.range("server.drain_seconds", self.server.drain_seconds, 1..=3_600);
         brokkr_runtime::config::check_telemetry(&self.telemetry, problems);
     }
@@ -137,8 +147,16 @@ pub(crate) struct KubernetesConfig {
     pub(crate) namespace: String,
     /// Namespace of namespaced objects that name none.
     pub(crate) default_namespace: String,
+    /// Namespaces that the agent works in; empty for the whole cluster.
+    pub(crate) namespaces: Vec<String>,
     /// Most calls in flight for one stack.
     pub(crate) concurrency: usize,
+    /// Most calls in flight over all stacks.
+    pub(crate) in_flight: usize,
+    /// Most calls per second; watches do not count.
+    pub(crate) requests_per_second: u32,
+    /// Most calls that follow each other without a pause after a rest.
+    pub(crate) burst: u32,
     /// Most stacks that are worked on at once.
     pub(crate) stacks: usize,
     /// Seconds that one call may take.
@@ -154,11 +172,37 @@ impl Default for KubernetesConfig {
             context: None,
             namespace: "brokkr-system".to_owned(),
             default_namespace: "default".to_owned(),
+            namespaces: Vec::new(),
             concurrency: 16,
+            in_flight: 32,
+            requests_per_second: 500,
+            burst: 2_000,
             stacks: 4,
             call_timeout_seconds: 15,
             resync_seconds: 600,
         }
+    }
+}
+
+impl KubernetesConfig {
+    pub(crate) fn limits(&self) -> Limits {
+        Limits { in_flight: self.in_flight, per_second: self.requests_per_second, burst: self.burst }
+    }
+}
+
+/// Which of several agents of one cluster works.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct LeaderElectionConfig {
+    /// Whether agents elect a leader. Needed when a cluster runs more than one of them.
+    pub(crate) enabled: bool,
+    /// Name of the Lease in `kubernetes.namespace`.
+    pub(crate) lease_name: String,
+}
+
+impl Default for LeaderElectionConfig {
+    fn default() -> Self {
+        Self { enabled: false, lease_name: "brokkr-agent".to_owned() }
     }
 }
 

@@ -14,6 +14,7 @@ mod fields;
 mod health;
 mod hold;
 mod identity;
+mod leader;
 mod ledger;
 mod live;
 mod monitor;
@@ -26,6 +27,7 @@ mod reconcile;
 mod schedule;
 mod serve;
 mod sight;
+mod standing;
 mod status;
 mod trouble;
 

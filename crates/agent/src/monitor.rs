@@ -85,6 +85,7 @@ impl Monitor {
         }
         let rules = Arc::new(Rules::compile(&deployment.policy.health));
         let before = stacks.remove(&deployment.stack_id).filter(|before| before.report.revision == report.revision);
+        let is_known = before.is_some();
         let mut known = before.map(|before| before.objects).unwrap_or_default();
         let mut objects = BTreeMap::new();
         for reported in &report.objects {
@@ -115,6 +116,10 @@ impl Monitor {
         };
         report.health = watched.health();
         watched.told.clone_from(&report.health);
+        // A repair takes nothing back: what was told to be healthy or degraded is, until a look finds otherwise.
+        if is_known {
+            report.phase = phase_of(report.health.as_ref());
+        }
         stacks.insert(deployment.stack_id, watched);
     }
 
@@ -231,7 +236,7 @@ impl Monitor {
                 .trace
                 .clone()
                 .filter(|_| became_healthy && before.is_none_or(|before| before.status != HealthStatus::Healthy));
-            let report = Report { health, ..(*watched.report).clone() };
+            let report = Report { phase: phase_of(health.as_ref()), health, ..(*watched.report).clone() };
             (report, watched.epoch.clone(), place, watched.applied_at)
         };
         if let Some(place) = place {
@@ -266,6 +271,15 @@ impl Watched {
     fn health(&self) -> Option<Health> {
         let looks = self.objects.values().map(|look| Some((look.object.clone(), look.assessment.as_ref()?)));
         looks.collect::<Option<Vec<_>>>().map(health::worst)
+    }
+}
+
+/// Where an applied deployment stands.
+fn phase_of(health: Option<&Health>) -> Phase {
+    match health.map(|health| health.status) {
+        Some(HealthStatus::Healthy) => Phase::Healthy,
+        Some(HealthStatus::Degraded) => Phase::Degraded,
+        Some(HealthStatus::Progressing | HealthStatus::Unknown) | None => Phase::Applied,
     }
 }
 

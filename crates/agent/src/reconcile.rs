@@ -143,7 +143,7 @@ async fn carry_out(
     let reason = report.error.as_ref().map(|error| error.reason.as_str());
     record(&span, due, ConsumerOutcome { phase: report.phase.as_str(), reason, object: object.as_deref() });
     match (report.phase, sent) {
-        (Phase::Applied | Phase::Deleted, true) => Ended::Done,
+        (Phase::Applied | Phase::Healthy | Phase::Degraded | Phase::Deleted, true) => Ended::Done,
         _ if hold.stop().is_some() => Ended::Held,
         _ => Ended::Again,
     }

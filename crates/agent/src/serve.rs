@@ -16,6 +16,7 @@ use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
 };
+use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::{
@@ -25,25 +26,28 @@ use crate::{
     desired::Contents,
     drift::Contests,
     identity::{Enrolment, Identity, KeyStore, SecretStore, TokenSource},
+    leader::Candidate,
     ledger::Ledger,
     monitor::Monitor,
     poll::Poller,
     reconcile::Reconciler,
     sight::Sight,
+    standing::Standing,
     status::{AgentProbe, Status},
 };
 
 /// Runs the agent until it is asked to end.
 pub(crate) fn main(config: Config) -> ExitCode {
+    let me = daemon::new_instance_id();
     let options = InitOptions {
         service: Service::Agent,
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        instance_id: daemon::new_instance_id(),
+        instance_id: me.clone(),
         telemetry: config.telemetry.clone(),
         metrics: config.metrics,
         log: config.log.clone(),
     };
-    daemon::run(options, async |telemetry, signals| serve(config, telemetry, signals).await)
+    daemon::run(options, async |telemetry, signals| serve(config, me, telemetry, signals).await)
 }
 
 /// Where the key is kept, and where requests have it from.
@@ -55,7 +59,7 @@ fn key(config: &Config, cluster: &Cluster) -> anyhow::Result<(KeyStore, KeySourc
             let (namespace, name) = place.split_once('/').context("broker.key_secret: write it as namespace/name")?;
             let key = SharedKey::default();
             let (namespace, name) = (namespace.to_owned(), name.to_owned());
-            let store = SecretStore { namespace, name, cluster: cluster.clone(), key: key.clone() };
+            let store = SecretStore { namespace, name, cluster: cluster.unconfined(), key: key.clone() };
             Ok((KeyStore::Secret(store), KeySource::Shared(key)))
         }
         (None, None, Some(key)) => Ok((KeyStore::Fixed, KeySource::Text(Arc::from(key.trim())))),
@@ -80,13 +84,12 @@ fn enrolment(config: &Config) -> anyhow::Result<Option<Enrolment>> {
     Ok(Some(Enrolment { name, cluster, token }))
 }
 
-async fn serve(config: Config, telemetry: &Telemetry, mut signals: Signals) -> anyhow::Result<Ended> {
+async fn serve(config: Config, me: String, telemetry: &Telemetry, mut signals: Signals) -> anyhow::Result<Ended> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let ids: Arc<dyn Ids> = Arc::new(SystemIds);
     let metrics = telemetry.agent_metrics();
     let kubernetes = &config.kubernetes;
-    let timeout = Duration::from_secs(kubernetes.call_timeout_seconds);
-    let cluster = Cluster::new(kubernetes.kubeconfig.as_deref(), kubernetes.context.as_deref(), timeout, metrics.clone());
+    let cluster = Cluster::new(kubernetes, Arc::clone(&ids), metrics.clone());
     let Some(cluster) = signals.unless_asked_to_end(cluster).await else { return Ok(Ended::Asked) };
     let cluster = cluster?;
     let (store, key) = key(&config, &cluster)?;
@@ -105,9 +108,10 @@ async fn serve(config: Config, telemetry: &Telemetry, mut signals: Signals) -> a
     let (suspects, suspected) = mpsc::unbounded_channel();
     let (touched, touches) = mpsc::unbounded_channel();
     let (applied, applies) = mpsc::unbounded_channel();
+    let (candidate, leads) = candidate(&config, me, &cluster, &clock, &ids, &status);
     let workshop = Arc::new(Workshop {
         client,
-        cluster,
+        cluster: candidate.as_ref().map_or_else(|| cluster.clone(), |candidate| cluster.guarded_by(candidate.standing.clone())),
         resources: Resources::default(),
         contents: Contents::default(),
         ledger: Ledger::default(),
@@ -131,7 +135,14 @@ async fn serve(config: Config, telemetry: &Telemetry, mut signals: Signals) -> a
         ids: Arc::clone(&ids),
         wait: Duration::from_secs(config.broker.wait_seconds.clamp(1, brokkr_api::wait::MAX_WAIT_SECONDS)),
     };
-    lifecycle.spawn("poll", poller.run(sender, stopping()));
+    let end = stopping();
+    // Everything else follows from what the poll brings.
+    lifecycle.spawn("poll", async move {
+        tokio::select! {
+            () = end.cancelled() => {}
+            () = leads.cancelled() => poller.run(sender, end.clone()).await,
+        }
+    });
     lifecycle.spawn("watch", Sight::run(Arc::clone(&workshop), Arc::clone(&ids), stopping()));
     lifecycle.spawn("drift", Sight::judge_suspects(Arc::clone(&workshop), suspected, stopping()));
     lifecycle.spawn("health", Monitor::run(Arc::clone(&workshop), Arc::clone(&clock), touches, applies, stopping()));
@@ -161,5 +172,41 @@ async fn serve(config: Config, telemetry: &Telemetry, mut signals: Signals) -> a
     };
     lifecycle.spawn("http-server", server::serve(listener, router, server));
     let drain = Drain { delay: Duration::ZERO, grace: Duration::from_secs(config.server.drain_seconds) };
-    Ok(lifecycle.run(crashes, signals, drain).await)
+    let Some(candidate) = candidate else { return Ok(lifecycle.run(crashes, signals, drain).await) };
+    // The lead is kept until the work in flight has ended.
+    let ended = tokio::select! {
+        ended = lifecycle.run(crashes, signals, drain) => ended,
+        () = candidate.run() => return Ok(Ended::Crashed("leader-election")),
+    };
+    candidate.release().await;
+    Ok(ended)
+}
+
+/// The candidate for the lead, and what is cancelled when this agent may work: at once where nobody else is to.
+fn candidate(
+    config: &Config,
+    me: String,
+    cluster: &Cluster,
+    clock: &Arc<dyn Clock>,
+    ids: &Arc<dyn Ids>,
+    status: &Arc<Status>,
+) -> (Option<Candidate>, CancellationToken) {
+    let leads = CancellationToken::new();
+    if !config.leader_election.enabled {
+        leads.cancel();
+        return (None, leads);
+    }
+    status.stands_by("");
+    let candidate = Candidate {
+        cluster: cluster.apart(),
+        namespace: config.kubernetes.namespace.clone(),
+        lease: config.leader_election.lease_name.clone(),
+        me,
+        standing: Standing::default(),
+        leads: leads.clone(),
+        clock: Arc::clone(clock),
+        ids: Arc::clone(ids),
+        status: Arc::clone(status),
+    };
+    (Some(candidate), leads)
 }

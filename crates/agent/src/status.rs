@@ -20,6 +20,18 @@ struct Inner {
     kubernetes: Option<String>,
     unfinished: usize,
     suspended: usize,
+    leadership: Leadership,
+}
+
+/// Whether this agent leads.
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Leadership {
+    /// Nobody else is to.
+    #[default]
+    Alone,
+    Leads,
+    /// Another one does; its name is empty before it is known.
+    StandsBy(String),
 }
 
 impl Status {
@@ -59,6 +71,20 @@ impl Status {
         let mut inner = self.0.write();
         (inner.unfinished, inner.suspended) = (unfinished, suspended);
     }
+
+    /// This agent leads.
+    pub(crate) fn leads(&self) {
+        self.0.write().leadership = Leadership::Leads;
+    }
+
+    /// Another agent leads; an empty name before it is known. Tells whether that is news.
+    pub(crate) fn stands_by(&self, leader: &str) -> bool {
+        let mut inner = self.0.write();
+        let leadership = Leadership::StandsBy(leader.to_owned());
+        let news = inner.leadership != leadership;
+        inner.leadership = leadership;
+        news
+    }
 }
 
 /// What `/readyz` tells: the agent's state of affairs, and what became of the spans.
@@ -72,12 +98,20 @@ impl Probe for AgentProbe {
         let inner = self.status.0.read();
         let check = |trouble: Option<&String>| trouble.map_or_else(|| Check::ok(""), Check::failing);
         let broker = match &inner.identity {
+            None if matches!(inner.leadership, Leadership::StandsBy(_)) => Check::ok("not asked while standing by"),
             None if inner.broker.is_none() => Check::failing("not connected yet"),
             _ => check(inner.broker.as_ref().map(|trouble| &trouble.text)),
+        };
+        let leader = match &inner.leadership {
+            Leadership::Alone => "no election".to_owned(),
+            Leadership::Leads => "this agent leads".to_owned(),
+            Leadership::StandsBy(leader) if leader.is_empty() => "standby, the leader is not known yet".to_owned(),
+            Leadership::StandsBy(leader) => format!("standby, {leader} leads"),
         };
         BTreeMap::from([
             ("broker".to_owned(), broker),
             ("kubernetes".to_owned(), check(inner.kubernetes.as_ref())),
+            ("leader".to_owned(), Check::ok(leader)),
             ("stacks".to_owned(), Check::ok(format!("{} not carried out yet, {} suspended", inner.unfinished, inner.suspended))),
             ("telemetry".to_owned(), telemetry_check(&self.spans.status())),
         ])

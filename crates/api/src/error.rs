@@ -81,6 +81,8 @@ error_codes! {
     PreconditionFailed = "precondition_failed", 412, "The resource has changed";
     /// The change would take the stack from many agents: look at `targets:preview` and send its token.
     PreviewRequired = "preview_required", 409, "The change needs the token of a preview";
+    /// The deletions that should be approved are not the ones that are held now: look at the deployment and decide again.
+    ApprovalOutdated = "approval_outdated", 409, "The approval is not for what is held now";
     /// The idempotency key was used for other content.
     IdempotencyMismatch = "idempotency_mismatch", 422, "The idempotency key belongs to another request";
     /// The generator's quota does not allow it.

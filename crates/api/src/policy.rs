@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::reports::ObjectRef;
+use crate::{Name, reports::ObjectRef};
 
 /// Most entries of [`StackPolicy::ignore_fields`] and of [`StackPolicy::health`].
 pub const MAX_RULES: usize = 100;
@@ -15,6 +15,20 @@ pub const MAX_PATH: usize = 512;
 pub const MAX_EXPRESSION: usize = 4_096;
 /// Longest [`StackPolicy::wave_timeout_seconds`]: a day.
 pub const MAX_WAVE_TIMEOUT_SECONDS: u32 = 86_400;
+
+/// Most entries of [`Drift::fields`].
+pub const MAX_DRIFT_FIELDS: usize = 20;
+/// Longest entry of [`Drift::fields`], in characters.
+pub const MAX_DRIFT_FIELD: usize = 512;
+/// Most entries of [`Drift::managers`].
+pub const MAX_DRIFT_MANAGERS: usize = 5;
+/// Most [`HeldPlan::objects`]: no cluster has so many.
+pub const MAX_HELD: u64 = 1 << 32;
+/// Longest name of a field manager, in characters: Kubernetes' own limit.
+pub const MAX_MANAGER: usize = 128;
+
+/// Label of a stack that says what becomes of its objects: with `orphan` they stay, whatever its policy says; `delete` says nothing more.
+pub const DELETE_POLICY_LABEL: &str = "brokkr.io/delete-policy";
 
 /// How a stack is delivered. The default is careful: nothing of somebody else is touched, and what leaves the stack is deleted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -148,6 +162,19 @@ pub struct HeldPlan {
     pub plan: String,
     /// How many objects would be deleted.
     pub objects: u64,
+}
+
+/// Approves held deletions: `POST /api/v1/stacks/{stack}/approvals`. They must be exactly the ones that the deployment holds now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Approve {
+    /// The agent that holds them.
+    pub agent: Name,
+    /// The revision that holds them.
+    pub revision: u64,
+    /// [`HeldPlan::plan`].
+    #[schema(max_length = 71)]
+    pub plan: String,
 }
 
 /// A change to an object of the stack that somebody else made.

@@ -8,6 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::{
     Name, StackId, Timestamp,
     desired_state::Action,
+    policy::HeldPlan,
     reports::{Failure, Health, ObjectReport},
     suspension::Suspension,
     wait::Wait,
@@ -179,12 +180,24 @@ pub struct Deployment {
     pub generation: u64,
     /// The newest generation that the agent acknowledged; 0 before the first one.
     pub observed_generation: u64,
-    /// What it waits for, for people; absent when it is finished.
+    /// What it waits for, for people; absent when it is finished and no deletion waits for an approval.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting_for: Option<String>,
     /// Why it is held back: the fleet, the agent or the stack is suspended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspended: Option<Suspension>,
+    /// The deletions that wait for an approval, as the agent reported last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<HeldPlan>,
+    /// Whether exactly these deletions are approved: then the agent is about to carry them out.
+    #[serde(default)]
+    pub approved: bool,
+    /// How many changes that others made to its objects were reported.
+    #[serde(default)]
+    pub drifts: u64,
+    /// When the last of them was reported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_drift_at: Option<Timestamp>,
     /// How its objects are, as the agent reported last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,

@@ -52,6 +52,8 @@ pub const STACK: &str = "/api/v1/stacks/{stack}";
 pub const TARGETS_PREVIEW: &str = "/api/v1/stacks/{stack}/targets:preview";
 /// Suspend and resume a stack.
 pub const STACK_SUSPENSION: &str = "/api/v1/stacks/{stack}/suspension";
+/// Approve deletions that an agent holds back.
+pub const STACK_APPROVALS: &str = "/api/v1/stacks/{stack}/approvals";
 /// Bring old content back.
 pub const ROLLBACK: &str = "/api/v1/stacks/{stack}/rollback";
 /// Where a stack stands on each of its agents.

@@ -29,7 +29,9 @@ impl Actor<'_> {
             let mut left = Vec::new();
             let mut worst: Option<(&Manifest, String)> = None;
             for manifest in waiting {
-                if let Some(trouble) = self.trouble_of(manifest).await.map_err(|failure| (manifest.id.clone(), failure))? {
+                if let Some(trouble) =
+                    self.trouble_of(manifest, look >= WORTH_TELLING).await.map_err(|failure| (manifest.id.clone(), failure))?
+                {
                     worst.get_or_insert((manifest, trouble));
                     left.push(manifest);
                 }
@@ -54,8 +56,9 @@ impl Actor<'_> {
         }
     }
 
-    /// Why an object is not healthy; nothing when it is.
-    async fn trouble_of(&self, manifest: &Manifest) -> Result<Option<String>, KubeFailure> {
+    /// Why an object is not healthy; nothing when it is. Its pods and events are asked too when it matters to a person, and because
+    /// only they tell that a claim waits for a pod, which a later wave may bring.
+    async fn trouble_of(&self, manifest: &Manifest, in_depth: bool) -> Result<Option<String>, KubeFailure> {
         if !health::has_health(&manifest.id.kind, self.rules) {
             return Ok(None);
         }
@@ -63,7 +66,10 @@ impl Actor<'_> {
         let resource = resource.ok_or_else(|| missing_kind(&manifest.api_version, &manifest.id.kind.kind))?;
         let object = self.cluster.get(&resource, manifest.id.namespace.as_deref(), &manifest.id.name).await?;
         let Some(object) = object else { return Ok(Some("it is gone".to_owned())) };
-        let assessment = health::assess(&object, self.rules);
+        let mut assessment = health::assess(&object, self.rules);
+        if in_depth && health::needs_diagnosis(&object, &assessment) {
+            assessment = health::diagnose(self.cluster, self.resources, &object, assessment).await;
+        }
         Ok((assessment.status != HealthStatus::Healthy)
             .then(|| assessment.message.unwrap_or_else(|| "it is not ready".to_owned())))
     }

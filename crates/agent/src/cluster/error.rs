@@ -66,6 +66,8 @@ pub(crate) struct KubeFailure {
     pub(crate) message: String,
     /// The fields that other managers own, when that is the conflict.
     pub(crate) fields: Vec<String>,
+    /// For how long the API server asks not to be called.
+    pub(crate) retry_after: Option<Duration>,
 }
 
 impl fmt::Display for KubeFailure {
@@ -79,7 +81,7 @@ impl std::error::Error for KubeFailure {}
 impl KubeFailure {
     pub(crate) fn new(class: Class, message: impl Into<String>) -> Self {
         let message: String = message.into();
-        Self { class, message: message.chars().take(brokkr_api::reports::MAX_MESSAGE).collect(), fields: Vec::new() }
+        Self { class, message: message.chars().take(brokkr_api::reports::MAX_MESSAGE).collect(), fields: Vec::new(), retry_after: None }
     }
 
     pub(super) fn timeout(limit: Duration) -> Self {

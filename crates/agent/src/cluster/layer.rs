@@ -21,7 +21,7 @@ use super::Resource;
 #[derive(Debug, Clone)]
 pub(crate) struct KubeCall {
     verb: &'static str,
-    operation: KubeOperation,
+    pub(super) operation: KubeOperation,
     /// Plural name of the resource, with its group when it has one; for other paths the path.
     resource: String,
     namespace: Option<String>,
@@ -47,6 +47,10 @@ impl KubeCall {
 
     pub(crate) fn of_path(verb: &'static str, path: &str) -> Self {
         Self { verb, operation: KubeOperation::Other, resource: path.to_owned(), namespace: None, name: None }
+    }
+
+    pub(crate) fn namespace(&self) -> Option<&str> {
+        self.namespace.as_deref()
     }
 
     pub(crate) fn is_secret(&self) -> bool {

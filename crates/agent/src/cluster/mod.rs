@@ -5,10 +5,19 @@ mod error;
 mod layer;
 mod lists;
 mod members;
+mod reach;
+mod repeat;
 mod resources;
+mod send;
+mod throttle;
+mod whole;
 
-use std::{path::Path, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
+use brokkr_runtime::Ids;
 use brokkr_telemetry::{AgentMetrics, metrics::KubeOperation};
 use http::{
     Request, StatusCode,
@@ -17,19 +26,19 @@ use http::{
 use kube::{
     Client, Config,
     api::{DeleteParams, ListParams, Preconditions, PropagationPolicy},
-    client::Body,
     config::{KubeConfigOptions, Kubeconfig},
 };
 use serde_json::Value;
 use tower::BoxError;
 
-use crate::live::Live;
+use crate::{config::KubernetesConfig, live::Live, standing::Standing};
 
 pub(crate) use error::{Class, KubeFailure};
 pub(crate) use layer::{CallLayer, KubeCall};
 pub(crate) use lists::Select;
 pub(crate) use members::{Seen, WatchEvent};
 pub(crate) use resources::{Resource, Resources};
+pub(crate) use throttle::Limits;
 
 /// The one field manager.
 pub(crate) const FIELD_MANAGER: &str = "brokkr-agent";
@@ -41,6 +50,11 @@ const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8
 pub(crate) struct Cluster {
     client: Client,
     timeout: Duration,
+    throttle: Arc<throttle::Throttle>,
+    confined: Arc<reach::Confined>,
+    identity: Option<Arc<reach::Identity>>,
+    standing: Option<Standing>,
+    ids: Arc<dyn Ids>,
 }
 
 /// Why there is no client.
@@ -50,6 +64,8 @@ pub(crate) enum SetupError {
     Infer(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("the client for the Kubernetes API cannot be set up")]
     Client(#[source] kube::Error),
+    #[error("the proxy of the Kubernetes API cannot be used: write it as http://HOST:PORT")]
+    Proxy,
 }
 
 /// What an apply did.
@@ -70,12 +86,8 @@ pub(crate) enum Force {
 
 impl Cluster {
     /// Connects to nothing yet.
-    pub(crate) async fn new(
-        kubeconfig: Option<&Path>,
-        context: Option<&str>,
-        timeout: Duration,
-        metrics: AgentMetrics,
-    ) -> Result<Self, SetupError> {
+    pub(crate) async fn new(settings: &KubernetesConfig, ids: Arc<dyn Ids>, metrics: AgentMetrics) -> Result<Self, SetupError> {
+        let (kubeconfig, context) = (settings.kubeconfig.as_deref(), settings.context.as_deref());
         let infer = |source: BoxError| SetupError::Infer(source);
         let options = KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
         let mut config = match kubeconfig {
@@ -87,11 +99,37 @@ impl Cluster {
             None => Config::infer().await.map_err(|source| infer(source.into()))?,
         };
         config.connect_timeout = Some(Duration::from_secs(5));
+        // Calls are made again here, within their time limit and with regard to all others.
+        config.default_retry = false;
         let user_agent = http::HeaderValue::from_static(concat!("brokkr-agent/", env!("CARGO_PKG_VERSION")));
         config.headers.push((http::header::USER_AGENT, user_agent));
         let server = layer::Server::of(&config.cluster_url);
-        let client = connection::client(config, &CallLayer::new(server, metrics)).map_err(SetupError::Client)?;
-        Ok(Self { client, timeout })
+        let client = connection::client(config, &CallLayer::new(server, metrics))?;
+        Ok(Self {
+            client,
+            timeout: Duration::from_secs(settings.call_timeout_seconds),
+            throttle: Arc::new(throttle::Throttle::new(settings.limits(), Instant::now())),
+            confined: Arc::new(reach::Confined::to(&settings.namespaces, [settings.namespace.clone()])),
+            identity: None,
+            standing: None,
+            ids,
+        })
+    }
+
+    /// The same cluster, whose calls are refused unless the agent is in charge.
+    pub(crate) fn guarded_by(&self, standing: Standing) -> Self {
+        Self { standing: Some(standing), ..self.clone() }
+    }
+
+    /// The same cluster, where the calls of the work do not slow these down.
+    pub(crate) fn apart(&self) -> Self {
+        let limits = Limits { in_flight: 4, per_second: 20, burst: 20 };
+        Self { throttle: Arc::new(throttle::Throttle::new(limits, Instant::now())), ..self.clone() }
+    }
+
+    /// The same cluster for the agent's own key, which may be in any namespace.
+    pub(crate) fn unconfined(&self) -> Self {
+        Self { confined: Arc::default(), ..self.clone() }
     }
 
     /// Server-side apply with our field manager. What is not in the kind's schema is an error.
@@ -173,12 +211,6 @@ impl Cluster {
         Ok(items.into_iter().flatten().filter_map(|item| Live::read(resource, item)).collect())
     }
 
-    /// The collections of a kind that the agent works in.
-    #[expect(clippy::unused_self, reason = "the namespaces that the agent is confined to are the cluster's")]
-    pub(crate) fn places(&self, _: &Resource) -> Vec<Option<String>> {
-        vec![None]
-    }
-
     /// An object; `None` when there is none.
     pub(crate) async fn get(
         &self,
@@ -195,13 +227,26 @@ impl Cluster {
         }
     }
 
-    /// Metadata of the objects with this label, in all namespaces.
+    /// Metadata of the objects with this label, wherever the agent works.
     pub(crate) async fn list_metadata(&self, resource: &Resource, selector: &str) -> Result<Vec<Value>, KubeFailure> {
+        let mut items = Vec::new();
+        for place in self.places(resource) {
+            items.append(&mut self.list_metadata_in(resource, place.as_deref(), selector).await?);
+        }
+        Ok(items)
+    }
+
+    async fn list_metadata_in(
+        &self,
+        resource: &Resource,
+        namespace: Option<&str>,
+        selector: &str,
+    ) -> Result<Vec<Value>, KubeFailure> {
         let mut items = Vec::new();
         let mut params = ListParams::default().labels(selector).limit(500);
         loop {
-            let request = kube::core::Request::new(resource.path(None)).list_metadata(&params);
-            let call = KubeCall::new("list", KubeOperation::List, resource, None, None);
+            let request = kube::core::Request::new(resource.path(namespace)).list_metadata(&params);
+            let call = KubeCall::new("list", KubeOperation::List, resource, namespace, None);
             let (_, mut page) = self.send(call, request).await?;
             if let Some(Value::Array(found)) = page.get_mut("items").map(Value::take) {
                 items.extend(found);
@@ -241,29 +286,6 @@ impl Cluster {
         let request = Request::get(path).header(ACCEPT, "application/json").body(Vec::new());
         let call = KubeCall::of_path(verb, path);
         self.send(call, built(request)).await.map(|(_, answer)| answer)
-    }
-
-    async fn send(
-        &self,
-        call: KubeCall,
-        request: Result<Request<Vec<u8>>, kube::core::request::Error>,
-    ) -> Result<(StatusCode, Value), KubeFailure> {
-        let is_secret = call.is_secret();
-        let mut request =
-            request.map_err(|source| KubeFailure::of(kube::Error::BuildRequest(source), is_secret))?.map(Body::from);
-        request.extensions_mut().insert(call);
-        let exchange = async {
-            let response = self.client.send(request).await.map_err(|source| KubeFailure::of(source, is_secret))?;
-            let status = response.status();
-            let bytes = response.into_body().collect_bytes().await.map_err(|source| KubeFailure::of(source, is_secret))?;
-            if status.is_success() {
-                let answer = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-                Ok((status, answer))
-            } else {
-                Err(KubeFailure::of_answer(status, &bytes, is_secret))
-            }
-        };
-        tokio::time::timeout(self.timeout, exchange).await.unwrap_or_else(|_| Err(KubeFailure::timeout(self.timeout)))
     }
 }
 

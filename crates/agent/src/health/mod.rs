@@ -35,18 +35,11 @@ pub(crate) fn assess(object: &Value, rules: &Rules) -> Assessment {
 
 /// Whether objects of this kind can be anything but healthy once they exist, so that looking at them is worth a call.
 pub(crate) fn has_health(kind: &GroupKind, rules: &Rules) -> bool {
+    // A namespace is not in the list: one that is stuck in its deletion is what a person wants to hear of.
     let exists_and_is_fine = match kind.group.as_str() {
         "" => matches!(
             kind.kind.as_str(),
-            "ConfigMap"
-                | "Secret"
-                | "ServiceAccount"
-                | "Namespace"
-                | "LimitRange"
-                | "Endpoints"
-                | "Event"
-                | "PodTemplate"
-                | "ResourceQuota"
+            "ConfigMap" | "Secret" | "ServiceAccount" | "LimitRange" | "Endpoints" | "Event" | "PodTemplate" | "ResourceQuota"
         ),
         "rbac.authorization.k8s.io"
         | "admissionregistration.k8s.io"

@@ -52,7 +52,7 @@ reasons! {
     VolumeLost = "volume_lost",
     /// A volume could not be reclaimed or recycled.
     VolumeFailed = "volume_failed",
-    /// A ResourceQuota is used up.
+    /// A `ResourceQuota` is used up.
     QuotaExceeded = "quota_exceeded",
     /// An admission webhook refuses what a controller creates.
     WebhookDenied = "webhook_denied",
@@ -92,11 +92,11 @@ reasons! {
     NamesRejected = "names_rejected",
     /// A CRD is not served yet.
     NotEstablished = "not_established",
-    /// The server behind an APIService does not answer.
+    /// The server behind an `APIService` does not answer.
     ApiUnavailable = "api_unavailable",
     /// A load balancer has no address yet.
     NoAddress = "no_address",
-    /// Fewer pods are healthy than a PodDisruptionBudget wants.
+    /// Fewer pods are healthy than a `PodDisruptionBudget` wants.
     BudgetUnmet = "budget_unmet",
     /// An autoscaler cannot scale: it gets no metrics, or cannot read or write its target.
     ScalingInactive = "scaling_inactive",
@@ -117,6 +117,16 @@ impl fmt::Display for HealthReason {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_reason_has_its_row_in_the_reference() {
+        let reference = include_str!("../../../../docs/content/reference/health.md");
+        let rows: Vec<_> = reference.lines().skip_while(|line| !line.starts_with("| reason")).skip(2).collect();
+        for (row, (reason, meaning)) in rows.iter().zip(HealthReason::ALL) {
+            assert_eq!(*row, format!("| `{reason}` |{meaning} |"));
+        }
+        assert_eq!(rows.iter().take_while(|line| line.starts_with('|')).count(), HealthReason::ALL.len());
+    }
 
     #[test]
     fn words_are_distinct_lower_case_and_fit_a_report() {

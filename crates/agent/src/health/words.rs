@@ -5,7 +5,8 @@ use super::HealthReason;
 /// Why a controller could not create pods, by what the API server answered it.
 pub(super) fn of_refusal(message: &str) -> HealthReason {
     let says = |words: &str| message.contains(words);
-    if says("exceeded quota") || says("failed quota") {
+    // The last one is said of a quota so new that nothing has been counted yet.
+    if says("exceeded quota") || says("failed quota") || says("status unknown for quota") {
         HealthReason::QuotaExceeded
     } else if says("admission webhook") && says("denied the request") {
         HealthReason::WebhookDenied

@@ -14,6 +14,7 @@ use crate::{
     audit::{AuditEntry, AuditQuery},
     deployment_objects::{AcceptedDeploymentObject, Rollback},
     events::{Events, EventsQuery},
+    policy::Approve,
     rollouts::{Deployment, DeploymentsQuery},
     routes,
     stacks::{PreviewTargets, PutStack, Stack, TargetsPreview},
@@ -180,6 +181,14 @@ impl Client {
     ) -> Result<AcceptedDeploymentObject, ClientError> {
         let request = self.request(Method::POST, routes::ROLLBACK, &[stack.as_str()])?.json(&Rollback { generation });
         read(conditions.on(request)).await
+    }
+
+    /// Approves deletions that an agent holds back.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn approve(&self, stack: &Name, request: &Approve) -> Result<Deployment, ClientError> {
+        self.send(Method::POST, routes::STACK_APPROVALS, &[stack.as_str()], request).await
     }
 
     /// A page of where a stack stands.

@@ -4,6 +4,7 @@ pub(crate) mod handoff;
 mod hex;
 pub(crate) mod key;
 pub(crate) mod manifests;
+pub(crate) mod policy;
 pub(crate) mod rollout;
 pub(crate) mod seal;
 pub(crate) mod targeting;

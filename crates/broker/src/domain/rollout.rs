@@ -3,6 +3,8 @@
 use brokkr_api::{
     Timestamp,
     desired_state::Action,
+    policy::HeldPlan,
+    reports::{Health, HealthStatus},
     rollouts::{Deployment, Phase},
     suspension::Suspension,
 };
@@ -30,12 +32,14 @@ pub(crate) fn is_reportable(action: Action, phase: Phase) -> bool {
     }
 }
 
-/// What a deployment waits for, in words; nothing when it is finished.
+/// What a deployment waits for, in words; nothing when it is finished and no deletion waits for an approval.
 pub(crate) fn waiting_for(deployment: &Deployment, last_seen_at: Option<Timestamp>, online: bool) -> Option<String> {
     let work = if deployment.action == Action::Apply { "apply" } else { "delete" };
     match deployment.phase {
-        phase if is_finished(phase) => None,
         Phase::Suspended => Some(deployment.suspended.as_ref().map_or_else(|| "somebody to resume it".to_owned(), held)),
+        Phase::Deleted | Phase::Orphaned => None,
+        _ if let Some(held) = deployment.held.as_ref().filter(|_| !deployment.approved) => Some(to_approve(deployment, held)),
+        phase if is_finished(phase) => None,
         _ if last_seen_at.is_none() => Some(format!("agent {} to connect for the first time", deployment.agent)),
         _ if !online => Some(format!(
             "agent {} to come back (last seen {})",
@@ -51,9 +55,30 @@ pub(crate) fn waiting_for(deployment: &Deployment, last_seen_at: Option<Timestam
     }
 }
 
+fn to_approve(deployment: &Deployment, held: &HeldPlan) -> String {
+    let (stack, agent) = (&deployment.stack, &deployment.agent);
+    let objects = if held.objects == 1 { "1 object" } else { &format!("{} objects", held.objects) };
+    format!("somebody to approve the deletion of {objects}: brokkr approve {stack} --agent {agent}")
+}
+
 fn held(suspension: &Suspension) -> String {
     let what = suspension.scope.in_words();
     format!("somebody to resume {what}, which {} suspended: {}", suspension.by, suspension.reason)
+}
+
+/// The phase that a report settles on: how applied objects are is told by their health.
+pub(crate) fn settled(phase: Phase, health: Option<&Health>) -> Phase {
+    match (phase, health.map(|health| health.status)) {
+        (Phase::Applied, Some(HealthStatus::Healthy)) => Phase::Healthy,
+        (Phase::Applied, Some(HealthStatus::Degraded)) => Phase::Degraded,
+        _ => phase,
+    }
+}
+
+/// Whether this change of phase is told to the world: one that was applied once is not applied again when its health is in doubt.
+pub(crate) fn is_event(before: Phase, after: Phase, acknowledged: bool) -> bool {
+    let in_doubt = acknowledged && after == Phase::Applied && matches!(before, Phase::Healthy | Phase::Degraded);
+    before != after && !in_doubt
 }
 
 /// Whether a report comes too late to tell anything: the revision was acknowledged, and beginning with it again is no news.

@@ -61,6 +61,16 @@ pub(crate) fn change(target: &Target<'_>, agent: &Candidate<'_>, has: bool) -> O
     Some(TargetChange { agent: agent.id, stack: target.id, action, phase, generation: target.generation, digest })
 }
 
+/// What an agent has to do with a stack already, as a new revision.
+pub(crate) fn again(target: &Target<'_>, agent: AgentId, has: bool) -> TargetChange {
+    let (action, phase, digest) = if has {
+        (Action::Apply, Phase::Pending, target.digest.map(str::to_owned))
+    } else {
+        (Action::Withdraw, Phase::Deleting, None)
+    };
+    TargetChange { agent, stack: target.id, action, phase, generation: target.generation, digest }
+}
+
 /// Whether a change that takes a stack from `lost` of the `had` agents that have it must have been looked at before.
 pub(crate) fn needs_preview(had: u64, lost: u64) -> bool {
     lost >= PREVIEW_AGENTS && lost * 100 > had * PREVIEW_PERCENT

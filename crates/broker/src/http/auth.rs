@@ -104,14 +104,23 @@ pub(super) fn known_key(state: &AppState, parts: &Parts) -> Option<Arc<KeyRow>> 
     secret(parts).and_then(|secret| state.feed.key(&key::digest(secret), state.clock.now()))
 }
 
-async fn authenticate(parts: &Parts, state: &AppState) -> Result<Caller, Failure> {
+/// The key of a request that memory knew to be valid a moment ago, so that it is hashed and looked up once.
+#[derive(Clone)]
+pub(super) struct KnownKey(pub(super) Arc<KeyRow>);
+
+async fn authenticate(parts: &mut Parts, state: &AppState) -> Result<Caller, Failure> {
     let refuse = |detail: &str| Failure::new(ErrorCode::Unauthenticated, detail).at("header Authorization");
-    let secret = secret(parts).ok_or_else(|| refuse("send a key of Brokkr as Authorization: Bearer KEY"))?;
-    let digest = key::digest(secret);
     let now = state.clock.now();
-    // Boxed, here and below: a request that waits must not carry the room of what it did not need.
-    let row =
-        Box::pin(state.feed.find_key(&digest, now)).await?.ok_or_else(|| refuse("the key is unknown, expired or revoked"))?;
+    let row = match parts.extensions.remove::<KnownKey>() {
+        Some(KnownKey(row)) => row,
+        None => {
+            let secret = secret(parts).ok_or_else(|| refuse("send a key of Brokkr as Authorization: Bearer KEY"))?;
+            let digest = key::digest(secret);
+            // Boxed, here and below: a request that waits must not carry the room of what it did not need.
+            let found = Box::pin(state.feed.find_key(&digest, now)).await?;
+            found.ok_or_else(|| refuse("the key is unknown, expired or revoked"))?
+        }
+    };
     state.presence.key_used(row.id, now);
     let scope = row.generator.map_or(Scope::Everybody, Scope::Generator);
     let request_id = parts.extensions.get::<RequestId>().map(|id| id.0.clone());

@@ -18,7 +18,11 @@ use axum::{
 use brokkr_api::{ErrorCode, GeneratorId, KeyId, Timestamp, keys::Role, routes};
 use http::{Extensions, request::Parts};
 
-use super::{AppState, auth::known_key, error::Failure};
+use super::{
+    AppState,
+    auth::{KnownKey, known_key},
+    error::Failure,
+};
 use crate::{config::LimitsConfig, store::KeyRow};
 use bucket::{Buckets, Quota};
 
@@ -100,7 +104,7 @@ fn is_probe(parts: &Parts) -> bool {
 
 /// Refuses what is above the caller's quota, before anything is done for it.
 pub(super) async fn limit(State(state): State<AppState>, request: Request, next: Next) -> Response {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     if !is_probe(&parts) {
         let now = state.clock.now();
         let key = known_key(&state, &parts);
@@ -109,6 +113,9 @@ pub(super) async fn limit(State(state): State<AppState>, request: Request, next:
         if let Err(seconds) = state.limits.take(caller, now) {
             let detail = format!("there are too many requests {whose}: go on in {seconds} s");
             return Failure::new(ErrorCode::RateLimited, detail).retry_after(seconds.get()).into_response();
+        }
+        if let Some(key) = key {
+            parts.extensions.insert(KnownKey(key));
         }
     }
     next.run(Request::from_parts(parts, body)).await

@@ -58,6 +58,7 @@ fn api() -> OpenApiRouter<AppState> {
         .routes(documented!(v1::stacks::put, v1::stacks::read, v1::stacks::delete))
         .routes(documented!(v1::targets::preview))
         .routes(documented!(v1::suspensions::suspend_stack, v1::suspensions::resume_stack))
+        .routes(documented!(v1::approvals::approve))
         .routes(documented!(v1::deployments::of_stack))
         .routes(documented!(v1::deployments::read))
         .routes(documented!(v1::deployment_objects::rollback))

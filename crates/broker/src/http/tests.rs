@@ -8,6 +8,7 @@ mod generations;
 mod identities;
 mod manners;
 mod outage;
+mod policies;
 mod poll;
 mod problems;
 mod records;

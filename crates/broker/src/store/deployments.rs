@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use brokkr_api::{
     AgentId, Name, StackId, Timestamp,
     desired_state::{Action, Scope},
+    policy::StackPolicy,
     suspension::{Suspension, SuspensionScope},
 };
 use brokkr_telemetry::TraceContext;
@@ -14,9 +15,12 @@ use super::{
     deployment_objects::StoredContent,
     rollouts::{action, trace},
     sql::{Row, set, statements, values},
-    suspensions::widest,
+    suspensions::{StoredSuspension, widest},
 };
-use crate::domain::targeting::{Current, TargetChange};
+use crate::domain::{
+    policy,
+    targeting::{Current, TargetChange},
+};
 
 // A deployment of generation 0 was never handed to its agent: it needs no tombstone, and ends at once.
 statements! {
@@ -24,14 +28,15 @@ statements! {
         "UPDATE deployments SET revision = revision + 1, generation = $2, digest = $3,
              fan_out = (SELECT count(*) FROM deployments d WHERE d.stack_id = $1 AND d.action = 'apply'), traceparent = $4, tracestate = $5,
              change_seq = $6, desired_at = $7, phase = 'pending', attempts = 0, results = NULL, error = NULL, finished_at = NULL,
-             health = NULL, picked_up_at = NULL, healthy_at = NULL, report_traceparent = NULL
+             health = NULL, picked_up_at = NULL, healthy_at = NULL, report_traceparent = NULL, held_plan = NULL, held_objects = NULL, approved_plan = NULL
          WHERE stack_id = $1 AND action = 'apply'";
     DELETE_STACK = Update deployments
         "UPDATE deployments SET revision = revision + 1, action = 'delete', digest = NULL,
              fan_out = (SELECT count(*) FROM deployments d WHERE d.stack_id = $1 AND d.phase NOT IN ('deleted', 'orphaned')),
              traceparent = $2, tracestate = $3, change_seq = $4, desired_at = $5,
              phase = CASE WHEN generation = 0 THEN 'deleted' ELSE 'deleting' END, attempts = 0, results = NULL, error = NULL,
-             finished_at = NULL, health = NULL, picked_up_at = NULL, healthy_at = NULL, report_traceparent = NULL
+             finished_at = NULL, health = NULL, picked_up_at = NULL, healthy_at = NULL, report_traceparent = NULL,
+             held_plan = NULL, held_objects = NULL, approved_plan = NULL
          WHERE stack_id = $1 AND phase NOT IN ('deleted', 'orphaned')";
     CHANGE_TARGETS = Insert deployments
         "INSERT INTO deployments (agent_id, stack_id, revision, action, generation, digest, fan_out, traceparent, tracestate, change_seq,
@@ -42,19 +47,25 @@ statements! {
              generation = excluded.generation, digest = excluded.digest, fan_out = excluded.fan_out, traceparent = excluded.traceparent,
              tracestate = excluded.tracestate, change_seq = excluded.change_seq, desired_at = excluded.desired_at, phase = excluded.phase,
              attempts = 0, results = NULL, error = NULL, finished_at = NULL, health = NULL, picked_up_at = NULL, healthy_at = NULL,
-             report_traceparent = NULL";
+             report_traceparent = NULL, held_plan = NULL, held_objects = NULL, approved_plan = NULL";
     TOUCH_STACK = Update deployments
         "UPDATE deployments SET change_seq = $2 WHERE stack_id = $1 AND phase NOT IN ('deleted', 'orphaned')";
+    APPROVE = Update deployments
+        "UPDATE deployments SET approved_plan = $4, change_seq = $5
+         WHERE stack_id = $1 AND agent_id = $2 AND revision = $3 AND held_plan = $4 AND COALESCE(approved_plan, '') <> $4
+           AND phase NOT IN ('deleted', 'orphaned')";
     ORPHAN = Update deployments
         "UPDATE deployments SET revision = revision + 1, action = 'withdraw', digest = NULL, phase = 'orphaned', change_seq = $2, desired_at = $3,
-             finished_at = $3
+             finished_at = $3, held_plan = NULL, held_objects = NULL, approved_plan = NULL
          WHERE agent_id = $1 AND phase NOT IN ('deleted', 'orphaned') RETURNING stack_id";
     AGENTS_AND_STACK = Select agents
-        "SELECT a.id, a.name, a.labels, d.action, d.phase FROM agents a LEFT JOIN deployments d ON d.agent_id = a.id AND d.stack_id = $1
-         WHERE a.abandoned_at IS NULL ORDER BY a.name";
+        "SELECT i.suspension AS fleet_suspension, a.id, a.name, a.labels, d.action, d.phase FROM installation i
+         LEFT JOIN agents a ON a.abandoned_at IS NULL
+         LEFT JOIN deployments d ON d.agent_id = a.id AND d.stack_id = $1
+         WHERE i.singleton = 1 ORDER BY a.name";
     READ_DESIRED = Select deployments
         "SELECT f.seq, a.rotation_wanted_at, d.stack_id, s.name AS stack, d.revision, d.action, d.generation, d.digest, d.fan_out, d.traceparent,
-                d.tracestate, d.change_seq, d.desired_at, d.observed_revision, d.attempts, d.scope, a.suspension AS agent_suspension,
+                d.tracestate, d.change_seq, d.desired_at, d.observed_revision, d.attempts, d.scope, d.approved_plan, s.policy, s.labels, a.suspension AS agent_suspension,
                 s.suspension AS stack_suspension, (SELECT i.suspension FROM installation i WHERE i.singleton = 1) AS fleet_suspension,
                 c.encryption_key, CASE WHEN SUM(COALESCE(c.bytes, 0)) OVER (ORDER BY d.stack_id) <= CAST($3 AS BIGINT) THEN c.body END AS body
          FROM agents a
@@ -90,6 +101,19 @@ pub(crate) struct AgentTarget {
     pub(crate) current: Current,
 }
 
+/// All agents as the targeting of one stack sees them.
+pub(crate) struct StackAgents {
+    pub(crate) agents: Vec<AgentTarget>,
+    pub(crate) fleet: Option<StoredSuspension>,
+}
+
+/// Which deletions a person approves.
+pub(crate) struct Approval<'a> {
+    pub(crate) agent: AgentId,
+    pub(crate) revision: u64,
+    pub(crate) plan: &'a str,
+}
+
 /// An agent's desired state as it is read.
 #[derive(Debug, Default)]
 pub(crate) struct DesiredRows {
@@ -116,6 +140,9 @@ pub(crate) struct DesiredRow {
     pub(crate) observed_revision: u64,
     pub(crate) attempts: u64,
     pub(crate) suspended: Option<Suspension>,
+    /// The policy that is in force: that of the stack and its labels.
+    pub(crate) policy: StackPolicy,
+    pub(crate) approved: Option<String>,
     pub(crate) scope: Option<Scope>,
     pub(crate) content: Option<StoredContent>,
 }
@@ -141,6 +168,8 @@ fn desired(row: &Row) -> Result<DesiredRow, Error> {
             (SuspensionScope::Agent, row.opt_json("agent_suspension")?),
             (SuspensionScope::Stack, row.opt_json("stack_suspension")?),
         ]),
+        policy: policy::in_force(row.opt_json("policy")?.unwrap_or_default(), &row.json("labels")?),
+        approved: row.opt_text("approved_plan")?,
         scope: row.opt_json("scope")?,
         content: body.map(|body| StoredContent { body, encryption_key }),
     })
@@ -188,8 +217,8 @@ impl Tx {
         self.all(&ORPHAN, values![agent, change_seq, now]).await?.iter().map(|row| row.parse("stack_id")).collect()
     }
 
-    /// Every agent, by name, and what it has to do with a stack now.
-    pub(crate) async fn agents_and_stack(&mut self, stack: StackId) -> Result<Vec<AgentTarget>, Error> {
+    /// Every agent, by name, and what it has to do with a stack now; and what suspends the fleet.
+    pub(crate) async fn agents_and_stack(&mut self, stack: StackId) -> Result<StackAgents, Error> {
         let rows = self.all(&AGENTS_AND_STACK, values![stack]).await?;
         let target = |row: &Row| {
             let (action, phase) = (row.opt_text("action")?, row.opt_text("phase")?);
@@ -200,7 +229,20 @@ impl Tx {
             };
             Ok(AgentTarget { id: row.parse("id")?, name: row.parse("name")?, labels: row.json("labels")?, current })
         };
-        rows.iter().map(target).collect()
+        let mut found = StackAgents { agents: Vec::with_capacity(rows.len()), fleet: None };
+        for row in &rows {
+            found.fleet = row.opt_json("fleet_suspension")?;
+            if row.opt_text("id")?.is_some() {
+                found.agents.push(target(row)?);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Approves a held plan of exactly this revision; tells whether that is what the deployment holds and nobody had approved it.
+    pub(crate) async fn approve(&mut self, stack: StackId, approval: &Approval<'_>, change_seq: u64) -> Result<bool, Error> {
+        let values = values![stack, approval.agent, approval.revision, approval.plan, change_seq];
+        Ok(self.execute(&APPROVE, values).await? > 0)
     }
 }
 

@@ -3,6 +3,7 @@
 use brokkr_api::{
     AgentId, Name, StackId, Timestamp,
     desired_state::{Action, Scope},
+    policy::HeldPlan,
     reports::{Failure, Health, ObjectReport},
     rollouts::Phase,
 };
@@ -16,6 +17,7 @@ use super::{
     sql::{Row, id_set, json, set, statements, values},
 };
 
+// A report that names no object tells of health alone: what happened to each object stays as it was told.
 statements! {
     LOCK_DEPLOYMENTS = Select deployments
         "SELECT d.stack_id, d.revision, d.observed_revision, d.generation, d.action, d.phase, d.traceparent, d.tracestate,
@@ -24,13 +26,17 @@ statements! {
          ORDER BY d.stack_id /*lock*/";
     RECORD_OUTCOMES = Update deployments
         "UPDATE deployments SET phase = item.value->>'phase', attempts = CAST(item.value->>'attempt' AS BIGINT),
-             results = item.value->>'results', error = item.value->>'error', scope = COALESCE(item.value->>'scope', deployments.scope),
+             results = CASE WHEN item.value->>'results' = '[]' AND deployments.observed_revision = deployments.revision THEN deployments.results
+                 ELSE item.value->>'results' END, error = item.value->>'error', scope = COALESCE(item.value->>'scope', deployments.scope),
              health = item.value->>'health', reported_at = $3, report_traceparent = $4, picked_up_at = COALESCE(deployments.picked_up_at, $3),
              observed_revision = CASE WHEN item.value->>'acknowledged' = 'yes' THEN deployments.revision ELSE deployments.observed_revision END,
              observed_generation =
                  CASE WHEN item.value->>'acknowledged' = 'yes' THEN deployments.generation ELSE deployments.observed_generation END,
              finished_at = CASE WHEN item.value->>'acknowledged' = 'yes' THEN COALESCE(deployments.finished_at, $3) END,
-             healthy_at = CASE WHEN item.value->>'phase' = 'healthy' THEN COALESCE(deployments.healthy_at, $3) END
+             healthy_at = CASE WHEN item.value->>'phase' = 'healthy' THEN COALESCE(deployments.healthy_at, $3) END,
+             held_plan = item.value->>'held_plan', held_objects = CAST(item.value->>'held_objects' AS BIGINT),
+             drifts = deployments.drifts + CAST(item.value->>'drifts' AS BIGINT),
+             last_drift_at = CASE WHEN CAST(item.value->>'drifts' AS BIGINT) > 0 THEN $3 ELSE deployments.last_drift_at END
          FROM each($2)
          WHERE deployments.agent_id = $1 AND deployments.stack_id = item.value->>'stack'
            AND deployments.revision = CAST(item.value->>'revision' AS BIGINT)";
@@ -58,12 +64,15 @@ pub(crate) struct Outcome<'a> {
     pub(crate) error: Option<&'a Failure>,
     pub(crate) health: Option<&'a Health>,
     pub(crate) scope: Option<&'a Scope>,
+    pub(crate) held: Option<&'a HeldPlan>,
+    /// How many changes of others it tells of.
+    pub(crate) drifts: u64,
     pub(crate) acknowledged: bool,
 }
 
 /// One item of the bound set. What is JSON in its column is a text in the set.
 #[derive(Serialize)]
-struct Item {
+struct Item<'a> {
     stack: StackId,
     revision: u64,
     phase: Phase,
@@ -73,9 +82,12 @@ struct Item {
     health: Option<String>,
     scope: Option<String>,
     acknowledged: &'static str,
+    held_plan: Option<&'a str>,
+    held_objects: Option<u64>,
+    drifts: u64,
 }
 
-fn item(outcome: &Outcome<'_>) -> Result<Item, Error> {
+fn item<'a>(outcome: &Outcome<'a>) -> Result<Item<'a>, Error> {
     Ok(Item {
         stack: outcome.stack,
         revision: outcome.revision,
@@ -86,6 +98,9 @@ fn item(outcome: &Outcome<'_>) -> Result<Item, Error> {
         health: outcome.health.map(|health| json("health", health)).transpose()?,
         scope: outcome.scope.map(|scope| json("scope", scope)).transpose()?,
         acknowledged: if outcome.acknowledged { "yes" } else { "no" },
+        held_plan: outcome.held.map(|held| held.plan.as_str()),
+        held_objects: outcome.held.map(|held| held.objects),
+        drifts: outcome.drifts,
     })
 }
 

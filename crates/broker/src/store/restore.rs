@@ -21,7 +21,8 @@ statements! {
     JUMP_DEPLOYMENTS = Update deployments
         "UPDATE deployments SET revision = revision + $1, change_seq = $2, desired_at = $3, traceparent = NULL, tracestate = NULL,
              phase = CASE WHEN action = 'apply' THEN 'pending' ELSE 'deleting' END, attempts = 0, results = NULL, error = NULL,
-             finished_at = NULL, health = NULL, picked_up_at = NULL, healthy_at = NULL, report_traceparent = NULL
+             finished_at = NULL, health = NULL, picked_up_at = NULL, healthy_at = NULL, report_traceparent = NULL, held_plan = NULL, held_objects = NULL,
+             approved_plan = NULL
          WHERE phase NOT IN ('deleted', 'orphaned')";
     JUMP_ENDED = Update deployments
         "UPDATE deployments SET revision = revision + $1, observed_revision = observed_revision + $1

@@ -3,6 +3,7 @@
 use brokkr_api::{
     AgentId, StackId, Timestamp,
     desired_state::Action,
+    policy::HeldPlan,
     rollouts::{Deployment, Phase},
     suspension::SuspensionScope,
 };
@@ -21,7 +22,8 @@ macro_rules! deployment_columns {
             CASE WHEN d.phase IN ('pending', 'progressing', 'failed', 'deleting') AND (s.suspension IS NOT NULL OR a.suspension IS NOT NULL
                 OR (SELECT i.suspension FROM installation i WHERE i.singleton = 1) IS NOT NULL) THEN 'suspended' ELSE d.phase END AS phase,
             d.revision, d.observed_revision, d.generation, d.observed_generation, d.attempts, d.error, d.health, d.desired_at, d.picked_up_at,
-            d.reported_at, d.finished_at, d.healthy_at, d.traceparent, d.tracestate, d.report_traceparent, p.last_seen_at,
+            d.reported_at, d.finished_at, d.healthy_at, d.traceparent, d.tracestate, d.report_traceparent, p.last_seen_at, d.held_plan,
+            d.held_objects, d.approved_plan, d.drifts, d.last_drift_at,
             (SELECT i.suspension FROM installation i WHERE i.singleton = 1) AS fleet_suspension, a.suspension AS agent_suspension,
             s.suspension AS stack_suspension"
     };
@@ -82,8 +84,14 @@ pub(super) fn trace(row: &Row) -> Result<Option<TraceContext>, Error> {
     Ok(traceparent.and_then(|traceparent| TraceContext::from_parts(&traceparent, tracestate.as_deref())))
 }
 
+fn held(row: &Row) -> Result<Option<HeldPlan>, Error> {
+    let Some(plan) = row.opt_text("held_plan")? else { return Ok(None) };
+    Ok(Some(HeldPlan { plan, objects: row.count("held_objects")? }))
+}
+
 fn view(row: &Row, with_objects: bool) -> Result<DeploymentView, Error> {
     let report = row.opt_text("report_traceparent")?.and_then(|traceparent| TraceContext::from_parts(&traceparent, None));
+    let approved = row.opt_text("approved_plan")?;
     let deployment = Deployment {
         stack_id: row.parse("stack_id")?,
         stack: row.parse("stack")?,
@@ -101,6 +109,10 @@ fn view(row: &Row, with_objects: bool) -> Result<DeploymentView, Error> {
             (SuspensionScope::Agent, row.opt_json("agent_suspension")?),
             (SuspensionScope::Stack, row.opt_json("stack_suspension")?),
         ]),
+        held: held(row)?,
+        approved: row.opt_text("held_plan")?.is_some_and(|held| approved.as_ref() == Some(&held)),
+        drifts: row.count("drifts")?,
+        last_drift_at: row.opt_time("last_drift_at")?,
         health: row.opt_json("health")?,
         attempts: row.count("attempts")?,
         error: row.opt_json("error")?,

@@ -1,7 +1,7 @@
 //! Stacks. Reads start from the caller's scope, so that forgetting whose stacks they are is hard.
 
 use brokkr_api::{
-    AgentId, DeploymentObjectId, GeneratorId, Labels, Name, StackId, TargetSelector, Timestamp, stacks::Stack,
+    AgentId, DeploymentObjectId, GeneratorId, Labels, Name, StackId, TargetSelector, Timestamp, policy::StackPolicy, stacks::Stack,
     suspension::SuspensionScope,
 };
 
@@ -14,7 +14,7 @@ use super::{
 /// What every reading of a stack selects, with the number of its agents and what suspends the fleet.
 macro_rules! stack_columns {
     () => {
-        "SELECT s.id, s.name, s.generator_id, s.labels, s.targets, s.generation, s.digest, s.row_version, s.suspension, s.created_at,
+        "SELECT s.id, s.name, s.generator_id, s.labels, s.targets, s.generation, s.digest, s.row_version, s.policy, s.suspension, s.created_at,
                 s.updated_at, s.deleting_since, (SELECT i.suspension FROM installation i WHERE i.singleton = 1) AS fleet_suspension,
                 (SELECT count(*) FROM deployments d WHERE d.stack_id = s.id AND d.phase NOT IN ('deleted', 'orphaned')) AS agents"
     };
@@ -24,7 +24,8 @@ macro_rules! stack_columns {
 // may be addressed by their id.
 statements! {
     LOCK_STACK = Select stacks
-        "SELECT id, name, generator_id, labels, targets, generation, digest, row_version, suspension, created_at, updated_at, deleting_since
+        "SELECT id, name, generator_id, labels, targets, generation, digest, row_version, policy, suspension, created_at, updated_at,
+             deleting_since
          FROM stacks WHERE deleted_at IS NULL AND ((name = $1 AND COALESCE(generator_id, '') = $2)
              OR (id = $1 AND ($3 = 1 OR COALESCE(generator_id, '') = $2))) /*lock*/";
     LOCK_STACKS = Select stacks
@@ -46,11 +47,12 @@ statements! {
            AND ($6 = '' OR (json(s.labels)->>CAST($6 AS TEXT)) = $7)
            AND (s.name > $2 OR (s.name = $2 AND s.id > $3)) ORDER BY s.name, s.id LIMIT $4");
     INSERT_STACK = Insert stacks
-        "INSERT INTO stacks (id, name, generator_id, labels, targets, generation, created_at, updated_at)
-         SELECT CAST($1 AS TEXT), CAST($2 AS TEXT), CAST($3 AS TEXT), CAST($4 AS TEXT), CAST($5 AS TEXT), 0, CAST($6 AS BIGINT), CAST($6 AS BIGINT)
+        "INSERT INTO stacks (id, name, generator_id, labels, targets, generation, created_at, updated_at, policy)
+         SELECT CAST($1 AS TEXT), CAST($2 AS TEXT), CAST($3 AS TEXT), CAST($4 AS TEXT), CAST($5 AS TEXT), 0, CAST($6 AS BIGINT), CAST($6 AS BIGINT),
+             CAST($8 AS TEXT)
          WHERE CAST($7 AS BIGINT) IS NULL OR (SELECT count(*) FROM stacks s WHERE s.generator_id = $3 AND s.deleted_at IS NULL) < $7";
     UPDATE_STACK = Update stacks
-        "UPDATE stacks SET labels = $2, targets = $3, updated_at = $4, row_version = row_version + 1 WHERE id = $1";
+        "UPDATE stacks SET labels = $2, targets = $3, updated_at = $4, policy = $5, row_version = row_version + 1 WHERE id = $1";
     ACCEPT_GENERATION = Update stacks
         "UPDATE stacks SET generation = next_generation, next_generation = next_generation + 1, digest = $4, updated_at = $5,
              row_version = row_version + 1
@@ -61,7 +63,8 @@ statements! {
                (SELECT 1 FROM deployment_objects o WHERE o.stack_id = stacks.id AND o.idempotency_key = $7))
            AND (CAST($8 AS BIGINT) IS NULL OR $9 + (SELECT COALESCE(SUM(c.bytes), 0) FROM contents c JOIN stacks own ON own.id = c.stack_id
                 WHERE own.generator_id = stacks.generator_id) <= $8)
-         RETURNING id, name, generator_id, labels, targets, generation, digest, row_version, suspension, created_at, updated_at, deleting_since";
+         RETURNING id, name, generator_id, labels, targets, generation, digest, row_version, policy, suspension, created_at, updated_at,
+             deleting_since";
     SET_STACK_SUSPENSION = Update stacks
         "UPDATE stacks SET suspension = $2, updated_at = $3, row_version = row_version + 1 WHERE id = $1";
     MARK_DELETING = Update stacks
@@ -130,6 +133,7 @@ pub(crate) struct StackRow {
     pub(crate) generator: Option<GeneratorId>,
     pub(crate) labels: Labels,
     pub(crate) targets: TargetSelector,
+    pub(crate) policy: StackPolicy,
     pub(crate) generation: u64,
     /// Digest of the newest generation.
     pub(crate) digest: Option<String>,
@@ -184,7 +188,7 @@ impl StackRow {
             generator: self.generator,
             labels: self.labels,
             targets: self.targets,
-            policy: brokkr_api::policy::StackPolicy::default(),
+            policy: self.policy,
             generation: self.generation,
             agents,
             suspended: widest([(SuspensionScope::Fleet, fleet), (SuspensionScope::Stack, self.suspension)]),
@@ -195,6 +199,11 @@ impl StackRow {
     }
 }
 
+/// The policy as it is stored: nothing where it is the default.
+fn policy(row: &StackRow) -> Result<Option<String>, Error> {
+    (!row.policy.is_default()).then(|| json("policy", &row.policy)).transpose()
+}
+
 fn stack(row: &Row) -> Result<StackRow, Error> {
     Ok(StackRow {
         id: row.parse("id")?,
@@ -202,6 +211,7 @@ fn stack(row: &Row) -> Result<StackRow, Error> {
         generator: row.opt_parse("generator_id")?,
         labels: row.json("labels")?,
         targets: row.json("targets")?,
+        policy: row.opt_json("policy")?.unwrap_or_default(),
         generation: row.count("generation")?,
         digest: row.opt_text("digest")?,
         version: row.count("row_version")?,
@@ -261,13 +271,14 @@ impl Tx {
             json("labels", &row.labels)?,
             json("targets", &row.targets)?,
             row.created_at,
-            max_stacks.map(i64::from)
+            max_stacks.map(i64::from),
+            policy(row)?
         ];
         Ok(self.execute(&INSERT_STACK, values).await? > 0)
     }
 
     pub(crate) async fn update_stack(&mut self, row: &StackRow) -> Result<(), Error> {
-        let values = values![row.id, json("labels", &row.labels)?, json("targets", &row.targets)?, row.updated_at];
+        let values = values![row.id, json("labels", &row.labels)?, json("targets", &row.targets)?, row.updated_at, policy(row)?];
         self.execute(&UPDATE_STACK, values).await.map(drop)
     }
 

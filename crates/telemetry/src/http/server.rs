@@ -81,14 +81,16 @@ impl ServerTelemetry {
     where
         S: Clone + Send + Sync + 'static,
     {
-        router.layer(from_fn_with_state(self, serve))
+        // Behind one pointer: every request has a copy, also while it waits.
+        router.layer(from_fn_with_state(Arc::new(self), serve))
     }
 
     fn begin(&self, parts: &Parts, inbound: Option<&TraceContext>, route: Option<&str>) -> Span {
         let span = spans::http_server(HttpMethod::from(&parts.method), route);
         let class = route.and_then(|route| self.class(&parts.method, route)).unwrap_or_default();
         let mut parent = inbound.map_or_else(Context::new, TraceContext::to_remote_parent);
-        if !(self.trust_inbound && (self.trusted)(parts)) {
+        // Who sent no context has nothing to be trusted with.
+        if inbound.is_some() && !(self.trust_inbound && (self.trusted)(parts)) {
             parent = parent.with_value(Untrusted);
         }
         // Refused only when spans are off.
@@ -101,12 +103,12 @@ impl ServerTelemetry {
     }
 }
 
-async fn serve(State(telemetry): State<ServerTelemetry>, request: Request, next: Next) -> Response {
+async fn serve(State(telemetry): State<Arc<ServerTelemetry>>, request: Request, next: Next) -> Response {
     let began = Instant::now();
     let (mut parts, body) = request.into_parts();
     let inbound = TraceContext::from_headers(&parts.headers);
-    let route = parts.extensions.get::<MatchedPath>().map(|matched| matched.as_str().to_owned());
-    let span = telemetry.begin(&parts, inbound.as_ref(), route.as_deref());
+    let route = parts.extensions.get::<MatchedPath>().cloned();
+    let span = telemetry.begin(&parts, inbound.as_ref(), route.as_ref().map(MatchedPath::as_str));
     let own = TraceContext::of(&span);
     let place = own.as_ref().or(inbound.as_ref()).cloned();
     if let Some(place) = &place {
@@ -137,7 +139,7 @@ async fn serve(State(telemetry): State<ServerTelemetry>, request: Request, next:
 struct Pending<'a> {
     telemetry: &'a ServerTelemetry,
     method: HttpMethod,
-    route: Option<String>,
+    route: Option<MatchedPath>,
     began: Instant,
     span: Span,
     answered: bool,
@@ -157,7 +159,7 @@ impl Pending<'_> {
 
     fn measure(&self, status: u16, parked: Duration) {
         let Some(metrics) = &self.telemetry.metrics else { return };
-        let endpoint = self.route.as_deref().unwrap_or("unmatched");
+        let endpoint = self.route.as_ref().map_or("unmatched", MatchedPath::as_str);
         let elapsed = self.began.elapsed().saturating_sub(parked);
         // Inside the span, so that it can be an exemplar.
         self.span.in_scope(|| metrics.http_request(self.method, endpoint, status, elapsed));

@@ -68,10 +68,10 @@ pub(crate) fn needs_diagnosis(object: &Value, assessment: &Assessment) -> bool {
     is_open && Subject::of(object).is_some() && !text(object, "/metadata/uid").is_empty()
 }
 
-/// Asks the cluster, with at most four short lists. What cannot be asked, because the agent has no right to or the API server does
+/// Asks the cluster, with at most three short lists. What cannot be asked, because the agent has no right to or the API server does
 /// not answer, leaves the assessment as it is.
 pub(crate) async fn diagnose(cluster: &Cluster, resources: &Resources, object: &Value, assessment: Assessment) -> Assessment {
     let Some(subject) = Subject::of(object).filter(|_| needs_diagnosis(object, &assessment)) else { return assessment };
-    let evidence = fetch::evidence(cluster, resources, subject, object).await;
+    let evidence = fetch::evidence(&fetch::Questions { cluster, resources }, subject, object).await;
     explain::explain(subject, object, assessment, &evidence)
 }

@@ -35,6 +35,7 @@ pub(super) fn terminating_namespace(object: &Value) -> Assessment {
     if let Some(failure) = failures.into_iter().find_map(set) {
         return Assessment::degraded(HealthReason::DeletionFailed, failure.words());
     }
+    // Said of a moment too in which the finalizers are just being removed; whoever wants the namespace has lost it either way.
     if let Some(finalizers) = set("NamespaceFinalizersRemaining") {
         return Assessment::degraded(HealthReason::FinalizersRemaining, finalizers.message);
     }

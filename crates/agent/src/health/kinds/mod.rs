@@ -8,6 +8,9 @@ mod pods;
 mod storage;
 mod workloads;
 
+#[cfg(test)]
+mod tests;
+
 use serde_json::Value;
 
 pub(super) use generic::{generic, not_observed};

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::health::{
     Assessment, HealthReason,
-    fields::{condition, count, list, text},
+    fields::{Condition, condition, count, list, text},
     words,
 };
 
@@ -18,7 +18,7 @@ pub(in crate::health) fn pod(object: &Value) -> Assessment {
     if let Some(trouble) = of_containers(object) {
         return trouble;
     }
-    if let Some(scheduled) = condition(object, "PodScheduled").filter(|condition| condition.is_false()) {
+    if let Some(scheduled) = condition(object, "PodScheduled").filter(Condition::is_false) {
         return match scheduled.reason {
             "Unschedulable" => Assessment::degraded(HealthReason::Unschedulable, scheduled.message),
             _ => Assessment::progressing(HealthReason::NotReady, scheduled.words()),

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::health::{
     Assessment, HealthReason,
-    fields::{condition, count, flag, number, text},
+    fields::{Condition, condition, count, flag, number, text},
     words,
 };
 
@@ -19,7 +19,7 @@ fn rolling_out(have: i64, want: i64, what: &str) -> Assessment {
 
 /// A controller that says that it cannot create or delete pods.
 fn refused(object: &Value) -> Option<Assessment> {
-    let failure = condition(object, "ReplicaFailure").filter(super::super::fields::Condition::is_true)?;
+    let failure = condition(object, "ReplicaFailure").filter(Condition::is_true)?;
     Some(Assessment::degraded(words::of_refusal(failure.message), words::without_values(failure.message)))
 }
 
@@ -28,7 +28,7 @@ pub(super) fn deployment(object: &Value) -> Assessment {
         return refused;
     }
     let progress = condition(object, "Progressing");
-    if let Some(stuck) = progress.filter(|condition| condition.is_false()) {
+    if let Some(stuck) = progress.filter(Condition::is_false) {
         return match stuck.reason {
             "ProgressDeadlineExceeded" => Assessment::degraded(HealthReason::ProgressDeadlineExceeded, stuck.message),
             _ => Assessment::degraded(words::of_refusal(stuck.message), words::without_values(stuck.message)),

@@ -8,7 +8,7 @@ use cel::{
 use super::budget::CHARGE;
 
 /// Deepest nesting, of parentheses as of operators in a row.
-const DEPTH: usize = 60;
+const DEPTH: usize = 24;
 
 /// What may be called, besides operators and the macros `has`, `all`, `exists`, `exists_one`, `map` and `filter`.
 pub(super) const FUNCTIONS: &[&str] =

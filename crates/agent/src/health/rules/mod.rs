@@ -3,6 +3,7 @@
 mod budget;
 mod compile;
 mod program;
+mod stack;
 
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ use super::{Assessment, HealthReason};
 use crate::object::GroupKind;
 use budget::Budget;
 use program::{Outcome, Program};
+use stack::with_room;
 
 /// Compiled rules, one per kind. Those that do not compile are kept as what is wrong with them.
 #[derive(Debug, Default)]
@@ -34,7 +36,9 @@ impl Rules {
         let mut compiled = HashMap::new();
         for rule in rules {
             if let Some(kind) = GroupKind::parse(&rule.kind) {
-                compiled.entry(kind).or_insert_with_key(|kind| Rule::compile(rule, kind));
+                compiled.entry(kind).or_insert_with_key(|kind| {
+                    with_room(|| Rule::compile(rule, kind)).unwrap_or_else(|| Err("it cannot be compiled".to_owned()))
+                });
             }
         }
         Self(compiled)
@@ -48,7 +52,7 @@ impl Rules {
     /// How an object of this kind is by its rule; nothing when there is none.
     pub(super) fn assess(&self, kind: &GroupKind, object: &Value) -> Option<Assessment> {
         Some(match self.0.get(kind)? {
-            Ok(rule) => rule.assess(object),
+            Ok(rule) => with_room(|| rule.assess(object)).unwrap_or_else(too_costly),
             Err(problem) => Assessment::unknown(HealthReason::RuleInvalid, problem),
         })
     }

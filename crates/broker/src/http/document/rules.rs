@@ -4,6 +4,7 @@ use brokkr_api::{
     ErrorCode,
     deployment_objects::MAX_OBJECTS,
     labels::MAX_LABELS,
+    policy::{MAX_DRIFT_FIELD, MAX_HELD, MAX_MANAGER, MAX_PATH},
     reports::{MAX_MESSAGE, MAX_REASON, MAX_REPORTS},
     selector::MAX_SELECTOR_ITEMS,
 };
@@ -13,6 +14,9 @@ use super::entries;
 
 const LABEL_NAME: &str = "[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?";
 const DNS_LABEL: &str = "[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?";
+const DIGEST: &str = "^sha256:[0-9a-f]{64}$";
+/// A JSON pointer to what may be left to others.
+const POINTER: &str = "^/(metadata/(labels|annotations)(/([^~\\x00-\\x1f\\x7f-\\x9f]|~[01])*)?|(?!(metadata|apiVersion|kind)(/|$))([^~\\x00-\\x1f\\x7f-\\x9f]|~[01])*)$";
 const PRINTABLE: &str = "^[^\\x00-\\x1f\\x7f-\\x9f]*$";
 
 fn label_key() -> Value {
@@ -81,6 +85,9 @@ fn fields() -> Vec<(&'static str, &'static str, Value)> {
     let reason = || json!({"maxLength": MAX_REASON});
     let message = || json!({"maxLength": MAX_MESSAGE});
     let word = || json!({"minLength": 1, "maxLength": 64, "pattern": PRINTABLE});
+    let printable = |longest: usize| json!({"items": {"type": "string", "maxLength": longest, "pattern": PRINTABLE}});
+    let kind = || json!({"pattern": format!("^[-A-Za-z0-9]{{1,63}}(\\.{DNS_LABEL}){{0,3}}$")});
+    let expression = || json!({"minLength": 1, "pattern": "^[^\\x00]*$"});
     let described = || json!({"maxItems": 2 * MAX_OBJECTS});
     let mut scope = described();
     scope["items"] = json!({"type": "string", "maxLength": 320});
@@ -110,6 +117,24 @@ fn fields() -> Vec<(&'static str, &'static str, Value)> {
         ("ObjectRef", "kind", identity()),
         ("ObjectRef", "namespace", identity()),
         ("ObjectRef", "name", identity()),
+        ("Approve", "plan", json!({"pattern": DIGEST})),
+        ("Drift", "apiVersion", identity()),
+        ("Drift", "kind", identity()),
+        ("Drift", "namespace", identity()),
+        ("Drift", "name", identity()),
+        ("Drift", "fields", printable(MAX_DRIFT_FIELD)),
+        ("Drift", "managers", printable(MAX_MANAGER)),
+        ("HeldPlan", "plan", json!({"pattern": DIGEST})),
+        ("HeldPlan", "objects", json!({"maximum": MAX_HELD})),
+        ("HealthRule", "kind", kind()),
+        ("HealthRule", "healthy", expression()),
+        ("HealthRule", "degraded", expression()),
+        ("HealthRule", "message", expression()),
+        ("IgnoreFields", "kind", kind()),
+        ("IgnoreFields", "namespace", json!({"pattern": format!("^{DNS_LABEL}$")})),
+        ("IgnoreFields", "name", json!({"pattern": "^[A-Za-z0-9]([-A-Za-z0-9.:]{0,251}[A-Za-z0-9])?$"})),
+        ("IgnoreFields", "paths", json!({"items": {"type": "string", "maxLength": MAX_PATH, "pattern": POINTER}})),
+        ("StackPolicy", "service_account", json!({"pattern": format!("^{DNS_LABEL}/{DNS_LABEL}(\\.{DNS_LABEL}){{0,3}}$")})),
     ]
 }
 
@@ -120,7 +145,7 @@ fn parameter(operation: &str, name: &str) -> Option<Value> {
         "cursor" => json!({"type": "string", "maxLength": 200, "pattern": "^[!-~]*$"}),
         "action" | "resource_kind" | "resource_name" => json!({"type": "string", "maxLength": 300, "pattern": PRINTABLE}),
         "after" => json!({"type": "integer", "minimum": 0, "maximum": i64::MAX}),
-        "digest" => json!({"type": "string", "pattern": "^sha256:[0-9a-f]{64}$"}),
+        "digest" => json!({"type": "string", "pattern": DIGEST}),
         "idempotency-key" => json!({"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]([ -~]*[!-~])?$"}),
         "if-match" => json!({"anyOf": [{"type": "string", "pattern": "^\"[0-9]{1,19}\"$"}, {"const": "*"}]}),
         "label" => {
@@ -151,7 +176,9 @@ pub(super) fn apply(document: &mut Value) {
         }
     }
     // Flattened fields make the derive forget that it refuses unknown ones.
-    schemas["ObjectReport"]["additionalProperties"] = json!(false);
+    for flattened in ["ObjectReport", "Drift"] {
+        schemas[flattened]["additionalProperties"] = json!(false);
+    }
     visit(document);
     for (_, operations) in entries(&mut document["paths"]) {
         for (_, operation) in entries(operations) {

@@ -43,6 +43,7 @@ const ROUTES: &[(&str, &str, Needs)] = &[
     ("POST", "/api/v1/stacks/{stack}/targets:preview", Needs::Permission(P::StacksWrite)),
     ("PUT", "/api/v1/stacks/{stack}/suspension", Needs::Permission(P::StacksWrite)),
     ("DELETE", "/api/v1/stacks/{stack}/suspension", Needs::Permission(P::StacksWrite)),
+    ("POST", "/api/v1/stacks/{stack}/approvals", Needs::Permission(P::StacksWrite)),
     ("POST", "/api/v1/stacks/{stack}/rollback", Needs::Permission(P::StacksWrite)),
     ("GET", "/api/v1/stacks/{stack}/deployments", Needs::Permission(P::StacksRead)),
     ("GET", "/api/v1/stacks/{stack}/deployments/{agent}", Needs::Permission(P::StacksRead)),

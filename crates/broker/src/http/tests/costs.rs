@@ -53,6 +53,20 @@ async fn a_list_takes_two_statements_at_most_and_a_write_eight() {
             let body = world.report_of(&agents[0], phase).await;
             write(&world, &agents[0].key, Method::POST, "/api/v1/agent/reports", body).await;
         }
+        let mut held = world.report_of(&agents[0], "failed").await;
+        let plan = format!("sha256:{}", "a".repeat(64));
+        held["reports"][0]["held"] = json!({"plan": plan, "objects": 3});
+        let fields = json!([{"apiVersion": "v1", "kind": "ConfigMap", "namespace": "a", "name": "b", "fields": [".data"], "outcome": "repaired"}]);
+        held["reports"][0]["drift"] = fields;
+        let revision = held["reports"][0]["revision"].clone();
+        write(&world, &agents[0].key, Method::POST, "/api/v1/agent/reports", held).await;
+        let approve = json!({"agent": "edge-0", "revision": revision, "plan": plan});
+        for _ in 0..2 {
+            write(&world, &admin, Method::POST, &format!("{stack}/approvals"), approve.clone()).await;
+        }
+        let mut policy = settings("a");
+        policy["policy"] = json!({"adoption": "adopt"});
+        write(&world, &admin, Method::PUT, stack, policy).await;
         write(&world, &admin, Method::PUT, &format!("{stack}/suspension"), json!({"reason": "x"})).await;
         write(&world, &admin, Method::DELETE, &format!("{stack}/suspension"), Value::Null).await;
         write(&world, &admin, Method::PUT, "/api/v1/agents/edge-1/suspension", json!({"reason": "x"})).await;

@@ -64,7 +64,7 @@ async fn an_agent_enrols_with_a_token_and_is_what_the_token_says() {
         assert_eq!(hello(&world, &key, "uid-2").await.expect(409).code(), "cluster_mismatch", "bound before the first hello");
         hello(&world, &key, "uid-1").await.expect(200);
         let agent = world.get(&world.admin, "/api/v1/agents/edge").await.expect(200).json;
-        assert_eq!((&agent["capabilities"], &agent["protocol"]), (&json!(["suspension"]), &json!(2)));
+        assert_eq!((&agent["capabilities"], &agent["protocol"]), (&json!(["suspension"]), &json!(brokkr_api::PROTOCOL_VERSION)));
 
         let audit = world.get(&world.admin, "/api/v1/audit?action=agent.enrolled").await.expect(200).json;
         assert_eq!((&audit["items"][0]["actor"], &audit["items"][0]["actor_key"]), (&json!("edge"), &made.json["id"]));

@@ -1,6 +1,6 @@
 //! What an agent asks for: saying hello, its desired state, content.
 
-use std::time::Duration;
+use std::{sync::LazyLock, time::Duration};
 
 use axum::{
     extract::State,
@@ -32,6 +32,10 @@ use crate::{
 
 /// First protocol version whose agents know suspension.
 const FIRST_WITH_SUSPENSION: u32 = 2;
+/// Parked polls end at multiples of so many milliseconds.
+const GRID_MILLIS: u64 = 25;
+/// First protocol version whose agents know policies, approvals and drift.
+const FIRST_WITH_POLICIES: u32 = 3;
 /// Most bytes of content in one answer; what is beyond is fetched by digest.
 const MAX_INLINE_TOTAL: u64 = 1024 * 1024;
 
@@ -171,6 +175,13 @@ async fn refuse_older_database(state: &AppState, known: u64) -> Result<(), Failu
     ))
 }
 
+/// The next point of a grid in time: of thousands of parked polls many end at one waking of the process, which costs more than a poll.
+fn with_others(deadline: Instant) -> Instant {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    let millis = u64::try_from(deadline.saturating_duration_since(*START).as_millis()).unwrap_or(u64::MAX);
+    *START + Duration::from_millis(millis.div_ceil(GRID_MILLIS).saturating_mul(GRID_MILLIS))
+}
+
 /// Waits until the agent's highest change is above `known`, the key is revoked or the broker stops.
 async fn wait_for_change(state: &AppState, caller: &AgentCaller, known: u64, wait: Duration) -> bool {
     let mut highest = state.feed.subscribe(caller.agent);
@@ -180,7 +191,7 @@ async fn wait_for_change(state: &AppState, caller: &AgentCaller, known: u64, wai
     }
     // A key opens nothing after its time, a parked poll included.
     let lifetime = caller.caller.row.expires_at.map_or(wait, |at| at.since(state.clock.now()));
-    let deadline = Instant::now() + wait.min(lifetime);
+    let deadline = with_others(Instant::now() + wait.min(lifetime));
     let ending = state.ending();
     loop {
         tokio::select! {
@@ -206,6 +217,10 @@ fn hand_off(state: &AppState, rows: Vec<DesiredRow>, known: u64, protocol: u32) 
             // What is not named is left alone.
             continue;
         }
+        if !row.policy.is_default() && protocol < FIRST_WITH_POLICIES {
+            // An agent that cannot keep to the policy would delete what should stay, or act with rights that it should not use.
+            continue;
+        }
         let first = row.observed_revision < row.revision && row.attempts == 0;
         let relation = handoff::relation(state.settings.handoff, first, row.fan_out, now.since(row.desired_at));
         if let Some(trace) =
@@ -228,8 +243,8 @@ fn hand_off(state: &AppState, rows: Vec<DesiredRow>, known: u64, protocol: u32) 
             generation: row.generation,
             digest: row.digest,
             suspended: row.suspended,
-            policy: brokkr_api::policy::StackPolicy::default(),
-            approved: None,
+            policy: row.policy,
+            approved: row.approved.filter(|_| protocol >= FIRST_WITH_POLICIES),
             trace,
             scope: row.scope,
             content,
@@ -259,7 +274,8 @@ pub(crate) async fn content(
     Ok((headers, body).into_response())
 }
 
-fn is_digest(text: &str) -> bool {
+/// `sha256:` and 64 hexadecimal digits.
+pub(super) fn is_digest(text: &str) -> bool {
     let is_hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
     text.strip_prefix("sha256:").is_some_and(|hex| hex.len() == 64 && hex.bytes().all(is_hex))
 }

@@ -15,7 +15,7 @@ use crate::{
         body::{Json, Path, Query},
         error::Failure,
     },
-    store::DeploymentView,
+    store::{DeploymentView, Scope},
 };
 
 /// A page of a stack's deployments, without their objects, in the order in which their agents were made.
@@ -63,10 +63,14 @@ pub(crate) async fn read(
     State(state): State<AppState>,
     Path((name, agent)): Path<(Name, Name)>,
 ) -> Result<Json<Deployment>, Failure> {
-    let stack = state.db.find_stack(caller.scope, &name).await?.ok_or_else(|| Failure::not_found("stack", &name))?;
-    let view = state.db.find_deployment(stack.row.id, agent.as_str()).await?;
-    let view = view.ok_or_else(|| Failure::not_found("deployment", format!("of stack {name} on agent {agent}")))?;
+    let view = find(&state, caller.scope, &name, &agent).await?;
     Ok(Json(complete(&state, view)))
+}
+
+pub(super) async fn find(state: &AppState, scope: Scope, name: &Name, agent: &Name) -> Result<DeploymentView, Failure> {
+    let stack = state.db.find_stack(scope, name).await?.ok_or_else(|| Failure::not_found("stack", name))?;
+    let view = state.db.find_deployment(stack.row.id, agent.as_str()).await?;
+    view.ok_or_else(|| Failure::not_found("deployment", format!("of stack {name} on agent {agent}")))
 }
 
 fn shown(state: &AppState, page: Page<DeploymentView>) -> Page<Deployment> {

@@ -3,6 +3,7 @@
 pub(super) mod abandonment;
 pub(super) mod agent;
 pub(super) mod agents;
+pub(super) mod approvals;
 pub(super) mod audit;
 pub(super) mod deployment_objects;
 pub(super) mod deployments;

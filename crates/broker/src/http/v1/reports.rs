@@ -6,12 +6,14 @@ use axum::extract::State;
 use brokkr_api::{
     AgentId, ErrorCode, EventId, StackId, Timestamp,
     deployment_objects::MAX_OBJECTS,
+    policy::{Drift, MAX_DRIFT, MAX_DRIFT_FIELD, MAX_DRIFT_FIELDS, MAX_DRIFT_MANAGERS, MAX_HELD, MAX_MANAGER},
     reports::{MAX_MESSAGE, MAX_REASON, MAX_REPORTS, Report, ReportResult, ReportResults, Reports},
     rollouts::Phase,
 };
 use brokkr_telemetry::TraceContext;
 use serde_json::json;
 
+use super::agent::is_digest;
 use crate::{
     domain::rollout,
     http::{AppState, auth::AgentCaller, body::Json, error::Failure},
@@ -52,11 +54,17 @@ pub(crate) async fn post(
         let deployment = deployments.get(&report.stack_id);
         results.push(judge(report, deployment, index)?);
         let Some(deployment) = deployment.filter(|deployment| is_news(report, deployment)) else { continue };
-        outcomes.push(outcome(report, deployment));
-        if report.phase != deployment.phase {
-            tell(caller.agent, report, deployment);
-            let trace = current.as_ref().or(deployment.trace.as_ref());
-            events.push(event(&state, caller.agent, report, deployment, trace, now));
+        let trace = current.as_ref().or(deployment.trace.as_ref());
+        let phase = rollout::settled(report.phase, report.health.as_ref());
+        outcomes.push(outcome(report, deployment, phase));
+        if phase != deployment.phase {
+            tell(caller.agent, report, deployment, phase);
+        }
+        if rollout::is_event(deployment.phase, phase, deployment.observed_revision == deployment.revision) {
+            events.push(event(&state, caller.agent, report, deployment, phase, trace, now));
+        }
+        if !report.drift.is_empty() {
+            events.push(drifted_event(&state, caller.agent, report, deployment, trace, now));
         }
     }
     tx.record_outcomes(caller.agent, &outcomes, current.as_ref(), now).await?;
@@ -90,6 +98,7 @@ fn check(report: &Report) -> Result<(), String> {
     }
     let objects = report.objects.iter().map(|report| &report.object);
     let objects = objects.chain(report.error.iter().filter_map(|error| error.object.as_ref()));
+    let objects = objects.chain(report.drift.iter().map(|drift| &drift.object));
     let objects = objects.chain(report.health.iter().filter_map(|health| health.object.as_ref()));
     let identities = objects
         .flat_map(|object| [Some(&object.api_version), Some(&object.kind), object.namespace.as_ref(), Some(&object.name)])
@@ -113,7 +122,23 @@ fn check(report: &Report) -> Result<(), String> {
     if texts.chain(error).chain(health).any(|(text, most)| text.is_some_and(|text| too_long(text, most))) {
         return Err(format!("a reason has at most {MAX_REASON} characters and a message at most {MAX_MESSAGE}"));
     }
+    if report.held.as_ref().is_some_and(|held| !is_digest(&held.plan) || held.objects > MAX_HELD) {
+        return Err("a held plan is sha256: and 64 hexadecimal digits, and holds a number of objects that there can be".to_owned());
+    }
+    if report.drift.len() > MAX_DRIFT || report.drift.iter().any(|drift| !is_bounded(drift)) {
+        return Err(format!(
+            "drift names at most {MAX_DRIFT} objects, {MAX_DRIFT_FIELDS} fields of {MAX_DRIFT_FIELD} and {MAX_DRIFT_MANAGERS} managers of \
+             {MAX_MANAGER} printable characters each"
+        ));
+    }
     Ok(())
+}
+
+fn is_bounded(drift: &Drift) -> bool {
+    let fit = |texts: &[String], most: usize, longest: usize| {
+        texts.len() <= most && texts.iter().all(|text| text.chars().count() <= longest && !text.chars().any(char::is_control))
+    };
+    fit(&drift.fields, MAX_DRIFT_FIELDS, MAX_DRIFT_FIELD) && fit(&drift.managers, MAX_DRIFT_MANAGERS, MAX_MANAGER)
 }
 
 /// Locks what the reports are about: first the stacks whose deletion they may finish, then the deployments, as every other
@@ -147,22 +172,24 @@ fn is_news(report: &Report, deployment: &DeploymentRow) -> bool {
     is_current && !rollout::is_late(report.phase, deployment.observed_revision == deployment.revision)
 }
 
-fn outcome<'a>(report: &'a Report, deployment: &DeploymentRow) -> Outcome<'a> {
+fn outcome<'a>(report: &'a Report, deployment: &DeploymentRow, phase: Phase) -> Outcome<'a> {
     Outcome {
         stack: report.stack_id,
         revision: report.revision,
-        phase: report.phase,
+        phase,
         attempt: report.attempt,
         objects: &report.objects,
         error: report.error.as_ref(),
         health: report.health.as_ref(),
         scope: report.scope.as_ref(),
-        acknowledged: rollout::acknowledges(deployment.action, report.phase),
+        held: report.held.as_ref(),
+        drifts: report.drift.len() as u64,
+        acknowledged: rollout::acknowledges(deployment.action, phase),
     }
 }
 
 /// Each change of phase is a log record.
-fn tell(agent: AgentId, report: &Report, deployment: &DeploymentRow) {
+fn tell(agent: AgentId, report: &Report, deployment: &DeploymentRow, phase: Phase) {
     let reason = report.error.as_ref().map(|error| error.reason.as_str());
     tracing::info!(
         agent.id = %agent,
@@ -170,7 +197,7 @@ fn tell(agent: AgentId, report: &Report, deployment: &DeploymentRow) {
         stack.name = %deployment.stack,
         generation = deployment.generation,
         from = deployment.phase.as_str(),
-        to = report.phase.as_str(),
+        to = phase.as_str(),
         reason,
         "a deployment changed its phase"
     );
@@ -182,17 +209,39 @@ fn event<'a>(
     agent: AgentId,
     report: &Report,
     deployment: &DeploymentRow,
+    phase: Phase,
     trace: Option<&'a TraceContext>,
     now: Timestamp,
 ) -> NewEvent<'a> {
     NewEvent {
         id: EventId(state.ids.uuid(now)),
-        kind: event_kind(report.phase),
+        kind: event_kind(phase),
         stack: Some(report.stack_id),
         agent: Some(agent),
         generation: Some(deployment.generation),
-        data: json!({"stack": deployment.stack, "from": deployment.phase, "to": report.phase, "error": report.error,
+        data: json!({"stack": deployment.stack, "from": deployment.phase, "to": phase, "error": report.error,
             "health": report.health}),
+        trace,
+        now,
+    }
+}
+
+/// What others changed since the last report, and what the agent did about it: one event, whatever the number of objects.
+fn drifted_event<'a>(
+    state: &AppState,
+    agent: AgentId,
+    report: &Report,
+    deployment: &DeploymentRow,
+    trace: Option<&'a TraceContext>,
+    now: Timestamp,
+) -> NewEvent<'a> {
+    NewEvent {
+        id: EventId(state.ids.uuid(now)),
+        kind: "deployment.drifted",
+        stack: Some(report.stack_id),
+        agent: Some(agent),
+        generation: Some(deployment.generation),
+        data: json!({"stack": deployment.stack, "objects": report.drift}),
         trace,
         now,
     }

@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use super::{page, targets};
 use crate::{
+    domain::policy,
     http::{
         AppState,
         auth::{Allowed, Caller, StacksRead, StacksWrite},
@@ -29,7 +30,8 @@ use crate::{
 
 /// Creates a stack or replaces its settings.
 ///
-/// A change that takes the stack from more than 30 % of its agents, and from at least 3, needs the token of `targets:preview`.
+/// A change that takes the stack from more than 30 % of its agents, and from at least 3, needs the token of `targets:preview`. With
+/// another policy, which is the default where the request has none, every agent delivers the stack anew.
 #[utoipa::path(put, path = brokkr_api::routes::STACK, operation_id = "putStack", tag = "stacks",
     params(("stack" = Name, Path), ("if-match" = Option<String>, Header, description = "Only when the stack's ETag is this one.")),
     request_body = PutStack,
@@ -42,6 +44,8 @@ pub(crate) async fn put(
     Json(request): Json<PutStack>,
 ) -> Result<Versioned<Stack>, Failure> {
     targets::validate(&request.targets)?;
+    let sane = policy::check_labels(&request.labels).and_then(|()| policy::check(&request.policy));
+    sane.map_err(|wrong| Failure::new(ErrorCode::InvalidField, wrong.detail).at(wrong.place))?;
     if request.preview_token.as_ref().is_some_and(|token| token.chars().count() > MAX_PREVIEW_TOKEN) {
         let detail = format!("a preview's token has at most {MAX_PREVIEW_TOKEN} characters");
         return Err(Failure::new(ErrorCode::InvalidField, detail).at("preview_token"));
@@ -78,7 +82,8 @@ async fn put_once(
         None if condition.is_some() => return Err(conditional::changed()),
         None => new_stack(caller, state, name)?,
     };
-    if !created && stack.labels == request.labels && stack.targets == request.targets {
+    let changed = if created { Vec::new() } else { differences(&stack, request) };
+    if !created && changed.is_empty() {
         drop(tx);
         return found(caller, state, name).await;
     }
@@ -87,6 +92,7 @@ async fn put_once(
     if created {
         stack.labels = request.labels.clone();
         stack.targets = request.targets.clone();
+        stack.policy = request.policy.clone();
         // Two may create it at once; the second one is told and can ask again.
         let stored = tx.insert_stack(&stack, caller.row.quota.max_stacks).await.map_err(name_taken("stack", name))?;
         if !stored {
@@ -94,11 +100,14 @@ async fn put_once(
             return Err(Failure::new(ErrorCode::QuotaExceeded, detail));
         }
     }
-    let agents = tx.agents_and_stack(stack.id).await?;
-    let mut consequence = targets::consequence(&stack, &request.targets, &agents);
+    let found = tx.agents_and_stack(stack.id).await?;
+    let in_force = policy::in_force(request.policy.clone(), &request.labels);
+    let other_policy = policy::in_force(stack.policy.clone(), &stack.labels) != in_force;
+    let mut consequence = targets::consequence(&stack, &request.targets, &found.agents, other_policy);
     targets::check_token(&stack, &request.targets, &mut consequence, request.preview_token.as_deref())?;
     stack.labels = request.labels.clone();
     stack.targets = request.targets.clone();
+    stack.policy = request.policy.clone();
     stack.updated_at = now;
     if !created {
         tx.update_stack(&stack).await?;
@@ -106,14 +115,23 @@ async fn put_once(
     }
     targets::carry_out(&mut tx, &stack, &consequence, change).await?;
     let kind = if created { "stack.created" } else { "stack.updated" };
-    leave(&mut tx, state, caller, kind, &stack).await?;
+    leave(&mut tx, state, caller, kind, &stack, &changed).await?;
     tx.publish_change(change).await?;
     tx.commit().await?;
     state.changed();
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
     let version = stack.version;
-    // Whether the fleet is suspended is told by the next reading: it is no part of what was changed here.
-    Ok(Versioned(status, version, stack.into_api(consequence.agents(), None)))
+    Ok(Versioned(status, version, stack.into_api(consequence.agents(), found.fleet)))
+}
+
+/// Which settings of a stack a request changes.
+fn differences(stack: &StackRow, request: &PutStack) -> Vec<&'static str> {
+    let differs = [
+        ("labels", stack.labels != request.labels),
+        ("targets", stack.targets != request.targets),
+        ("policy", stack.policy != request.policy),
+    ];
+    differs.into_iter().filter_map(|(setting, differs)| differs.then_some(setting)).collect()
 }
 
 fn new_stack(caller: &Caller, state: &AppState, name: &Name) -> Result<StackRow, Failure> {
@@ -128,6 +146,7 @@ fn new_stack(caller: &Caller, state: &AppState, name: &Name) -> Result<StackRow,
         generator: caller.scope.generator(),
         labels: brokkr_api::Labels::default(),
         targets: brokkr_api::TargetSelector::default(),
+        policy: brokkr_api::policy::StackPolicy::default(),
         generation: 0,
         digest: None,
         version: 1,
@@ -205,7 +224,7 @@ pub(crate) async fn delete(
     let finished = agents == 0 || stack.generation == 0;
     tx.mark_deleting(stack.id, finished, now).await?;
     let kind = if finished { "stack.deleted" } else { "stack.deletion_requested" };
-    leave(&mut tx, &state, &caller, kind, &stack).await?;
+    leave(&mut tx, &state, &caller, kind, &stack, &[]).await?;
     if finished {
         tx.drop_content(&[stack.id]).await?;
     } else {
@@ -232,21 +251,26 @@ pub(super) fn deleting(name: &Name) -> Failure {
     Failure::new(ErrorCode::StackDeleting, detail)
 }
 
-/// Writes event and audit entry of a change of a stack.
+/// Writes event and audit entry of a change of a stack, with the settings that are others now.
 pub(super) async fn leave(
     tx: &mut Tx,
     state: &AppState,
     caller: &Caller,
     kind: &'static str,
     stack: &StackRow,
+    changed: &[&str],
 ) -> Result<(), Failure> {
+    let mut data = json!({"stack": stack.name, "generation": stack.generation});
+    if !changed.is_empty() {
+        data["changed"] = json!(changed);
+    }
     let change = Change {
         kind,
         resource: Resource::new("stack", stack.id, &stack.name),
         stack: Some(stack.id),
         agent: None,
         generation: Some(stack.generation),
-        data: json!({"stack": stack.name, "generation": stack.generation}),
+        data,
         trace: None,
         now: stack.updated_at,
     };

@@ -10,7 +10,7 @@ use tracing::Instrument;
 
 use super::stacks::{deleting, send_span};
 use crate::{
-    domain::targeting::{Candidate, Current, Target, TargetChange, change, needs_preview, preview_token},
+    domain::targeting::{Candidate, Current, Target, TargetChange, again, change, needs_preview, preview_token},
     http::{
         AppState,
         auth::{Allowed, StacksWrite},
@@ -61,8 +61,8 @@ pub(crate) async fn preview(
     if stack.deleting_since.is_some() {
         return Err(deleting(&name));
     }
-    let agents = tx.agents_and_stack(stack.id).await?;
-    let mut consequence = consequence(&stack, &request.targets, &agents);
+    let found = tx.agents_and_stack(stack.id).await?;
+    let mut consequence = consequence(&stack, &request.targets, &found.agents, false);
     let token = preview_token(stack.id, stack.version, &request.targets, &mut consequence.lost);
     let shown = |names: &[Name]| names.iter().take(MAX_PREVIEW_NAMES).cloned().collect();
     Ok(Json(TargetsPreview {
@@ -80,8 +80,14 @@ pub(super) fn validate(targets: &TargetSelector) -> Result<(), Failure> {
     targets.validate().map_err(|error| Failure::new(ErrorCode::InvalidField, error.to_string()).at("targets"))
 }
 
-/// What happens when this selector meets all agents.
-pub(super) fn consequence(stack: &StackRow, selector: &TargetSelector, agents: &[AgentTarget]) -> Consequence {
+/// What happens when this selector meets all agents. With another policy those who keep the stack, and those who have still to
+/// remove it, do so anew: they get a new revision too.
+pub(super) fn consequence(
+    stack: &StackRow,
+    selector: &TargetSelector,
+    agents: &[AgentTarget],
+    other_policy: bool,
+) -> Consequence {
     let target = Target { id: stack.id, selector, generation: stack.generation, digest: stack.digest.as_deref() };
     let mut consequence = Consequence {
         changes: Vec::new(),
@@ -95,7 +101,9 @@ pub(super) fn consequence(stack: &StackRow, selector: &TargetSelector, agents: &
     for agent in agents {
         let has = agent.current == Current::Has;
         let candidate = Candidate { id: agent.id, name: &agent.name, labels: &agent.labels };
-        match change(&target, &candidate, has) {
+        let change = change(&target, &candidate, has);
+        let changed = change.is_some();
+        match change {
             Some(change) => {
                 if has {
                     consequence.loses.push(agent.name.clone());
@@ -107,7 +115,10 @@ pub(super) fn consequence(stack: &StackRow, selector: &TargetSelector, agents: &
             }
             None if has => consequence.kept += 1,
             None if agent.current == Current::Leaves => consequence.leaving += 1,
-            None => {}
+            None => continue,
+        }
+        if other_policy && !changed {
+            consequence.changes.push(again(&target, agent.id, has));
         }
     }
     consequence

@@ -39,7 +39,7 @@ const fn write(by: By, name: &'static str, events: &'static [&'static str]) -> W
 }
 
 /// In this order, because each builds on those before.
-const WRITES: [Write; 17] = [
+const WRITES: [Write; 20] = [
     write(By::Person, "make an agent", &["agent.created"]),
     write(By::Person, "make a key", &["key.created"]),
     write(By::Person, "make a generator", &["generator.created"]),
@@ -47,6 +47,9 @@ const WRITES: [Write; 17] = [
     write(By::Person, "send manifests", &["deployment_object.created"]),
     write(By::Person, "relabel an agent", &["agent.updated"]),
     write(By::Agent, "report applied", &["deployment.applied"]),
+    write(By::Agent, "report held and drifted", &["deployment.failed", "deployment.drifted"]),
+    write(By::Person, "approve what is held", &["deployment.approved"]),
+    write(By::Person, "change the policy", &["stack.updated"]),
     write(By::Person, "suspend the stack", &["stack.suspended"]),
     write(By::Person, "send a Secret", &["deployment_object.created"]),
     write(By::Person, "roll back", &["deployment_object.created"]),
@@ -58,6 +61,10 @@ const WRITES: [Write; 17] = [
     write(By::Agent, "report the last one deleted", &["deployment.deleted", "stack.deleted"]),
     write(By::Person, "abandon an agent", &["agent.abandoned"]),
 ];
+
+fn held_plan() -> String {
+    format!("sha256:{}", "a".repeat(64))
+}
 
 /// A database with two agents in it, and what opens it.
 #[derive(Clone, Serialize, Deserialize)]
@@ -113,6 +120,22 @@ impl Ground {
                 world.call(&self.admin, Method::PATCH, "/api/v1/agents/other", labels).await.expect(200)
             }
             "report applied" => world.report_all(&self.edge, "applied").await.expect(200),
+            "report held and drifted" => {
+                let mut body = world.report_of(&self.edge, "failed").await;
+                body["reports"][0]["held"] = json!({"plan": held_plan(), "objects": 3});
+                body["reports"][0]["drift"] = json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "a", "fields": [".data"],
+                    "outcome": "repaired"}]);
+                world.post(&self.edge.key, "/api/v1/agent/reports", body).await.expect(200)
+            }
+            "approve what is held" => {
+                let held = world.get(&self.admin, "/api/v1/stacks/shop/deployments/edge").await.expect(200).json;
+                let body = json!({"agent": "edge", "revision": held["revision"], "plan": held_plan()});
+                world.post(&self.admin, "/api/v1/stacks/shop/approvals", body).await.expect(200)
+            }
+            "change the policy" => {
+                let settings = json!({"targets": {"labels": {"matchLabels": {"site": "a"}}}, "policy": {"conflicts": "force"}});
+                world.put(&self.admin, "/api/v1/stacks/shop", settings).await.expect(200)
+            }
             "suspend the stack" => {
                 world.put(&self.admin, "/api/v1/stacks/shop/suspension", json!({"reason": "a test"})).await.expect(200)
             }
