@@ -185,6 +185,9 @@ impl Ground<'_> {
                 // Where the deletion is older than the backup there is nothing to delete.
                 drop(self.broker.admin().delete_stack(&self.stacks[stack].name).await);
             } else {
+                // What the agent holds since the restoration goes with a revision that somebody sent after it.
+                let stamp = self.digits();
+                self.stacks[stack].desired.insert((Kind::ConfigMap, format!("s{stack}-stamp")), stamp);
                 self.send(stack).await;
             }
         }
