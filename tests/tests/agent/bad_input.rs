@@ -95,7 +95,10 @@ async fn what_the_cluster_cannot_take_is_told_object_by_object_and_the_rest_arri
 
     // The next generation is without them, and all is well.
     let rollout = {
-        ground.broker.send(&ground.stack, &(config_map(namespace, "before", "2") + &config_map(namespace, "zulu", "2") + &role("one"))).await;
+        ground
+            .broker
+            .send(&ground.stack, &(config_map(namespace, "before", "2") + &config_map(namespace, "zulu", "2") + &role("one")))
+            .await;
         let admin = ground.broker.admin();
         let look = || async {
             let rollout = admin.rollout(&ground.stack, None).await.map_err(|error| format!("{error:?}"))?;
