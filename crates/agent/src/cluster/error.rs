@@ -81,7 +81,12 @@ impl std::error::Error for KubeFailure {}
 impl KubeFailure {
     pub(crate) fn new(class: Class, message: impl Into<String>) -> Self {
         let message: String = message.into();
-        Self { class, message: message.chars().take(brokkr_api::reports::MAX_MESSAGE).collect(), fields: Vec::new(), retry_after: None }
+        Self {
+            class,
+            message: message.chars().take(brokkr_api::reports::MAX_MESSAGE).collect(),
+            fields: Vec::new(),
+            retry_after: None,
+        }
     }
 
     pub(super) fn timeout(limit: Duration) -> Self {

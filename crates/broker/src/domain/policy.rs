@@ -101,11 +101,15 @@ fn check_rule(rule: &HealthRule, place: &str) -> Result<(), Wrong> {
     if !is_kind(&rule.kind) {
         return Err(wrong(format!("{place}.kind"), "a kind is written Kind.group"));
     }
-    let expressions = [("healthy", Some(&rule.healthy)), ("degraded", rule.degraded.as_ref()), ("message", rule.message.as_ref())];
+    let expressions =
+        [("healthy", Some(&rule.healthy)), ("degraded", rule.degraded.as_ref()), ("message", rule.message.as_ref())];
     for (field, expression) in expressions {
         let Some(expression) = expression else { continue };
         if !(1..=MAX_EXPRESSION).contains(&expression.chars().count()) || expression.contains('\0') {
-            return Err(wrong(format!("{place}.{field}"), format!("an expression has 1 to {MAX_EXPRESSION} characters and no NUL")));
+            return Err(wrong(
+                format!("{place}.{field}"),
+                format!("an expression has 1 to {MAX_EXPRESSION} characters and no NUL"),
+            ));
         }
     }
     Ok(())

@@ -26,7 +26,7 @@ pub(crate) use agents::{AgentFilter, AgentRow, Marked, NewAgent};
 pub(crate) use audit::NewAuditEntry;
 pub(crate) use changes::ChangeListener;
 pub(crate) use deployment_objects::{NewDeploymentObject, StoredContent};
-pub(crate) use deployments::{Approval, AgentTarget, ByStack, DesiredRow, RevisionSource};
+pub(crate) use deployments::{AgentTarget, Approval, ByStack, DesiredRow, RevisionSource};
 pub(crate) use enrolment::EnrolledAgent;
 pub(crate) use error::Error;
 pub(crate) use events::{EventFilter, NewEvent};

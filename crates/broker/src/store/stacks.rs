@@ -1,8 +1,8 @@
 //! Stacks. Reads start from the caller's scope, so that forgetting whose stacks they are is hard.
 
 use brokkr_api::{
-    AgentId, DeploymentObjectId, GeneratorId, Labels, Name, StackId, TargetSelector, Timestamp, policy::StackPolicy, stacks::Stack,
-    suspension::SuspensionScope,
+    AgentId, DeploymentObjectId, GeneratorId, Labels, Name, StackId, TargetSelector, Timestamp, policy::StackPolicy,
+    stacks::Stack, suspension::SuspensionScope,
 };
 
 use super::{

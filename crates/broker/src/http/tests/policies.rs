@@ -64,7 +64,10 @@ async fn another_policy_is_a_new_revision_of_the_same_generation_and_the_same_on
         let put = world.put(&world.admin, STACK, settings(policy.clone()));
         let (woken, put) = futures::join!(parked, put);
         let put = put.expect(200).json;
-        assert_eq!((&put["policy"]["conflicts"], &put["policy"]["ignore_fields"]), (&policy["conflicts"], &policy["ignore_fields"]));
+        assert_eq!(
+            (&put["policy"]["conflicts"], &put["policy"]["ignore_fields"]),
+            (&policy["conflicts"], &policy["ignore_fields"])
+        );
         let second = woken.expect(200).json["deployments"][0].clone();
         assert_eq!(second["policy"], put["policy"]);
         assert_eq!(second["revision"].as_u64().unwrap(), first["revision"].as_u64().unwrap() + 1);

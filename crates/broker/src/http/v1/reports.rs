@@ -123,7 +123,9 @@ fn check(report: &Report) -> Result<(), String> {
         return Err(format!("a reason has at most {MAX_REASON} characters and a message at most {MAX_MESSAGE}"));
     }
     if report.held.as_ref().is_some_and(|held| !is_digest(&held.plan) || held.objects > MAX_HELD) {
-        return Err("a held plan is sha256: and 64 hexadecimal digits, and holds a number of objects that there can be".to_owned());
+        return Err(
+            "a held plan is sha256: and 64 hexadecimal digits, and holds a number of objects that there can be".to_owned()
+        );
     }
     if report.drift.len() > MAX_DRIFT || report.drift.iter().any(|drift| !is_bounded(drift)) {
         return Err(format!(
