@@ -63,6 +63,8 @@ def before_call(context, case, kwargs):
         if STACK_ID and isinstance(report, dict) and str(report.get("phase")) in PHASES and every_second(str(report)):
             report.update(stack_id=STACK_ID, revision=REVISION)
             break
+    if operation == "approveDeletions" and KNOWN["agent"] and isinstance(body.get("agent"), str) and every_second(str(body)):
+        body.update(agent=KNOWN["agent"], revision=REVISION)
     # A time in the past is well formed, and refused.
     if operation == "createKey" and isinstance(body.get("expires_at"), str) and TIME.fullmatch(body["expires_at"]):
         body["expires_at"] = "2100-01-01T00:00:00Z"

@@ -11,6 +11,8 @@ mod faults;
 mod ground;
 #[path = "agent/objects.rs"]
 mod objects;
+#[path = "agent/policies.rs"]
+mod policies;
 #[path = "agent/steps.rs"]
 mod steps;
 #[path = "agent/trials.rs"]

@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "the helpers of a test fail it where it went wrong")]
 #![expect(clippy::disallowed_methods, reason = "a test has no lifecycle: its tasks end with its runtime")]
 
+#[path = "control/approvals.rs"]
+mod approvals;
 #[path = "control/command_line.rs"]
 mod command_line;
 #[path = "control/enrolled.rs"]

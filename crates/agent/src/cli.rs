@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use brokkr_runtime::config;
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::{config::Config, serve};
+use crate::{config::Config, doctor, serve};
 
 /// The daemon of Brokkr in each cluster.
 #[derive(Debug, Parser)]
@@ -22,6 +22,8 @@ struct Args {
 enum Command {
     /// Work for the broker until SIGTERM
     Run,
+    /// Say what the agent reaches, and what it may and may not do for a bundle
+    Doctor(doctor::Options),
     /// Look at the configuration
     Config {
         #[command(subcommand)]
@@ -57,6 +59,7 @@ pub fn main() -> ExitCode {
     match args.command {
         Command::Generate { what: Generated::Config } => generate(),
         Command::Run => serve::main(config),
+        Command::Doctor(options) => doctor::main(&config, &options),
         Command::Config { command: ConfigCommand::Check } => config::valid(file),
     }
 }

@@ -84,6 +84,8 @@ impl Settings for Config {
         );
         let with_scheme = ["http://", "https://"].iter().any(|scheme| broker.url.starts_with(scheme));
         problems.require(with_scheme, "broker.url", "is no address: write http://HOST:PORT or https://HOST:PORT");
+        let is_proxy = broker.proxy.as_ref().is_none_or(|proxy| proxy.starts_with("http://") || proxy.starts_with("https://"));
+        problems.require(is_proxy, "broker.proxy", "is no proxy: write http://HOST:PORT");
         problems.range("broker.wait_seconds", broker.wait_seconds, 1..=brokkr_api::wait::MAX_WAIT_SECONDS);
         let kubernetes = &self.kubernetes;
         problems.range("kubernetes.concurrency", kubernetes.concurrency as u64, 1..=1_000);
@@ -115,13 +117,25 @@ pub(crate) struct BrokerConfig {
     pub(crate) key_file: Option<PathBuf>,
     /// Secret with the agent's key, `namespace/name`. Written when the agent gets a key.
     pub(crate) key_secret: Option<String>,
+    /// File with certificates in PEM form of authorities to believe beside the machine's own; read at the start.
+    pub(crate) ca_file: Option<PathBuf>,
+    /// Proxy to reach the broker through, `http://HOST:PORT`; without it `HTTPS_PROXY` and `HTTP_PROXY` count. `NO_PROXY` counts in any case.
+    pub(crate) proxy: Option<String>,
     /// Seconds that one poll waits for a change, 1 to 60.
     pub(crate) wait_seconds: u64,
 }
 
 impl Default for BrokerConfig {
     fn default() -> Self {
-        Self { url: "http://localhost:3000".to_owned(), key: None, key_file: None, key_secret: None, wait_seconds: 30 }
+        Self {
+            url: "http://localhost:3000".to_owned(),
+            key: None,
+            key_file: None,
+            key_secret: None,
+            ca_file: None,
+            proxy: None,
+            wait_seconds: 30,
+        }
     }
 }
 
@@ -131,6 +145,7 @@ impl std::fmt::Debug for BrokerConfig {
             .field("url", &self.url)
             .field("key_file", &self.key_file)
             .field("key_secret", &self.key_secret)
+            .field("ca_file", &self.ca_file)
             .finish_non_exhaustive()
     }
 }

@@ -8,6 +8,7 @@ mod bundle;
 mod cluster;
 mod config;
 mod desired;
+mod doctor;
 mod draft;
 mod drift;
 mod fields;

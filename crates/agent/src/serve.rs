@@ -3,7 +3,7 @@
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
-use brokkr_api::client::{ClientBuilder, KeySource, SharedKey};
+use brokkr_api::client::{Client, ClientBuilder, KeySource, SharedKey};
 use brokkr_runtime::{
     Clock, Drain, Ended, Ids, Lifecycle, Signals, SystemClock, SystemIds, daemon,
     server::{self, Limits, Server},
@@ -51,7 +51,7 @@ pub(crate) fn main(config: Config) -> ExitCode {
 }
 
 /// Where the key is kept, and where requests have it from.
-fn key(config: &Config, cluster: &Cluster) -> anyhow::Result<(KeyStore, KeySource)> {
+pub(crate) fn key(config: &Config, cluster: &Cluster) -> anyhow::Result<(KeyStore, KeySource)> {
     let broker = &config.broker;
     match (&broker.key_file, &broker.key_secret, &broker.key) {
         (Some(path), None, None) => Ok((KeyStore::File(path.clone()), KeySource::File(path.clone()))),
@@ -68,6 +68,23 @@ fn key(config: &Config, cluster: &Cluster) -> anyhow::Result<(KeyStore, KeySourc
         ),
         _ => bail!("set one of broker.key_file, broker.key_secret and broker.key"),
     }
+}
+
+/// The client for the broker.
+pub(crate) fn client(config: &Config, key: KeySource) -> anyhow::Result<Client> {
+    let broker = &config.broker;
+    let mut builder = ClientBuilder::new(&broker.url, key)
+        .context("broker.url")?
+        .user_agent(concat!("brokkr-agent/", env!("CARGO_PKG_VERSION")))
+        .middleware(Arc::new(ClientTelemetry));
+    if let Some(path) = &broker.ca_file {
+        let pem = std::fs::read(path).with_context(|| format!("broker.ca_file: {}", path.display()))?;
+        builder = builder.authorities(&pem).with_context(|| format!("broker.ca_file: {}", path.display()))?;
+    }
+    if let Some(proxy) = &broker.proxy {
+        builder = builder.proxy(proxy).context("broker.proxy")?;
+    }
+    Ok(builder.build()?)
 }
 
 /// How to get a key, when the configuration says so.
@@ -94,21 +111,17 @@ async fn serve(config: Config, me: String, telemetry: &Telemetry, mut signals: S
     let cluster = cluster?;
     let (store, key) = key(&config, &cluster)?;
     let identity = Identity { store, enrolment: enrolment(&config)? };
-    let client = ClientBuilder::new(&config.broker.url, key)
-        .context("broker.url")?
-        .user_agent(concat!("brokkr-agent/", env!("CARGO_PKG_VERSION")))
-        .middleware(Arc::new(ClientTelemetry))
-        .build()?;
+    let client = client(&config, key)?;
     let listener =
         TcpListener::bind(config.server.listen).await.with_context(|| format!("server.listen: {}", config.server.listen))?;
     let (lifecycle, crashes) = Lifecycle::new();
     let stopping = || lifecycle.stopping().clone();
     let status = Arc::new(Status::default());
+    let (candidate, leads) = candidate(&config, me, &cluster, &clock, &ids, &status);
     let (drifted, seen) = mpsc::unbounded_channel();
     let (suspects, suspected) = mpsc::unbounded_channel();
     let (touched, touches) = mpsc::unbounded_channel();
     let (applied, applies) = mpsc::unbounded_channel();
-    let (candidate, leads) = candidate(&config, me, &cluster, &clock, &ids, &status);
     let workshop = Arc::new(Workshop {
         client,
         cluster: candidate.as_ref().map_or_else(|| cluster.clone(), |candidate| cluster.guarded_by(candidate.standing.clone())),

@@ -34,6 +34,8 @@ struct Args {
 enum Command {
     /// Send manifests to a stack
     Apply(commands::apply::ApplyArgs),
+    /// Approve deletions that agents hold back
+    Approve(commands::approve::ApproveArgs),
     /// List what there is
     #[command(subcommand)]
     Get(commands::get::Get),
@@ -92,6 +94,7 @@ async fn run(args: Args) -> anyhow::Result<Outcome> {
     let (connection, format) = (args.connection, args.output);
     match args.command {
         Command::Apply(apply) => commands::apply::run(&connection, format, apply).await,
+        Command::Approve(approve) => commands::approve::run(&connection, format, approve).await,
         Command::Get(get) => commands::get::run(&connection, format, get).await,
         Command::Describe(describe) => commands::describe::run(&connection, format, describe).await,
         Command::History(history) => commands::history::run(&connection, format, history).await,

@@ -169,6 +169,21 @@ pub(crate) fn detail(deployment: &Deployment) -> String {
     }
 }
 
+/// What waits for an approval, and how to give it.
+pub(crate) fn held(deployment: &Deployment) -> String {
+    let Some(held) = &deployment.held else { return String::new() };
+    let (objects, stack, agent) = (held.objects, &deployment.stack, &deployment.agent);
+    if deployment.approved {
+        return format!("the deletion of {objects} objects, which is approved");
+    }
+    format!("the deletion of {objects} objects: brokkr approve {stack} --agent {agent}")
+}
+
+/// When others last changed objects, and how often they did.
+pub(crate) fn drift(deployment: &Deployment) -> String {
+    deployment.last_drift_at.map_or_else(String::new, |at| format!("{at}, of {}", deployment.drifts))
+}
+
 /// How long ago, in the largest unit that is not zero.
 pub(crate) fn ago(at: Option<Timestamp>, now: Timestamp) -> String {
     let Some(at) = at else { return "never".to_owned() };

@@ -7,14 +7,14 @@ use brokkr_tests::{
 };
 
 /// The command line, with the admin's key and no terminal.
-struct Typed<'a> {
+pub(super) struct Typed<'a> {
     broker: &'a Broker,
     key: std::path::PathBuf,
-    scratch: Scratch,
+    pub(super) scratch: Scratch,
 }
 
 impl<'a> Typed<'a> {
-    fn new(broker: &'a Broker) -> Self {
+    pub(super) fn new(broker: &'a Broker) -> Self {
         let scratch = Scratch::new("typed").unwrap();
         let key = scratch.write("admin.key", broker.key()).unwrap();
         Self { broker, key, scratch }
@@ -27,7 +27,7 @@ impl<'a> Typed<'a> {
     }
 
     /// What it writes when it succeeds.
-    fn ok(&self, args: &[&str]) -> String {
+    pub(super) fn ok(&self, args: &[&str]) -> String {
         let output = self.run(args);
         let (out, err) = (text(&output.stdout), text(&output.stderr));
         assert!(output.status.success(), "{args:?}: {out}{err}");
@@ -35,13 +35,13 @@ impl<'a> Typed<'a> {
     }
 
     /// What it says when it fails, with its exit code.
-    fn fails(&self, args: &[&str]) -> (i32, String) {
+    pub(super) fn fails(&self, args: &[&str]) -> (i32, String) {
         let output = self.run(args);
         assert!(!output.status.success(), "{args:?}: {}", text(&output.stdout));
         (output.status.code().unwrap(), text(&output.stderr))
     }
 
-    fn json(&self, args: &[&str]) -> serde_json::Value {
+    pub(super) fn json(&self, args: &[&str]) -> serde_json::Value {
         serde_json::from_str(&self.ok(&[args, &["-o", "json"]].concat())).unwrap()
     }
 }

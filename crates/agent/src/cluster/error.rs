@@ -64,10 +64,10 @@ impl Class {
 pub(crate) struct KubeFailure {
     pub(crate) class: Class,
     pub(crate) message: String,
-    /// The fields that other managers own, when that is the conflict.
-    pub(crate) fields: Vec<String>,
     /// For how long the API server asks not to be called.
     pub(crate) retry_after: Option<Duration>,
+    /// The fields that other managers own, when that is the conflict.
+    pub(crate) fields: Vec<String>,
 }
 
 impl fmt::Display for KubeFailure {
@@ -81,12 +81,8 @@ impl std::error::Error for KubeFailure {}
 impl KubeFailure {
     pub(crate) fn new(class: Class, message: impl Into<String>) -> Self {
         let message: String = message.into();
-        Self {
-            class,
-            message: message.chars().take(brokkr_api::reports::MAX_MESSAGE).collect(),
-            fields: Vec::new(),
-            retry_after: None,
-        }
+        let message = message.chars().take(brokkr_api::reports::MAX_MESSAGE).collect();
+        Self { class, message, retry_after: None, fields: Vec::new() }
     }
 
     pub(super) fn timeout(limit: Duration) -> Self {

@@ -72,7 +72,9 @@ impl Cluster {
             .header(ACCEPT, "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1")
             .body(Vec::new())
             .map_err(|source| KubeFailure::new(Class::Invalid, source.to_string()))?;
-        request.extensions_mut().insert(KubeCall::new("watch", KubeOperation::Watch, resource, place, None));
+        let call = KubeCall::new("watch", KubeOperation::Watch, resource, place, None);
+        drop(self.begin(&call).await?);
+        request.extensions_mut().insert(call);
         let events =
             self.client.request_events::<DynamicObject>(request).await.map_err(|source| KubeFailure::of(source, false))?;
         let resource = resource.clone();

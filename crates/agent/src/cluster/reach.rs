@@ -80,6 +80,11 @@ impl Cluster {
         Ok(Self { identity: Some(Arc::new(identity)), ..self.clone() })
     }
 
+    /// Whether the agent works in this namespace.
+    pub(crate) fn reaches(&self, namespace: &str) -> bool {
+        self.confined.places.is_empty() || self.confined.places.contains(namespace)
+    }
+
     /// The collections of a kind that the agent lists and watches: the whole cluster's, or that of each namespace it is confined to.
     pub(crate) fn places(&self, resource: &Resource) -> Vec<Option<String>> {
         if self.confined.places.is_empty() || !resource.namespaced {

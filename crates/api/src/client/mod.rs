@@ -16,7 +16,7 @@ use std::{
 };
 
 use reqwest::{
-    Method, Response, StatusCode,
+    Certificate, Method, NoProxy, Proxy, Response, StatusCode,
     header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
 };
 use reqwest_middleware::{ClientWithMiddleware, Middleware, RequestBuilder};
@@ -40,6 +40,8 @@ pub struct ClientBuilder {
     user_agent: String,
     headers: HeaderMap,
     middleware: Vec<Arc<dyn Middleware>>,
+    authorities: Vec<Certificate>,
+    proxy: Option<Proxy>,
 }
 
 /// Speaks to one broker with one key. Cheap to clone.
@@ -60,7 +62,15 @@ impl ClientBuilder {
         let base_url = Url::parse(base).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
         let base = base_url.ok_or_else(|| ClientError::InvalidUrl(base.to_owned()))?;
         let user_agent = format!("brokkr/{}", env!("CARGO_PKG_VERSION"));
-        Ok(Self { base, key, user_agent, headers: HeaderMap::new(), middleware: Vec::new() })
+        Ok(Self {
+            base,
+            key,
+            user_agent,
+            headers: HeaderMap::new(),
+            middleware: Vec::new(),
+            authorities: Vec::new(),
+            proxy: None,
+        })
     }
 
     /// Names the program in `User-Agent`.
@@ -84,6 +94,29 @@ impl ClientBuilder {
         self
     }
 
+    /// Believes these authorities too, beside those of the machine; `pem` holds one certificate or more.
+    ///
+    /// # Errors
+    /// When there is no certificate in it.
+    pub fn authorities(mut self, pem: &[u8]) -> Result<Self, ClientError> {
+        let found = Certificate::from_pem_bundle(pem).map_err(|source| ClientError::Setup(Box::new(source)))?;
+        if found.is_empty() {
+            return Err(ClientError::Setup("there is no certificate in PEM form".into()));
+        }
+        self.authorities.extend(found);
+        Ok(self)
+    }
+
+    /// Reaches the broker through this proxy, except where `NO_PROXY` says otherwise. Without it `HTTPS_PROXY` and `HTTP_PROXY` count.
+    ///
+    /// # Errors
+    /// When it is not the address of a proxy.
+    pub fn proxy(mut self, url: &str) -> Result<Self, ClientError> {
+        let proxy = Proxy::all(url).map_err(|source| ClientError::Setup(Box::new(source)))?;
+        self.proxy = Some(proxy.no_proxy(NoProxy::from_env()));
+        Ok(self)
+    }
+
     /// Builds the client. Connects to nothing.
     ///
     /// # Errors
@@ -91,14 +124,17 @@ impl ClientBuilder {
     pub fn build(self) -> Result<Client, ClientError> {
         // A second installation fails, and means that there is one already.
         drop(rustls::crypto::ring::default_provider().install_default());
-        let http = reqwest::Client::builder()
+        let mut http = reqwest::Client::builder()
             .user_agent(self.user_agent)
             .default_headers(self.headers)
             .connect_timeout(Duration::from_secs(5))
             .tcp_nodelay(true)
             .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(|source| ClientError::Setup(Box::new(source)))?;
+            .tls_certs_merge(self.authorities);
+        if let Some(proxy) = self.proxy {
+            http = http.proxy(proxy);
+        }
+        let http = http.build().map_err(|source| ClientError::Setup(Box::new(source)))?;
         let mut builder = reqwest_middleware::ClientBuilder::new(http);
         for middleware in self.middleware {
             builder = builder.with_arc(middleware);

@@ -7,11 +7,12 @@ use brokkr_api::{
     ErrorCode, LabelSelector, Labels, Name, TargetSelector,
     agents::AgentsQuery,
     client::{Client, ClientError, Conditions},
+    policy::StackPolicy,
     stacks::{PutStack, Stack, TargetsPreview},
 };
 use clap::Args;
 
-use super::{Outcome, confirm::confirm, manifests, pair, rollback::ConditionArgs, rollout};
+use super::{Outcome, confirm::confirm, manifests, pair, policy::PolicyArgs, rollback::ConditionArgs, rollout};
 use crate::{
     connection::ConnectionArgs,
     output::{self, Format},
@@ -38,6 +39,8 @@ pub(crate) struct ApplyArgs {
     /// Target every agent
     #[arg(long, conflicts_with_all = ["selector", "agents"])]
     all_agents: bool,
+    #[command(flatten)]
+    policy: PolicyArgs,
     #[command(flatten)]
     conditions: ConditionArgs,
     /// Do not ask, even when many agents lose the stack
@@ -78,21 +81,25 @@ pub(crate) async fn run(connection: &ConnectionArgs, format: Format, args: Apply
     Ok(Outcome::Done)
 }
 
-/// Creates the stack, or changes its targets when the arguments name others. Answers the conditions for the manifests.
+/// Creates the stack, or changes its targets and its policy when the arguments name others. Answers the conditions for the manifests.
 async fn ensure_stack(client: &Client, changing: &Client, args: &ApplyArgs) -> anyhow::Result<Conditions> {
     let conditions = args.conditions.conditions();
     let named = targets(args)?;
     let put = match client.stack(&args.stack).await {
-        Ok(stack) => match named.filter(|targets| *targets != stack.targets) {
-            Some(targets) => retarget(changing, args, &stack, targets).await?,
-            None => return Ok(conditions),
-        },
+        Ok(stack) => {
+            let policy = args.policy.on(&stack.policy)?;
+            match named.filter(|targets| *targets != stack.targets) {
+                Some(targets) => PutStack { policy, ..retarget(changing, args, &stack, targets).await? },
+                None if policy == stack.policy => return Ok(conditions),
+                None => PutStack { labels: stack.labels, targets: stack.targets, policy, preview_token: None },
+            }
+        }
         Err(error) if error.code() == Some(ErrorCode::NotFound) => {
             let targets = match named {
                 Some(targets) => targets,
                 None => only_agent(client, &args.stack).await?,
             };
-            PutStack { targets, ..PutStack::default() }
+            PutStack { targets, policy: args.policy.on(&StackPolicy::default())?, ..PutStack::default() }
         }
         Err(error) => return Err(error.into()),
     };

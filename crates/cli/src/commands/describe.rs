@@ -7,7 +7,7 @@ use brokkr_api::{
 };
 use clap::Subcommand;
 
-use super::Outcome;
+use super::{Outcome, policy};
 use crate::{
     connection::ConnectionArgs,
     output::{self, Format},
@@ -58,6 +58,7 @@ async fn stack(client: &Client, format: Format, name: &Name) -> anyhow::Result<(
         ("id", stack.id.to_string()),
         ("labels", output::labels(&stack.labels)),
         ("targets", output::targets(&stack.targets)),
+        ("policy", policy::in_words(&stack.policy)),
         ("generation", stack.generation.to_string()),
         ("suspended", stack.suspended.as_ref().map_or_else(|| "no".to_owned(), output::suspension)),
         ("agents", format!("{} of {} finished: {}", rollout.finished, rollout.total, phases.join(", "))),
@@ -72,6 +73,14 @@ async fn stack(client: &Client, format: Format, name: &Name) -> anyhow::Result<(
     }
     if let Some(trace) = &rollout.trace_id {
         lines.push(("trace", trace.clone()));
+    }
+    let held: Vec<_> = rollout.deployments.iter().filter(|deployment| deployment.held.is_some()).collect();
+    if let Some(first) = held.first() {
+        lines.push(("held", format!("{}; on {} agents", output::held(first), held.len())));
+    }
+    let drifted = rollout.deployments.iter().filter_map(|one| one.last_drift_at.map(|at| (at, one))).max_by_key(|(at, _)| *at);
+    if let Some((_, deployment)) = drifted {
+        lines.push(("last drift", format!("{} on {}", output::drift(deployment), deployment.agent)));
     }
     output::page(&lines);
     show(&rollout.deployments, |deployment| deployment.agent.to_string(), "agent");
@@ -148,6 +157,12 @@ async fn deployment(client: &Client, format: Format, stack: &Name, agent: &Name)
     ];
     if let Some(waiting) = &deployment.waiting_for {
         lines.push(("waiting for", waiting.clone()));
+    }
+    if deployment.held.is_some() {
+        lines.push(("held", output::held(&deployment)));
+    }
+    if deployment.last_drift_at.is_some() {
+        lines.push(("last drift", output::drift(&deployment)));
     }
     if let Some(health) = &deployment.health {
         lines.push(("health", output::health(health)));

@@ -2,6 +2,7 @@
 
 pub(crate) mod agent;
 pub(crate) mod apply;
+pub(crate) mod approve;
 mod confirm;
 pub(crate) mod create;
 pub(crate) mod delete;
@@ -9,6 +10,7 @@ pub(crate) mod describe;
 pub(crate) mod get;
 pub(crate) mod history;
 mod manifests;
+mod policy;
 pub(crate) mod revoke;
 pub(crate) mod rollback;
 pub(crate) mod rollout;

@@ -110,6 +110,9 @@ fn show(rollout: &Rollout, format: Format) -> anyhow::Result<()> {
         rows.collect(),
         "no agent is concerned: check the stack's targets",
     );
+    for deployment in rollout.deployments.iter().filter(|deployment| deployment.held.is_some() && !deployment.approved) {
+        anstream::println!("agent {} holds {}", deployment.agent, output::held(deployment));
+    }
     if let Some(slowest) = rollout.slowest.as_ref().filter(|_| rollout.total > 1) {
         anstream::println!("slowest: {}", output::slowest(slowest));
     }

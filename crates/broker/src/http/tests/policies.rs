@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use http::{Method, header};
 use serde_json::{Value, json};
 
@@ -11,7 +13,9 @@ fn plan(letter: &str) -> String {
 }
 
 fn settings(policy: Value) -> Value {
-    json!({"targets": {"labels": {}}, "policy": policy})
+    let mut settings = json!({"targets": {"labels": {}}});
+    settings["policy"] = policy;
+    settings
 }
 
 /// An agent that has applied a stack with one generation.
@@ -192,7 +196,7 @@ async fn held_deletions_are_shown_and_an_approval_of_exactly_them_reaches_the_ag
         assert_eq!(approvals.len(), 1, "approved again it is not news");
         assert_eq!(approvals[0]["data"]["objects"], 12);
         let audit = world.get(&world.admin, "/api/v1/audit?action=deployment.approved").await.expect(200).json;
-        assert_eq!(audit["items"][0]["actor_name"], "first-admin");
+        assert_eq!(audit["items"][0]["actor"], "first-admin");
 
         // An agent of before is not told.
         let mut old = request(&agent.key, Method::GET, "/api/v1/agent/desired-state", &Value::Null);
@@ -303,6 +307,8 @@ async fn health_alone_changes_the_phase_and_each_change_is_told_once() {
             ("progressing", "applied"),
             ("healthy", "healthy"),
         ] {
+            // Events of one moment have no order.
+            world.clock.advance(Duration::from_millis(1));
             report(&world, &agent, "applied", json!({"health": {"status": status}})).await;
             let rollout = world.get(&world.admin, &format!("{STACK}/rollout")).await.expect(200).json;
             assert_eq!((&rollout["done"], &rollout["phases"]), (&json!(true), &json!({phase: 1})), "{status}");
