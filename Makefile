@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
-.PHONY: help setup kubernetes fuzzer build demo test check soak fmt clippy docs generate generated-check deny bench-loop bench-broker
+.PHONY: help setup kubernetes fuzzer build demo test check soak fmt clippy docs generate generated-check deny bench-loop bench-broker bench-agent
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -40,6 +40,7 @@ soak: setup kubernetes ## The fault and load trials with their full counts; evid
 	@cargo build --workspace --bins
 	@mkdir -p target/soak
 	@BROKKR_SOAK=1 cargo test --package brokkr-tests --all-features --test rollouts -- --nocapture trials endurance
+	@BROKKR_SOAK=1 cargo test --package brokkr-tests --all-features --test agent -- --nocapture trials
 	@BROKKR_SOAK=1 cargo test --package brokkr-broker --all-features --lib -- --nocapture deaths
 	@BROKKR_SOAK=1 cargo test --package brokkr-tests --all-features --test faults
 	@echo "evidence: target/soak/*.json"
@@ -70,3 +71,7 @@ bench-loop: setup kubernetes ## Accept to applied, p50 and p99, with release bin
 bench-broker: setup ## The broker under 10,000 simulated agents, half an hour (BENCH="--seconds 30" for a quick look); writes target/bench/broker.json
 	@cargo build --release --package brokkr-broker --package brokkr-tests --bins
 	@target/release/brokkr-lab bench-broker $(BENCH)
+
+bench-agent: setup kubernetes ## The agent: throughput, resync, one change, drift, memory, with release binaries; writes target/bench/agent.json
+	@cargo build --release --workspace --bins
+	@target/release/brokkr-lab bench-agent $(BENCH)

@@ -9,7 +9,7 @@ bundles=(
   "cert-manager github.com/cert-manager/cert-manager v1.21.2 h1:UWgoYM+KLNtRlqmoWOKjKBOBUPVHeepQ6/ac3ERJW68= deploy/crds"
   "prometheus-operator github.com/prometheus-operator/prometheus-operator v0.85.0 h1:M5xLCLEoaW2IJfnuCwFzzpL+jSVQu3KGT84Pye+fW8s= bundle.yaml"
   "kyverno github.com/kyverno/kyverno v1.19.1 h1:/MkgFii3/VlQfKR1JpC9tVwNNVNQTt2S4U6qCsafsTU= config/install-latest-testing.yaml"
-  "cluster-api sigs.k8s.io/cluster-api v1.14.2 h1:o3GFNaeNFAOEEMpDPfhCK+2CjmV6gtQ8yLEcUwCg7bA= config/crd/bases"
+  "cluster-api sigs.k8s.io/cluster-api v1.11.0 h1:4ZqKxjhdP3F/vvHMd675rGsDrT/siggnFPt5eKQ8nkI= config/crd/bases"
 )
 
 field() { sed -n "s/^[[:space:]]*\"$1\": \"\(.*\)\",\{0,1\}\$/\1/p" <<<"$2"; }
@@ -27,5 +27,7 @@ for bundle in "${bundles[@]}"; do
     echo "error: $module $version has the checksum $(field Sum "$answer"), not $sum" >&2
     exit 1
   fi
-  printf '%s\t%s\n' "$name" "$(field Dir "$answer")/$path"
+  place=$(field Dir "$answer")/$path
+  [ -e "$place" ] || { echo "error: $module $version has no $path" >&2; exit 1; }
+  printf '%s\t%s\n' "$name" "$place"
 done

@@ -70,12 +70,20 @@ async fn what_the_cluster_cannot_take_is_told_object_by_object_and_the_rest_arri
     ground.broker.apply(&ground.stack, &role("one")).await;
 
     let large = config_map(namespace, "large", &"x".repeat(1_600_000));
+    // Nothing limits a Role but the store itself.
+    let names: Vec<_> = (0..50_000).map(|index| format!("a-name-of-forty-characters-all-told-{index}")).collect();
+    let huge = format!(
+        "---\napiVersion: rbac.authorization.k8s.io/v1\nkind: Role\nmetadata: {{name: huge, namespace: {namespace}}}\n\
+         rules: [{{apiGroups: [''], resources: [pods], verbs: [get], resourceNames: [{}]}}]\n",
+        names.join(", ")
+    );
     let bundle = [
         config_map(namespace, "before", "1"),
         format!("---\napiVersion: example.org/v1\nkind: Nobody\nmetadata: {{name: a, namespace: {namespace}}}\n"),
         config_map("there-is-no-such-namespace", "lost", "1"),
         format!("---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: wrong, namespace: {namespace}}}\ndata: {{a: [b]}}\n"),
         large,
+        huge,
         role("two"),
         config_map(namespace, "zulu", "1"),
     ];
@@ -83,9 +91,12 @@ async fn what_the_cluster_cannot_take_is_told_object_by_object_and_the_rest_arri
     ground.has("before", "1").await;
     ground.has("zulu", "1").await;
     let failed = ObjectOutcome::Failed;
-    for (kind, object, reason) in
-        [("ConfigMap", "wrong", "invalid"), ("RoleBinding", "bound", "invalid"), ("ConfigMap", "large", "too_large")]
-    {
+    for (kind, object, reason) in [
+        ("ConfigMap", "wrong", "invalid"),
+        ("RoleBinding", "bound", "invalid"),
+        ("ConfigMap", "large", "invalid"),
+        ("Role", "huge", "too_large"),
+    ] {
         let message = ground.told(kind, object, failed, reason).await;
         assert!(!message.is_empty(), "{kind} {object} is told without a word");
     }

@@ -123,10 +123,31 @@ fn writes(control_plane: &ControlPlane) -> Vec<String> {
     events.iter().filter(is_write).map(said).collect()
 }
 
+/// Every field that differs, as far as a person wants to read.
 fn differences(ours: &BTreeMap<String, Value>, theirs: &BTreeMap<String, Value>) -> String {
-    let differing = theirs.iter().filter(|(name, object)| ours.get(*name) != Some(object));
-    let lines = differing.map(|(name, object)| format!("{name}\n  ours:   {:?}\n  theirs: {object}\n", ours.get(name)));
-    lines.map(|line| line.chars().take(4_000).collect::<String>()).collect()
+    let mut found = Vec::new();
+    for (name, object) in theirs {
+        fields(name, ours.get(name).unwrap_or(&Value::Null), object, &mut found);
+    }
+    found.truncate(20);
+    found.join("\n")
+}
+
+fn fields(place: &str, ours: &Value, theirs: &Value, found: &mut Vec<String>) {
+    match (ours, theirs) {
+        (Value::Object(one), Value::Object(other)) => {
+            for key in one.keys().chain(other.keys().filter(|key| !one.contains_key(*key))) {
+                fields(&format!("{place}.{key}"), &ours[key], &theirs[key], found);
+            }
+        }
+        (Value::Array(one), Value::Array(other)) if one.len() == other.len() => {
+            for (index, (one, other)) in one.iter().zip(other).enumerate() {
+                fields(&format!("{place}[{index}]"), one, other, found);
+            }
+        }
+        _ if ours != theirs => found.push(format!("{place}: {ours} and not {theirs}")),
+        _ => {}
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

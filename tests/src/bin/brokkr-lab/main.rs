@@ -1,6 +1,7 @@
 //! `brokkr-lab`: real programs for development and tests, which end when their creator does.
 #![expect(clippy::print_stdout, reason = "stdout is what the person or the test that started it reads")]
 
+mod bench_agent;
 mod bench_broker;
 mod bench_loop;
 mod bench_table;
@@ -44,6 +45,8 @@ enum Lab {
     Postgres,
     /// From accept to applied, one change after the other: p50 and p99 on both database engines.
     BenchLoop(bench_loop::Rounds),
+    /// The agent: throughput, cost of a resync, time of a change and of a repair, memory.
+    BenchAgent(bench_agent::Plan),
     /// The broker under a fleet of thousands: CPU, memory, statements and times on both database engines.
     BenchBroker(bench_broker::Plan),
     /// Simulated agents, thousands in one process, that speak the real protocol with a broker.
@@ -80,6 +83,7 @@ async fn run(lab: Lab) -> Result<(), LabError> {
         Lab::ControlPlane(options) => control_plane::run(&options, &mut orders).await,
         Lab::Postgres => postgres::run(&mut orders).await,
         Lab::BenchLoop(rounds) => bench_loop::run(rounds).await,
+        Lab::BenchAgent(plan) => bench_agent::run(&plan).await,
         Lab::BenchBroker(plan) => bench_broker::run(&plan).await,
         Lab::Fleet(options) => fleet::run(&options, &mut orders).await,
         Lab::Otlp(at) => otlp::run(at, &mut orders).await,
