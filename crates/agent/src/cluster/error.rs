@@ -112,7 +112,11 @@ impl KubeFailure {
     }
 
     fn of_status(status: &Status, is_secret: bool) -> Self {
-        let class = if is_malformed(&status.message) { Class::Invalid } else { class_of(status.code) };
+        let class = match () {
+            () if is_malformed(&status.message) => Class::Invalid,
+            () if is_too_large(&status.message) => Class::TooLarge,
+            () => class_of(status.code),
+        };
         let causes = status.details.as_ref().map(|details| details.causes.as_slice()).unwrap_or_default();
         let message = match class {
             // The words of a validation repeat the value; field and rule say enough.
@@ -139,6 +143,13 @@ fn rule_of(cause: &StatusCause) -> &str {
 /// A patch that does not fit its schema is the object's fault, although the API server answers 500.
 fn is_malformed(message: &str) -> bool {
     ["failed to create typed patch object", "illegal base64 data", "failed to convert"]
+        .iter()
+        .any(|words| message.contains(words))
+}
+
+/// More than its database takes is the object's fault too, and no trouble that passes.
+fn is_too_large(message: &str) -> bool {
+    ["trying to send message larger than max", "etcdserver: request is too large", "Request entity too large"]
         .iter()
         .any(|words| message.contains(words))
 }
@@ -215,6 +226,13 @@ mod tests {
             "{}",
             failure.message
         );
+    }
+
+    #[test]
+    fn what_the_database_does_not_take_is_too_large_whatever_the_status() {
+        let message = "rpc error: code = ResourceExhausted desc = trying to send message larger than max (2139520 vs. 2097152)";
+        let body = json!({"kind": "Status", "status": "Failure", "code": 500, "message": message});
+        assert_eq!(failure(500, &body, false).class, Class::TooLarge);
     }
 
     #[test]

@@ -61,6 +61,8 @@ fn parse_yaml(body: &[u8]) -> Result<Vec<Value>, Problem> {
     let options = serde_saphyr::options! {
         // Of YAML 1.1's many booleans only true and false: `country: no` stays a text.
         strict_booleans: true,
+        // `defaultMode: 0444` is a file mode to every tool that reads manifests.
+        legacy_octal_numbers: true,
         duplicate_keys: serde_saphyr::DuplicateKeyPolicy::Error,
         with_snippet: false,
         // The parser calls itself for every level: in a debug build 64 of them need three quarters of a thread's stack.
@@ -84,6 +86,13 @@ mod tests {
         let documents = parse(Format::Yaml, b"a: no\n---\nb: true\n---\n").unwrap();
         let documents: Vec<_> = documents.into_iter().filter(|document| !document.is_null()).collect();
         assert_eq!(documents, [json!({"a": "no"}), json!({"b": true})]);
+    }
+
+    #[test]
+    fn a_number_with_a_leading_zero_is_a_file_mode() {
+        let documents = parse(Format::Yaml, b"old: 0444\nnew: 0o444\nnone: 0\ntext: \"0444\"\nplain: 444\nhalf: 0.5\n").unwrap();
+        let expected = json!({"old": 292, "new": 292, "none": 0, "text": "0444", "plain": 444, "half": 0.5});
+        assert_eq!(documents, [expected]);
     }
 
     #[test]
