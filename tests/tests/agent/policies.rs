@@ -32,7 +32,10 @@ fn deployment(namespace: &str, replicas: u32) -> String {
 fn managers(object: &ConfigMap, field: &str) -> Vec<String> {
     let entries = object.metadata.managed_fields.iter().flatten();
     let owns = |fields: &Value| fields.pointer(&format!("/f:data/f:{field}")).is_some();
-    entries.filter(|entry| entry.fields_v1.as_ref().is_some_and(|fields| owns(&fields.0))).filter_map(|entry| entry.manager.clone()).collect()
+    entries
+        .filter(|entry| entry.fields_v1.as_ref().is_some_and(|fields| owns(&fields.0)))
+        .filter_map(|entry| entry.manager.clone())
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -44,7 +47,8 @@ async fn what_kubectl_and_another_tool_applied_is_taken_over_without_a_restart_a
     let theirs = config_map(&namespace, "a", "old").replace("\ndata: {", "\ndata: {extra: theirs, ") + &deployment(&namespace, 2);
     let file = scratch.write("theirs.yaml", &theirs).unwrap();
     cluster.kubectl(&["apply", "-f", &file.display().to_string()]).unwrap();
-    let by_helm = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "b"}, "data": {"value": "old", "note": "helm's"}});
+    let by_helm =
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "b"}, "data": {"value": "old", "note": "helm's"}});
     let api = cluster.api::<ConfigMap>(&namespace);
     api.patch("b", &PatchParams::apply("helm"), &Patch::Apply(&by_helm)).await.unwrap();
     let before = cluster.api::<Deployment>(&namespace).get("web").await.unwrap();
@@ -59,7 +63,10 @@ async fn what_kubectl_and_another_tool_applied_is_taken_over_without_a_restart_a
     let (a, b) = (api.get("a").await.unwrap(), api.get("b").await.unwrap());
     assert_eq!(json!(a.data), json!({"value": "new", "extra": "theirs"}));
     assert_eq!(json!(b.data), json!({"value": "new", "note": "helm's"}));
-    assert_eq!((managers(&a, "value"), managers(&b, "value")), (vec!["brokkr-agent".to_owned()], vec!["brokkr-agent".to_owned()]));
+    assert_eq!(
+        (managers(&a, "value"), managers(&b, "value")),
+        (vec!["brokkr-agent".to_owned()], vec!["brokkr-agent".to_owned()])
+    );
     assert_eq!(managers(&b, "note"), ["helm"]);
     let after = cluster.api::<Deployment>(&namespace).get("web").await.unwrap();
     assert_eq!(after.spec, before.spec, "nothing of its specification changed: nothing restarts");
@@ -78,8 +85,19 @@ async fn conflicts_are_forced_when_the_stack_says_so_and_ignored_fields_are_left
     let broker = Broker::start(Engine::Sqlite, &[]).await.unwrap();
     let agent = broker.agent(&cluster.unique("forcer"), &[]).await.unwrap();
     let stack: Name = "shop".parse().unwrap();
-    let ignored = IgnoreFields { kind: Some("Deployment.apps".to_owned()), namespace: None, name: None, paths: vec!["/spec/replicas".to_owned()] };
-    put(&broker, &stack, &agent, StackPolicy { conflicts: Conflicts::Force, ignore_fields: vec![ignored], ..StackPolicy::default() }).await;
+    let ignored = IgnoreFields {
+        kind: Some("Deployment.apps".to_owned()),
+        namespace: None,
+        name: None,
+        paths: vec!["/spec/replicas".to_owned()],
+    };
+    put(
+        &broker,
+        &stack,
+        &agent,
+        StackPolicy { conflicts: Conflicts::Force, ignore_fields: vec![ignored], ..StackPolicy::default() },
+    )
+    .await;
     broker.apply(&stack, &(config_map(&namespace, "a", "1") + &deployment(&namespace, 2))).await;
     let api = cluster.api::<ConfigMap>(&namespace);
     let theirs = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"other": "theirs"}});
@@ -160,12 +178,20 @@ async fn a_stack_with_a_service_account_can_do_what_that_may_and_no_more() {
     let namespace = cluster.create_namespace("impersonate").await.unwrap();
     let subject = format!("--serviceaccount={namespace}:deployer");
     cluster.kubectl(&["-n", &namespace, "create", "serviceaccount", "deployer"]).unwrap();
-    cluster.kubectl(&["-n", &namespace, "create", "role", "deployer", "--verb=get,patch,create,delete", "--resource=configmaps"]).unwrap();
+    cluster
+        .kubectl(&["-n", &namespace, "create", "role", "deployer", "--verb=get,patch,create,delete", "--resource=configmaps"])
+        .unwrap();
     cluster.kubectl(&["-n", &namespace, "create", "rolebinding", "deployer", "--role=deployer", &subject]).unwrap();
     let broker = Broker::start(Engine::Sqlite, &[]).await.unwrap();
     let agent = broker.agent(&cluster.unique("actor"), &[]).await.unwrap();
     let stack: Name = "shop".parse().unwrap();
-    put(&broker, &stack, &agent, StackPolicy { service_account: Some(format!("{namespace}/deployer")), ..StackPolicy::default() }).await;
+    put(
+        &broker,
+        &stack,
+        &agent,
+        StackPolicy { service_account: Some(format!("{namespace}/deployer")), ..StackPolicy::default() },
+    )
+    .await;
     broker.apply(&stack, &config_map(&namespace, "a", "1")).await;
 
     let secret = format!("---\napiVersion: v1\nkind: Secret\nmetadata: {{name: s, namespace: {namespace}}}\n");

@@ -112,7 +112,11 @@ impl KubeFailure {
     }
 
     fn of_status(status: &Status, is_secret: bool) -> Self {
-        let class = if is_malformed(&status.message) { Class::Invalid } else { class_of(status.code) };
+        let class = match () {
+            () if is_malformed(&status.message) => Class::Invalid,
+            () if is_too_large(&status.message) => Class::TooLarge,
+            () => class_of(status.code),
+        };
         let causes = status.details.as_ref().map(|details| details.causes.as_slice()).unwrap_or_default();
         let message = match class {
             // The words of a validation repeat the value; field and rule say enough.
@@ -141,6 +145,11 @@ fn is_malformed(message: &str) -> bool {
     ["failed to create typed patch object", "illegal base64 data", "failed to convert"]
         .iter()
         .any(|words| message.contains(words))
+}
+
+/// What the store behind the API server does not take, it will not take the next time either, although the answer is 500.
+fn is_too_large(message: &str) -> bool {
+    message.contains("etcdserver: request is too large") || message.contains("trying to send message larger than max")
 }
 
 /// The API server's words up to where they repeat a value of the object.
@@ -196,6 +205,17 @@ mod tests {
             "details": {"causes": [{"reason": "FieldValueInvalid", "message": "Invalid value: \"hunter2\": bad", "field": "data[token]"}]}});
         let failure = failure(422, &body, true);
         assert_eq!(failure, KubeFailure::new(Class::Invalid, "data[token]: FieldValueInvalid"));
+    }
+
+    #[test]
+    fn what_the_store_cannot_take_is_too_large_and_not_a_passing_trouble() {
+        for message in [
+            "etcdserver: request is too large",
+            "rpc error: code = ResourceExhausted desc = trying to send message larger than max (2139520 vs. 2097152)",
+        ] {
+            let body = json!({"kind": "Status", "status": "Failure", "code": 500, "message": message});
+            assert_eq!(failure(500, &body, false).class, Class::TooLarge, "{message}");
+        }
     }
 
     #[test]

@@ -61,6 +61,8 @@ fn parse_yaml(body: &[u8]) -> Result<Vec<Value>, Problem> {
     let options = serde_saphyr::options! {
         // Of YAML 1.1's many booleans only true and false: `country: no` stays a text.
         strict_booleans: true,
+        // `defaultMode: 0444` means to everybody's tools what it means to `chmod`.
+        legacy_octal_numbers: true,
         duplicate_keys: serde_saphyr::DuplicateKeyPolicy::Error,
         with_snippet: false,
         // The parser calls itself for every level: in a debug build 64 of them need three quarters of a thread's stack.
@@ -84,6 +86,14 @@ mod tests {
         let documents = parse(Format::Yaml, b"a: no\n---\nb: true\n---\n").unwrap();
         let documents: Vec<_> = documents.into_iter().filter(|document| !document.is_null()).collect();
         assert_eq!(documents, [json!({"a": "no"}), json!({"b": true})]);
+    }
+
+    #[test]
+    fn numbers_mean_what_they_mean_to_kubectl() {
+        let read = |text: &str| parse(Format::Yaml, text.as_bytes()).unwrap();
+        let numbers = "{mode: 0444, none: 0, share: 0.5, new: 0o17, plain: 420, text: '0444', day: 09-01}";
+        let meant = json!({"mode": 0o444, "none": 0, "share": 0.5, "new": 15, "plain": 420, "text": "0444", "day": "09-01"});
+        assert_eq!(read(numbers), [meant]);
     }
 
     #[test]
