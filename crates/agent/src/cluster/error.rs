@@ -210,6 +210,17 @@ mod tests {
     }
 
     #[test]
+    fn what_the_store_cannot_take_is_too_large_and_not_a_passing_trouble() {
+        for message in [
+            "etcdserver: request is too large",
+            "rpc error: code = ResourceExhausted desc = trying to send message larger than max (2139520 vs. 2097152)",
+        ] {
+            let body = json!({"kind": "Status", "status": "Failure", "code": 500, "message": message});
+            assert_eq!(failure(500, &body, false).class, Class::TooLarge, "{message}");
+        }
+    }
+
+    #[test]
     fn what_the_server_says_about_a_secret_is_left_out() {
         let body = json!({"kind": "Status", "status": "Failure", "code": 400, "reason": "BadRequest", "message": "cannot decode hunter2"});
         assert!(!failure(400, &body, true).message.contains("hunter2"));
