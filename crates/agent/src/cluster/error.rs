@@ -240,13 +240,6 @@ mod tests {
     }
 
     #[test]
-    fn what_the_database_does_not_take_is_too_large_whatever_the_status() {
-        let message = "rpc error: code = ResourceExhausted desc = trying to send message larger than max (2139520 vs. 2097152)";
-        let body = json!({"kind": "Status", "status": "Failure", "code": 500, "message": message});
-        assert_eq!(failure(500, &body, false).class, Class::TooLarge);
-    }
-
-    #[test]
     fn a_conflict_names_manager_and_field() {
         let body = json!({"kind": "Status", "status": "Failure", "code": 409, "reason": "Conflict", "message": "Apply failed with 1 conflict",
             "details": {"causes": [{"reason": "FieldManagerConflict", "message": "conflict with \"kubectl\" using apps/v1", "field": ".spec.replicas"}]}});
