@@ -32,6 +32,7 @@ use crate::{
     plan::{Goal, Observed, Plan, Policy, Step, plan},
     schedule::{Due, Trigger},
     sight::Sight,
+    slot::Slot,
     status::Status,
 };
 
@@ -61,6 +62,7 @@ pub(crate) struct Order<'a> {
     pub(crate) deployment: &'a DesiredDeployment,
     pub(crate) due: Due,
     pub(crate) hold: &'a Hold,
+    pub(crate) slot: &'a Slot,
     /// Told what is being waited for, when that takes a while.
     pub(crate) waiting: &'a mpsc::UnboundedSender<Failure>,
 }
@@ -305,6 +307,7 @@ impl Workshop {
             wave_timeout: Duration::from_secs(policy.wave_timeout_seconds.into()),
             concurrency: self.concurrency,
             hold: order.hold,
+            slot: order.slot,
             waiting: order.waiting,
             makes: &bundle.makes,
         };

@@ -9,7 +9,7 @@ use brokkr_api::{
     Relation, StackId,
     client::ClientError,
     desired_state::{DesiredDeployment, DesiredState},
-    reports::{Report, ReportResult, Reports},
+    reports::{Failure, Report, ReportResult, Reports},
     rollouts::Phase,
 };
 use brokkr_runtime::{Clock, Ids, Lifecycle};
@@ -27,6 +27,7 @@ use crate::{
     hold::{Hold, News, Stop, Suspended, Told},
     outcome,
     schedule::{Due, Ended, Schedule, Trigger},
+    slot::Slot,
     status::Status,
     trouble,
 };
@@ -75,12 +76,16 @@ impl Reconciler {
     fn start(&self, state: Desired, due: Due, hold: Hold, slots: Arc<Semaphore>, finished: mpsc::UnboundedSender<(Due, Ended)>) {
         let (workshop, status, clock) = (Arc::clone(&self.workshop), Arc::clone(&self.status), Arc::clone(&self.clock));
         self.lifecycle.spawn_work(async move {
-            let _slot = slots.acquire_owned().await;
+            let slot = Slot::take(slots).await;
             let deployment = state.deployments.iter().find(|deployment| deployment.stack_id == due.stack);
             let ended = match deployment {
                 // Suspended, or replaced by a newer revision, while it waited for its turn.
                 Some(_) if hold.stop().is_some() => Ended::Held,
-                Some(deployment) => carry_out(&workshop, &state, deployment, due, &hold, &status, &*clock).await,
+                Some(deployment) => {
+                    let (waiting, waits) = mpsc::unbounded_channel();
+                    let order = Order { state: &state, deployment, due, hold: &hold, slot: &slot, waiting: &waiting };
+                    carry_out(&workshop, order, waits, &status, &*clock).await
+                }
                 None => Ended::Done,
             };
             // The loop is gone only when the agent is ending, and so are those who watch.
@@ -102,16 +107,13 @@ async fn sleep_until(at: Option<Instant>) {
 /// One attempt and its report.
 async fn carry_out(
     workshop: &Workshop,
-    state: &DesiredState,
-    deployment: &DesiredDeployment,
-    due: Due,
-    hold: &Hold,
+    order: Order<'_>,
+    mut waits: mpsc::UnboundedReceiver<Failure>,
     status: &Status,
     clock: &dyn Clock,
 ) -> Ended {
+    let Order { state, deployment, due, hold, .. } = order;
     let span = span_of(deployment, due, status);
-    let (waiting, mut waits) = mpsc::unbounded_channel();
-    let order = Order { state, deployment, due, hold, waiting: &waiting };
     let work = async {
         let attempt = workshop.attempt(order);
         tokio::pin!(attempt);

@@ -1,17 +1,18 @@
 //! `brokkr-agent run`, from configuration to exit code.
 
-use std::{process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    process::ExitCode,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use anyhow::{Context, bail};
-use brokkr_api::client::{Client, ClientBuilder, KeySource, SharedKey};
+use anyhow::Context;
+use brokkr_api::{StackId, client::Client};
 use brokkr_runtime::{
     Clock, Drain, Ended, Ids, Lifecycle, Signals, SystemClock, SystemIds, daemon,
     server::{self, Limits, Server},
 };
-use brokkr_telemetry::{
-    InitOptions, Service, Telemetry,
-    http::{ClientTelemetry, ServerTelemetry},
-};
+use brokkr_telemetry::{InitOptions, Service, Telemetry, http::ServerTelemetry};
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
@@ -25,10 +26,12 @@ use crate::{
     config::Config,
     desired::Contents,
     drift::Contests,
-    identity::{Enrolment, Identity, KeyStore, SecretStore, TokenSource},
+    identity::Identity,
     leader::Candidate,
     ledger::Ledger,
+    link,
     monitor::Monitor,
+    object::ObjectId,
     poll::Poller,
     reconcile::Reconciler,
     sight::Sight,
@@ -50,57 +53,6 @@ pub(crate) fn main(config: Config) -> ExitCode {
     daemon::run(options, async |telemetry, signals| serve(config, me, telemetry, signals).await)
 }
 
-/// Where the key is kept, and where requests have it from.
-pub(crate) fn key(config: &Config, cluster: &Cluster) -> anyhow::Result<(KeyStore, KeySource)> {
-    let broker = &config.broker;
-    match (&broker.key_file, &broker.key_secret, &broker.key) {
-        (Some(path), None, None) => Ok((KeyStore::File(path.clone()), KeySource::File(path.clone()))),
-        (None, Some(place), None) => {
-            let (namespace, name) = place.split_once('/').context("broker.key_secret: write it as namespace/name")?;
-            let key = SharedKey::default();
-            let (namespace, name) = (namespace.to_owned(), name.to_owned());
-            let store = SecretStore { namespace, name, cluster: cluster.unconfined(), key: key.clone() };
-            Ok((KeyStore::Secret(store), KeySource::Shared(key)))
-        }
-        (None, None, Some(key)) => Ok((KeyStore::Fixed, KeySource::Text(Arc::from(key.trim())))),
-        (None, None, None) => bail!(
-            "the agent needs a key: set broker.key_file or broker.key_secret, and agent.name and enrolment.token_file to get one"
-        ),
-        _ => bail!("set one of broker.key_file, broker.key_secret and broker.key"),
-    }
-}
-
-/// The client for the broker.
-pub(crate) fn client(config: &Config, key: KeySource) -> anyhow::Result<Client> {
-    let broker = &config.broker;
-    let mut builder = ClientBuilder::new(&broker.url, key)
-        .context("broker.url")?
-        .user_agent(concat!("brokkr-agent/", env!("CARGO_PKG_VERSION")))
-        .middleware(Arc::new(ClientTelemetry));
-    if let Some(path) = &broker.ca_file {
-        let pem = std::fs::read(path).with_context(|| format!("broker.ca_file: {}", path.display()))?;
-        builder = builder.authorities(&pem).with_context(|| format!("broker.ca_file: {}", path.display()))?;
-    }
-    if let Some(proxy) = &broker.proxy {
-        builder = builder.proxy(proxy).context("broker.proxy")?;
-    }
-    Ok(builder.build()?)
-}
-
-/// How to get a key, when the configuration says so.
-fn enrolment(config: &Config) -> anyhow::Result<Option<Enrolment>> {
-    let token = match (&config.enrolment.token_file, &config.enrolment.token) {
-        (Some(_), Some(_)) => bail!("set enrolment.token_file or enrolment.token, not both"),
-        (Some(path), None) => TokenSource::File(path.clone()),
-        (None, Some(token)) => TokenSource::Text(Arc::from(token.trim())),
-        (None, None) if config.broker.key_secret.is_some() && config.agent.name.is_some() => TokenSource::Secret,
-        (None, None) => return Ok(None),
-    };
-    let name = config.agent.name.clone().context("an agent that enrols needs a name: set agent.name")?;
-    let cluster = config.agent.cluster.clone().unwrap_or_else(|| name.clone());
-    Ok(Some(Enrolment { name, cluster, token }))
-}
-
 async fn serve(config: Config, me: String, telemetry: &Telemetry, mut signals: Signals) -> anyhow::Result<Ended> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let ids: Arc<dyn Ids> = Arc::new(SystemIds);
@@ -109,35 +61,17 @@ async fn serve(config: Config, me: String, telemetry: &Telemetry, mut signals: S
     let cluster = Cluster::new(kubernetes, Arc::clone(&ids), metrics.clone());
     let Some(cluster) = signals.unless_asked_to_end(cluster).await else { return Ok(Ended::Asked) };
     let cluster = cluster?;
-    let (store, key) = key(&config, &cluster)?;
-    let identity = Identity { store, enrolment: enrolment(&config)? };
-    let client = client(&config, key)?;
+    let (store, key) = link::key(&config, &cluster)?;
+    let identity = Identity { store, enrolment: link::enrolment(&config)? };
+    let client = link::client(&config, key)?;
     let listener =
         TcpListener::bind(config.server.listen).await.with_context(|| format!("server.listen: {}", config.server.listen))?;
     let (lifecycle, crashes) = Lifecycle::new();
     let stopping = || lifecycle.stopping().clone();
     let status = Arc::new(Status::default());
     let (candidate, leads) = candidate(&config, me, &cluster, &clock, &ids, &status);
-    let (drifted, seen) = mpsc::unbounded_channel();
-    let (suspects, suspected) = mpsc::unbounded_channel();
-    let (touched, touches) = mpsc::unbounded_channel();
-    let (applied, applies) = mpsc::unbounded_channel();
-    let workshop = Arc::new(Workshop {
-        client,
-        cluster: candidate.as_ref().map_or_else(|| cluster.clone(), |candidate| cluster.guarded_by(candidate.standing.clone())),
-        resources: Resources::default(),
-        contents: Contents::default(),
-        ledger: Ledger::default(),
-        contests: Contests::default(),
-        approvals: Approvals::default(),
-        health: Monitor::default(),
-        sight: Arc::new(Sight::new(drifted, suspects, touched)),
-        applied,
-        status: Arc::clone(&status),
-        namespace: kubernetes.namespace.clone(),
-        default_namespace: kubernetes.default_namespace.clone(),
-        concurrency: kubernetes.concurrency.max(1),
-    });
+    let guarded = candidate.as_ref().map_or_else(|| cluster.clone(), |candidate| cluster.guarded_by(candidate.standing.clone()));
+    let (workshop, news) = workshop(&config, client, guarded, &status);
     let (sender, receiver) = watch::channel(None);
     let poller = Poller {
         workshop: Arc::clone(&workshop),
@@ -157,8 +91,8 @@ async fn serve(config: Config, me: String, telemetry: &Telemetry, mut signals: S
         }
     });
     lifecycle.spawn("watch", Sight::run(Arc::clone(&workshop), Arc::clone(&ids), stopping()));
-    lifecycle.spawn("drift", Sight::judge_suspects(Arc::clone(&workshop), suspected, stopping()));
-    lifecycle.spawn("health", Monitor::run(Arc::clone(&workshop), Arc::clone(&clock), touches, applies, stopping()));
+    lifecycle.spawn("drift", Sight::judge_suspects(Arc::clone(&workshop), news.suspected, stopping()));
+    lifecycle.spawn("health", Monitor::run(Arc::clone(&workshop), Arc::clone(&clock), news.touched, news.applied, stopping()));
     let reconciler = Reconciler {
         workshop,
         clock,
@@ -168,7 +102,7 @@ async fn serve(config: Config, me: String, telemetry: &Telemetry, mut signals: S
         stacks: kubernetes.stacks.max(1),
         resync: Duration::from_secs(kubernetes.resync_seconds.max(1)),
     };
-    lifecycle.spawn("reconcile", reconciler.run(receiver, seen));
+    lifecycle.spawn("reconcile", reconciler.run(receiver, news.drifted));
     let router = server::probes(
         Arc::new(AgentProbe { status, spans: telemetry.status_handle() }),
         lifecycle.draining().clone(),
@@ -193,6 +127,38 @@ async fn serve(config: Config, me: String, telemetry: &Telemetry, mut signals: S
     };
     candidate.release().await;
     Ok(ended)
+}
+
+/// What those who work tell those who look after what was done.
+struct News {
+    drifted: mpsc::UnboundedReceiver<StackId>,
+    suspected: mpsc::UnboundedReceiver<(Instant, ObjectId)>,
+    touched: mpsc::UnboundedReceiver<(StackId, ObjectId)>,
+    applied: mpsc::UnboundedReceiver<()>,
+}
+
+fn workshop(config: &Config, client: Client, cluster: Cluster, status: &Arc<Status>) -> (Arc<Workshop>, News) {
+    let (drifts, drifted) = mpsc::unbounded_channel();
+    let (suspects, suspected) = mpsc::unbounded_channel();
+    let (touches, touched) = mpsc::unbounded_channel();
+    let (applies, applied) = mpsc::unbounded_channel();
+    let workshop = Workshop {
+        client,
+        cluster,
+        resources: Resources::default(),
+        contents: Contents::default(),
+        ledger: Ledger::default(),
+        contests: Contests::default(),
+        approvals: Approvals::default(),
+        health: Monitor::default(),
+        sight: Arc::new(Sight::new(drifts, suspects, touches)),
+        applied: applies,
+        status: Arc::clone(status),
+        namespace: config.kubernetes.namespace.clone(),
+        default_namespace: config.kubernetes.default_namespace.clone(),
+        concurrency: config.kubernetes.concurrency.max(1),
+    };
+    (Arc::new(workshop), News { drifted, suspected, touched, applied })
 }
 
 /// The candidate for the lead, and what is cancelled when this agent may work: at once where nobody else is to.

@@ -38,7 +38,8 @@ impl Actor<'_> {
             if done.failure.is_some() || done.stopped.is_some() || !done.still_there.is_empty() {
                 done.objects.extend(stage.members.iter().map(|member| skipped(reference(&member.id, &member.api_version))));
             } else {
-                self.delete_stage(stage, done).await;
+                // Mostly it is waiting for finalizers.
+                self.slot.yielded(self.delete_stage(stage, done)).await;
             }
         }
         for member in &plan.release {

@@ -27,6 +27,7 @@ use crate::{
     ledger::Ledger,
     object::{GroupKind, ObjectId, reference},
     plan::{Action, ApplyStage, Plan, Step, Wave},
+    slot::Slot,
 };
 
 const FIRST_LOOK: Duration = Duration::from_millis(20);
@@ -68,6 +69,7 @@ pub(crate) struct Actor<'a> {
     pub(crate) wave_timeout: Duration,
     pub(crate) concurrency: usize,
     pub(crate) hold: &'a Hold,
+    pub(crate) slot: &'a Slot,
     /// Told what is being waited for, when that takes a while.
     pub(crate) waiting: &'a mpsc::UnboundedSender<Failure>,
     /// Namespaces and kinds that the bundle makes: what needs them may have to wait for them.
@@ -118,7 +120,7 @@ impl Actor<'_> {
 
     async fn wait_for_wave(&self, wave: &Wave, done: &mut Done) {
         let span = spans::wait(WaitReason::EarlierWave);
-        match self.until_healthy(wave).instrument(span.clone()).await {
+        match self.slot.yielded(self.until_healthy(wave).instrument(span.clone())).await {
             Ok(stopped) => done.stopped = stopped,
             Err((id, failure)) => {
                 spans::record_error(&span, failure.class.as_str());

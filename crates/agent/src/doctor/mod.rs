@@ -21,8 +21,8 @@ use serde_json::Value;
 use crate::{
     cluster::{Cluster, KubeFailure, Resource, Resources},
     config::Config,
+    link,
     object::GroupKind,
-    serve,
     trouble::Trouble,
 };
 use needs::Need;
@@ -140,8 +140,8 @@ async fn look_at_cluster(cluster: &Cluster, config: &Config) -> (Option<String>,
 /// Whether the broker knows the key. A poll without a wait is the one request of an agent that changes nothing.
 async fn look_at_broker(config: &Config, cluster: &Cluster, uid: Option<&str>) -> Result<String, String> {
     let text = |error: anyhow::Error| format!("{error:#}");
-    let (store, key) = serve::key(config, cluster).map_err(text)?;
-    let client = serve::client(config, key).map_err(text)?;
+    let (store, key) = link::key(config, cluster).map_err(text)?;
+    let client = link::client(config, key).map_err(text)?;
     if let Some(uid) = uid {
         client.name_cluster(uid).map_err(|error| daemon::chain(&error))?;
     }
