@@ -11,7 +11,7 @@ use super::{Actor, Done, FIRST_LOOK, SLOWEST_LOOK, failed, is_definition, object
 use crate::{
     adopt,
     applyset::PART_OF,
-    cluster::{Class, KubeFailure},
+    cluster::{Class, KubeFailure, Resource},
     hold::Stop,
     live::{DIGEST, Live},
     object::reference,
@@ -20,6 +20,9 @@ use crate::{
 
 /// How long one attempt waits for deleted objects to be gone; a later attempt goes on waiting.
 const GONE: Duration = Duration::from_secs(20);
+
+/// How often an object that keeps changing is looked at again to be deleted.
+const LOOKS: usize = 5;
 
 /// How the deletion of one member ended.
 enum Deleted {
@@ -113,21 +116,37 @@ impl Actor<'_> {
         result
     }
 
+    /// Asks for the deletion of exactly this object. One that changes meanwhile, because a controller writes its status, is looked at
+    /// again and deleted as it is then, as long as it is still the stack's. Tells whether it may still be there.
+    async fn begin_deletion(&self, resource: &Resource, member: &Live) -> Result<bool, KubeFailure> {
+        let mut current = member.clone();
+        let namespace = member.id.namespace.as_deref();
+        for _ in 0..LOOKS {
+            if current.is_terminating {
+                return Ok(true);
+            }
+            match self.cluster.delete(resource, namespace, &member.id.name, &current.uid, &current.resource_version).await {
+                Err(failure) if failure.class == Class::Conflict => {}
+                other => return other.map(|()| true),
+            }
+            match self.cluster.look(resource, namespace, &member.id.name).await? {
+                Some(now) if now.uid == member.uid => current = now,
+                // Gone, or another object of the same name, which is somebody else's.
+                _ => return Ok(false),
+            }
+            let is_still_ours = current.is_ours() && current.part_of == member.part_of && !current.has_owner;
+            if !is_still_ours || current.keep != member.keep {
+                break;
+            }
+        }
+        Err(KubeFailure::new(Class::Transient, "it changed while it was to be deleted; the agent looks again"))
+    }
+
     async fn delete_and_wait(&self, member: &Live) -> Result<Deleted, KubeFailure> {
         let Some(resource) = self.resources.of_kind(self.cluster, &member.id.kind).await? else { return Ok(Deleted::Gone) };
         let namespace = member.id.namespace.as_deref();
-        if !member.is_terminating {
-            let deleted = self.cluster.delete(&resource, namespace, &member.id.name, &member.uid, &member.resource_version).await;
-            match deleted {
-                // It changed since it was observed: the next attempt looks again.
-                Err(failure) if failure.class == Class::Conflict => {
-                    return Err(KubeFailure::new(
-                        Class::Transient,
-                        "it changed while it was to be deleted; the agent looks again",
-                    ));
-                }
-                other => other?,
-            }
+        if !self.begin_deletion(&resource, member).await? {
+            return Ok(Deleted::Gone);
         }
         let deadline = Instant::now() + GONE;
         let mut look = FIRST_LOOK;

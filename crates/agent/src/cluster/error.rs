@@ -147,9 +147,11 @@ fn is_malformed(message: &str) -> bool {
         .any(|words| message.contains(words))
 }
 
-/// What the store behind the API server does not take, it will not take the next time either, although the answer is 500.
+/// More than its database takes is the object's fault too, and no trouble that passes.
 fn is_too_large(message: &str) -> bool {
-    message.contains("etcdserver: request is too large") || message.contains("trying to send message larger than max")
+    ["trying to send message larger than max", "etcdserver: request is too large", "Request entity too large"]
+        .iter()
+        .any(|words| message.contains(words))
 }
 
 /// The API server's words up to where they repeat a value of the object.

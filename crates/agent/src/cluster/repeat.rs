@@ -94,7 +94,7 @@ mod tests {
     #[test]
     fn a_call_is_made_again_three_times_with_growing_pauses() {
         let pauses: Vec<_> = (1..=4).map(|attempt| pause(attempt, None, LIMIT, 0.999_999)).collect();
-        assert!(pauses[..3].iter().all(|pause| pause.is_some()) && pauses[3].is_none(), "{pauses:?}");
+        assert!(pauses[..3].iter().all(Option::is_some) && pauses[3].is_none(), "{pauses:?}");
         assert!(pauses[0] < pauses[1] && pauses[1] < pauses[2]);
         assert_eq!(pause(1, None, LIMIT, 0.0), Some(FIRST_PAUSE / 2));
     }

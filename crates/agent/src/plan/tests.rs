@@ -1,3 +1,5 @@
+use std::borrow::Borrow;
+
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -61,14 +63,13 @@ fn approved() -> Policy {
     Policy { deletion_approved: true, ..policy() }
 }
 
-fn planned(goal: Goal, observed: &Observed, policy: &Policy) -> Plan {
-    plan(&goal, observed, policy, Instant::now())
+fn planned(goal: impl Borrow<Goal>, observed: &Observed, policy: &Policy) -> Plan {
+    plan(goal.borrow(), observed, policy, Instant::now())
 }
 
 fn step(manifest: &Arc<Manifest>, observed: &Observed, policy: &Policy) -> Step {
     let plan = planned(Goal::Apply(vec![Arc::clone(manifest)]), observed, policy);
-    let step = plan.actions().next().unwrap().step.clone();
-    step
+    plan.actions().map(|action| action.step.clone()).next().unwrap()
 }
 
 fn deleted(plan: &Plan) -> Vec<String> {

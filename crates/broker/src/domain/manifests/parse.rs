@@ -61,7 +61,7 @@ fn parse_yaml(body: &[u8]) -> Result<Vec<Value>, Problem> {
     let options = serde_saphyr::options! {
         // Of YAML 1.1's many booleans only true and false: `country: no` stays a text.
         strict_booleans: true,
-        // `defaultMode: 0444` means to everybody's tools what it means to `chmod`.
+        // `defaultMode: 0444` is a file mode to every tool that reads manifests.
         legacy_octal_numbers: true,
         duplicate_keys: serde_saphyr::DuplicateKeyPolicy::Error,
         with_snippet: false,
@@ -89,11 +89,10 @@ mod tests {
     }
 
     #[test]
-    fn numbers_mean_what_they_mean_to_kubectl() {
-        let read = |text: &str| parse(Format::Yaml, text.as_bytes()).unwrap();
-        let numbers = "{mode: 0444, none: 0, share: 0.5, new: 0o17, plain: 420, text: '0444', day: 09-01}";
-        let meant = json!({"mode": 0o444, "none": 0, "share": 0.5, "new": 15, "plain": 420, "text": "0444", "day": "09-01"});
-        assert_eq!(read(numbers), [meant]);
+    fn a_number_with_a_leading_zero_is_a_file_mode() {
+        let documents = parse(Format::Yaml, b"old: 0444\nnew: 0o444\nnone: 0\ntext: \"0444\"\nplain: 444\nhalf: 0.5\n").unwrap();
+        let expected = json!({"old": 292, "new": 292, "none": 0, "text": "0444", "plain": 444, "half": 0.5});
+        assert_eq!(documents, [expected]);
     }
 
     #[test]
