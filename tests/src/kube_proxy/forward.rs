@@ -19,7 +19,7 @@ pub(super) struct Upstream {
 }
 
 impl Upstream {
-    pub(super) fn new(base: String, authority: &Path) -> Result<Self, LabError> {
+    pub(super) fn new(base: &str, authority: &Path) -> Result<Self, LabError> {
         crate::http::install_tls();
         let refused = |error: reqwest::Error| LabError::Refused(format!("the proxy's client: {error}"));
         let pem = std::fs::read(authority).map_err(LabError::io("the cluster's authority"))?;

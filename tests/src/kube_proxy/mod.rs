@@ -71,7 +71,7 @@ impl KubeProxy {
         let address = listener.local_addr().map_err(LabError::io("the proxy's port"))?;
         let text = std::fs::read_to_string(kubeconfig).map_err(LabError::io("the kubeconfig"))?;
         let file = scratch.write("kubeconfig", text.replace(&base, &format!("http://{address}")))?;
-        let shared = Arc::new(Shared { upstream: Upstream::new(base, &authority)?, log: Mutex::default() });
+        let shared = Arc::new(Shared { upstream: Upstream::new(&base, &authority)?, log: Mutex::default() });
         let server = start(listener, Arc::clone(&shared));
         Ok(Self { shared, address, kubeconfig: file, server, _scratch: scratch })
     }

@@ -177,7 +177,7 @@ async fn public_bundles_end_as_kubectl_makes_them_and_a_second_pass_writes_nothi
         // Roles that gather the rules of others get them from a controller.
         let count = until(&format!("{name} to be equal in both clusters"), LIMIT, compare).await.unwrap();
         assert!(count > 0, "{name} is empty");
-        println!("{name}: {} bytes, {count} objects are equal", text.len());
+        eprintln!("{name}: {} bytes, {count} objects are equal", text.len());
     }
 
     let (before, lines) = (writes(&of_agent), agent.process.output().lines().len());

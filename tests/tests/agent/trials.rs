@@ -54,7 +54,7 @@ async fn whatever_fails_the_cluster_ends_as_desired_and_nothing_foreign_is_touch
     let mut trials = Vec::new();
     while let Some(trial) = running.next().await {
         if only.is_some() {
-            println!("{trial:#?}");
+            eprintln!("{trial:#?}");
         }
         trials.push(trial);
         if soak {
