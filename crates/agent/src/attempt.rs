@@ -140,11 +140,13 @@ impl Workshop {
         }
         let mut done = self.carry_out(order, &plan, &bundle).await?;
         // Narrowed only when nothing that should go is left: the parent must never name less than there is.
-        let clean = is_clean(&done, &plan) && observed.complete && !policy.deletes_nothing;
+        if let (false, None) = (observed.complete, &done.failure) {
+            done.failure = Some((set.parent_id(), unreadable(&observed)));
+        }
+        let clean = is_clean(&done, &plan);
         if clean && (!set.names_all(&wanted, &widened) || is_of_another) {
             self.write_parent(order, set, &wanted, &Epoch::Now(now)).await?;
         }
-        done.held_plan = plan.held_plan;
         Ok(Some((done, if clean { wanted } else { widened })))
     }
 
@@ -160,13 +162,11 @@ impl Workshop {
             return Err(Obstacle::BrokerAway);
         }
         if !observed.complete {
-            let message = observed.unreadable.values().next().cloned().unwrap_or_default();
-            return Err(Obstacle::Kube(KubeFailure::new(Class::Forbidden, message)));
+            return Err(Obstacle::Kube(unreadable(&observed)));
         }
         let plan = spans::plan().in_scope(|| plan(&Goal::Remove, &observed, &policy, Instant::now()));
         self.remember(order.deployment, &plan, &observed);
         let mut done = self.carry_out(order, &plan, &Bundle::default()).await?;
-        done.held_plan.clone_from(&plan.held_plan);
         if is_clean(&done, &plan) {
             if let Err(failure) = self.delete_parent(set).await {
                 done.failure = Some((set.parent_id(), failure));
@@ -353,7 +353,12 @@ impl Workshop {
 }
 
 fn is_clean(done: &Done, plan: &Plan) -> bool {
-    done.failure.is_none() && done.stopped.is_none() && done.still_there.is_empty() && plan.held.is_empty()
+    done.failure.is_none() && done.stopped.is_none() && done.still_there.is_empty() && plan.held.is_empty() && plan.postponed == 0
+}
+
+/// What cannot be seen may be something that should go: nothing is done until it can be.
+fn unreadable(observed: &Observed) -> KubeFailure {
+    KubeFailure::new(Class::Forbidden, observed.unreadable.values().next().cloned().unwrap_or_default())
 }
 
 /// Whether a plan that changes nothing is still worth a report: somebody has to look at it.

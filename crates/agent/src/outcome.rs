@@ -64,6 +64,7 @@ pub(crate) fn finished(deployment: &DesiredDeployment, due: Due, done: Done, sco
         (_, Some(failure)) => (Phase::Failed, Some(failure)),
         (_, None) if done.stopped.is_some() => (unfinished(action), Some(suspended(&done.objects))),
         (_, None) if !done.still_there.is_empty() => (unfinished(action), Some(terminating(&done))),
+        (_, None) if done.postponed > 0 => (unfinished(action), Some(postponed(done.postponed))),
         (Action::Apply, None) => (Phase::Applied, None),
         (_, None) => match &done.held_plan {
             Some(held) => {
@@ -94,6 +95,11 @@ fn suspended(objects: &[ObjectReport]) -> Failure {
     let left = objects.iter().filter(|object| object.outcome == ObjectOutcome::Skipped).count();
     let message = format!("suspended on the way: {left} of {} objects are left until somebody resumes it", objects.len());
     Failure { reason: "suspended".to_owned(), message, object: None }
+}
+
+fn postponed(objects: usize) -> Failure {
+    let message = format!("{objects} objects should go, and stay as long as the broker does not answer");
+    Failure { reason: "broker_unreachable".to_owned(), message, object: None }
 }
 
 fn terminating(done: &Done) -> Failure {

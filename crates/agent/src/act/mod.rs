@@ -45,6 +45,8 @@ pub(crate) struct Done {
     pub(crate) stopped: Option<Stop>,
     /// What others had changed.
     pub(crate) drift: Vec<Drift>,
+    /// How many objects should go, and stay until the broker is back.
+    pub(crate) postponed: usize,
     /// The deletions that wait for an approval.
     pub(crate) held_plan: Option<HeldPlan>,
 }
@@ -93,7 +95,7 @@ impl Actor<'_> {
     /// Applies wave by wave, then deletes stage by stage. A failure holds up later waves and not the rest of its own; nothing is
     /// deleted after a failed apply: the old may still be needed. When the work has to stop, no further object is begun.
     pub(crate) async fn carry_out(&self, plan: &Plan) -> Done {
-        let mut done = Done::default();
+        let mut done = Done { postponed: plan.postponed, held_plan: plan.held_plan.clone(), ..Done::default() };
         let last = plan.waves.len().saturating_sub(1);
         for (index, wave) in plan.waves.iter().enumerate() {
             if done.failure.is_some() || done.stopped.is_some() {

@@ -91,6 +91,8 @@ pub(crate) struct Plan {
     pub(crate) release: Vec<Live>,
     /// Members that should go, and may not without an approval.
     pub(crate) held: Vec<Held>,
+    /// How many members should go, and stay because nothing is deleted now.
+    pub(crate) postponed: usize,
     /// What an approval of the held ones must name.
     #[serde(skip)]
     pub(crate) held_plan: Option<HeldPlan>,
@@ -160,5 +162,6 @@ pub(crate) fn plan(goal: &Goal, observed: &Observed, policy: &Policy, now: Insta
         release: removal.release,
         held: removal.held,
         held_plan: removal.held_plan,
+        postponed: removal.postponed,
     }
 }

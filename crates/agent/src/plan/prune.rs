@@ -56,13 +56,14 @@ pub(super) struct Removal {
     pub(super) release: Vec<Live>,
     pub(super) held: Vec<Held>,
     pub(super) held_plan: Option<HeldPlan>,
+    pub(super) postponed: usize,
 }
 
 /// Sorts the members that the manifests do not name into those that go, those that are let go, and those that are held.
 pub(super) fn decide(manifests: &[Arc<Manifest>], everything_goes: bool, observed: &Observed, policy: &Policy) -> Removal {
     let mut removal = Removal::default();
     // Absence of information is never an order to delete.
-    if !observed.complete || policy.deletes_nothing {
+    if !observed.complete {
         return removal;
     }
     let wanted: HashSet<&ObjectId> = manifests.iter().map(|manifest| &manifest.id).collect();
@@ -70,6 +71,10 @@ pub(super) fn decide(manifests: &[Arc<Manifest>], everything_goes: bool, observe
     let members: Vec<&Live> = observed.members.iter().filter(is_ours).collect();
     let is_surplus = |member: &&&Live| !wanted.contains(&member.id) && !observed.wanted_elsewhere.contains(&member.id);
     let mut surplus: Vec<&Live> = members.iter().filter(is_surplus).copied().collect();
+    if policy.deletes_nothing {
+        removal.postponed = surplus.iter().filter(|member| everything_goes || !member.keep).count();
+        return removal;
+    }
     if policy.delete_policy == DeletePolicy::Orphan {
         removal.release = surplus.into_iter().cloned().collect();
         return removal;

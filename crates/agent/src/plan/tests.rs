@@ -256,6 +256,7 @@ fn what_is_to_be_orphaned_or_kept_is_let_go_and_not_deleted() {
 fn while_the_broker_is_away_nothing_is_deleted() {
     let plan = planned(Goal::Remove, &seen(config_maps(3)), &Policy { deletes_nothing: true, ..approved() });
     assert!(plan.changes_nothing() && plan.held.is_empty());
+    assert_eq!(plan.postponed, 3, "and it is not taken for done");
 }
 
 #[test]
