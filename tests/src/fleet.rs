@@ -17,6 +17,7 @@ use brokkr_api::{
 use http::{HeaderName, HeaderValue};
 
 use crate::{
+    certificate::Certificate,
     control_plane::ControlPlane,
     http::client,
     lab::{LabError, Scratch, free_port, until},
@@ -119,9 +120,37 @@ impl Broker {
         Ok(other)
     }
 
+    /// Starts a broker of its own database that speaks TLS, with [`Certificate::ours`].
+    ///
+    /// # Errors
+    /// When it is not ready in time.
+    pub async fn start_with_tls(engine: Engine, settings: &[(&str, &str)]) -> Result<Self, LabError> {
+        let scratch = Scratch::new("broker")?;
+        Certificate::ours().write(scratch.path())?;
+        let file = |name: &str| scratch.path().join(name).display().to_string();
+        let (certificate, key) = (file("tls.crt"), file("tls.key"));
+        let tls =
+            [("BROKKR__SERVER__TLS__CERTIFICATE_FILE", certificate.as_str()), ("BROKKR__SERVER__TLS__KEY_FILE", key.as_str())];
+        let settings: Vec<_> = tls.into_iter().chain(settings.iter().copied()).collect();
+        let database = match engine {
+            Engine::Sqlite => format!("sqlite:{}", file("brokkr.db")),
+            Engine::Postgres => Postgres::shared().create_database()?,
+        };
+        Self::reached_by("https://localhost", database, scratch, &settings).await
+    }
+
+    /// The certificate that this broker shows, when it speaks TLS.
+    pub fn certificate_file(&self) -> Option<PathBuf> {
+        self.base.starts_with("https:").then(|| self.scratch.path().join("tls.crt"))
+    }
+
     async fn on(database: String, scratch: Scratch, settings: &[(&str, &str)]) -> Result<Self, LabError> {
+        Self::reached_by("http://127.0.0.1", database, scratch, settings).await
+    }
+
+    async fn reached_by(host: &str, database: String, scratch: Scratch, settings: &[(&str, &str)]) -> Result<Self, LabError> {
         let port = free_port().map_err(LabError::io("find a port"))?;
-        let base = format!("http://127.0.0.1:{port}");
+        let base = format!("{host}:{port}");
         let admin_key = scratch.path().join("admin.key");
         let mut daemon = Daemon::new("brokkr-broker")?
             .args(["serve"])
@@ -171,7 +200,7 @@ impl Broker {
     /// # Panics
     /// When it cannot be made.
     pub fn client(&self, key: &str) -> Client {
-        ClientBuilder::new(&self.base, KeySource::Text(key.into())).and_then(ClientBuilder::build).expect("a client")
+        self.builder_with(KeySource::Text(key.into())).build().expect("a client")
     }
 
     /// The lines that a query answers, asked of the database itself, past the broker; columns are joined by `|`.
@@ -203,7 +232,15 @@ impl Broker {
     }
 
     fn builder(&self) -> ClientBuilder {
-        ClientBuilder::new(&self.base, KeySource::File(self.admin_key.clone())).expect("a client")
+        self.builder_with(KeySource::File(self.admin_key.clone()))
+    }
+
+    fn builder_with(&self, key: KeySource) -> ClientBuilder {
+        let builder = ClientBuilder::new(&self.base, key).expect("a client");
+        match Certificate::known() {
+            Some(ours) => builder.authorities(ours.pem.as_bytes()).expect("a certificate"),
+            None => builder,
+        }
     }
 
     /// Makes an agent and starts it in the shared control plane, with a namespace of its own for its parents.

@@ -1,6 +1,9 @@
 //! An HTTP client for tests.
 
-use crate::lab::{LabError, until};
+use crate::{
+    certificate::Certificate,
+    lab::{LabError, until},
+};
 use std::time::Duration;
 
 /// Makes ring the TLS implementation of this process; further calls do nothing.
@@ -15,11 +18,13 @@ pub fn install_tls() {
 /// When no TLS configuration can be made.
 pub fn client() -> Result<reqwest::Client, LabError> {
     install_tls();
-    reqwest::Client::builder()
-        .timeout(Duration::from_secs(30))
-        .redirect(reqwest::redirect::Policy::none())
-        .build()
-        .map_err(|error| LabError::Refused(format!("HTTP client: {error}")))
+    let refused = |error: reqwest::Error| LabError::Refused(format!("HTTP client: {error}"));
+    let mut builder = reqwest::Client::builder().timeout(Duration::from_secs(30)).redirect(reqwest::redirect::Policy::none());
+    if let Some(certificate) = Certificate::known() {
+        let ours = reqwest::Certificate::from_pem(certificate.pem.as_bytes()).map_err(refused)?;
+        builder = builder.tls_certs_merge([ours]);
+    }
+    builder.build().map_err(refused)
 }
 
 /// Waits until a GET of `url` answers with a 2xx status, and returns its body.

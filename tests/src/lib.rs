@@ -11,6 +11,7 @@
 //! Programs that outlive one test (the first two) belong to the executable `brokkr-lab`, which ends them when the
 //! pipe to its creator closes: at the end of a test run, after a panic, and after `kill -9`.
 
+pub mod certificate;
 pub mod cluster;
 pub mod control_plane;
 pub mod fleet;

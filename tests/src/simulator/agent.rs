@@ -123,7 +123,7 @@ impl Agent {
     }
 
     async fn polls(&mut self, shared: &Shared, served: &mut bool) -> io::Result<std::convert::Infallible> {
-        let mut wire = Wire::connect(&shared.host).await?;
+        let mut wire = Wire::connect(&shared.dial).await?;
         shared.connections.fetch_add(1, Relaxed);
         if self.etag.is_none() {
             self.hello(&mut wire).await?;

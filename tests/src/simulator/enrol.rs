@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 
 use super::{
     agent::Agent,
+    dial::Dial,
     fleet::FleetOptions,
     wire::{Request, Wire},
 };
@@ -21,12 +22,12 @@ use super::{
 const MAKERS: usize = 8;
 
 /// Makes the agents `{prefix}-0` to `{prefix}-{n-1}`.
-pub(super) async fn enrol(options: &FleetOptions, key: &str) -> io::Result<Vec<Agent>> {
+pub(super) async fn enrol(options: &FleetOptions, dial: &Dial, key: &str) -> io::Result<Vec<Agent>> {
     let numbers = Arc::new(Mutex::new(0..options.agents));
     let mut makers = JoinSet::new();
     for _ in 0..MAKERS {
-        let (numbers, options, key) = (Arc::clone(&numbers), options.clone(), key.to_owned());
-        makers.spawn(async move { make(&options, &key, &numbers).await });
+        let (numbers, options, dial, key) = (Arc::clone(&numbers), options.clone(), dial.clone(), key.to_owned());
+        makers.spawn(async move { make(&options, &dial, &key, &numbers).await });
     }
     let mut agents = Vec::with_capacity(options.agents as usize);
     while let Some(made) = makers.join_next().await {
@@ -35,8 +36,8 @@ pub(super) async fn enrol(options: &FleetOptions, key: &str) -> io::Result<Vec<A
     Ok(agents)
 }
 
-async fn make(options: &FleetOptions, key: &str, numbers: &Mutex<std::ops::Range<u32>>) -> io::Result<Vec<Agent>> {
-    let mut wire = Wire::connect(&options.broker).await?;
+async fn make(options: &FleetOptions, dial: &Dial, key: &str, numbers: &Mutex<std::ops::Range<u32>>) -> io::Result<Vec<Agent>> {
+    let mut wire = Wire::connect(dial).await?;
     let mut agents = Vec::new();
     loop {
         let Some(number) = numbers.lock().next() else { return Ok(agents) };

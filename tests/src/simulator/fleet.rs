@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use super::{
+    dial::Dial,
     enrol::enrol,
     push::{Push, hammer, push},
     shared::Shared,
@@ -20,6 +21,9 @@ pub struct FleetOptions {
     /// The broker, as HOST:PORT.
     #[arg(long)]
     pub broker: String,
+    /// File with the certificate to believe; the broker is spoken to over TLS then.
+    #[arg(long)]
+    pub authority: Option<PathBuf>,
     /// File with an admin's key.
     #[arg(long)]
     pub key_file: PathBuf,
@@ -71,8 +75,9 @@ impl Fleet {
     /// When the broker refuses one.
     pub async fn start(options: &FleetOptions) -> Result<Self, LabError> {
         let admin = fs::read_to_string(&options.key_file).map_err(LabError::io("the admin's key"))?.trim().to_owned();
-        let made = enrol(options, &admin).await.map_err(LabError::io("make agents"))?;
-        let shared = Arc::new(Shared::new(options.broker.clone(), Duration::from_secs(options.wait)));
+        let dial = Dial::new(&options.broker, options.authority.as_deref()).map_err(LabError::io("the certificate"))?;
+        let made = enrol(options, &dial, &admin).await.map_err(LabError::io("make agents"))?;
+        let shared = Arc::new(Shared::new(dial, Duration::from_secs(options.wait)));
         let keys = made.iter().map(|agent| (agent.number, agent.key.clone())).collect();
         let mut agents = JoinSet::new();
         for agent in made {

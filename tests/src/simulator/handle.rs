@@ -29,9 +29,12 @@ impl Simulator {
     /// # Errors
     /// When the broker refuses one.
     pub fn start(broker: &Broker, agents: u32, wait_seconds: u64) -> Result<Self, LabError> {
-        let (address, key_file) = (broker.base.trim_start_matches("http://"), broker.key_file().to_string_lossy());
+        let address = broker.base.trim_start_matches("http://").trim_start_matches("https://");
+        let (key_file, certificate) = (broker.key_file().to_string_lossy(), broker.certificate_file());
+        let certificate = certificate.map(|path| path.display().to_string());
         let (agents, wait) = (agents.to_string(), wait_seconds.to_string());
         let args = ["fleet", "--broker", address, "--key-file", &key_file, "--agents", &agents, "--wait", &wait];
+        let args = args.into_iter().chain(certificate.iter().flat_map(|path| ["--authority", path]));
         let (supervisor, Ready { process }) = Supervisor::start(args)?;
         Ok(Self { supervisor, process })
     }

@@ -5,6 +5,7 @@
 //! applied, and comes back with jitter when it is thrown out.
 
 mod agent;
+mod dial;
 mod enrol;
 mod fleet;
 mod handle;

@@ -63,7 +63,7 @@ pub(super) async fn push(shared: &Arc<Shared>, key: &str, push: &Push) -> io::Re
     let body = push.manifest();
     let target = routes::DEPLOYMENT_OBJECTS.replace("{stack}", &push.stack);
     let body = Some(("application/json", body.as_bytes()));
-    let mut wire = Wire::connect(&shared.host).await?;
+    let mut wire = Wire::connect(&shared.dial).await?;
     shared.watch(&push.stack);
     let began = Instant::now();
     let answer = wire.exchange(Request { method: "PUT", target: &target, key, etag: None, body }).await?;
@@ -92,7 +92,7 @@ pub(super) async fn push(shared: &Arc<Shared>, key: &str, push: &Push) -> io::Re
 
 /// Polls as the agent of this key, without waiting and with its current tag.
 pub(super) async fn hammer(shared: &Arc<Shared>, key: &str, polls: u32) -> io::Result<Hammered> {
-    let mut wire = Wire::connect(&shared.host).await?;
+    let mut wire = Wire::connect(&shared.dial).await?;
     let poll = |etag| Request { method: "GET", target: routes::DESIRED_STATE, key, etag, body: None };
     let etag = wire.exchange(poll(None)).await?.etag;
     let mut micros = Vec::with_capacity(polls as usize);

@@ -12,6 +12,8 @@ use tokio::{
     time::Instant,
 };
 
+use super::dial::Dial;
+
 /// What agents did since the simulator started.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Counts {
@@ -38,7 +40,7 @@ pub struct Counts {
 /// Counters, the switch, and who waits for content.
 #[derive(Debug)]
 pub(super) struct Shared {
-    pub(super) host: String,
+    pub(super) dial: Dial,
     pub(super) wait: Duration,
     /// Whether agents are to be connected.
     pub(super) on: watch::Sender<bool>,
@@ -63,9 +65,9 @@ struct Watched {
 }
 
 impl Shared {
-    pub(super) fn new(host: String, wait: Duration) -> Self {
+    pub(super) fn new(dial: Dial, wait: Duration) -> Self {
         Self {
-            host,
+            dial,
             wait,
             on: watch::Sender::new(true),
             parked: AtomicI64::new(0),

@@ -2,24 +2,21 @@
 //!
 //! A parked connection holds no buffer: thousands of them wait in one process.
 
-use std::{io, str::FromStr, time::Duration};
+use std::{io, pin::Pin, str::FromStr};
 
 use http::StatusCode;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-    time::timeout,
-};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::dial::{Dial, Stream};
 
 /// Longest head of an answer.
 const MAX_HEAD: usize = 16 * 1024;
 const CHUNK: usize = 8 * 1024;
-const CONNECT: Duration = Duration::from_secs(10);
 
 /// One connection to the broker.
 #[derive(Debug)]
 pub(super) struct Wire {
-    stream: TcpStream,
+    stream: Pin<Box<dyn Stream>>,
     host: String,
 }
 
@@ -67,11 +64,9 @@ impl Request<'_> {
 }
 
 impl Wire {
-    /// Connects to `HOST:PORT`.
-    pub(super) async fn connect(host: &str) -> io::Result<Self> {
-        let stream = timeout(CONNECT, TcpStream::connect(host)).await.map_err(|_| io::ErrorKind::TimedOut)??;
-        stream.set_nodelay(true)?;
-        Ok(Self { stream, host: host.to_owned() })
+    /// Connects to the broker.
+    pub(super) async fn connect(dial: &Dial) -> io::Result<Self> {
+        Ok(Self { stream: dial.connect().await?, host: dial.host.clone() })
     }
 
     /// Sends a request and waits for its answer.
@@ -79,12 +74,16 @@ impl Wire {
         let bytes = request.to_bytes(&self.host);
         self.stream.write_all(&bytes).await?;
         drop(bytes);
-        self.stream.readable().await?;
+        self.stream.flush().await?;
         self.receive().await
     }
 
     async fn receive(&mut self) -> io::Result<Answer> {
+        // Most of the time is spent before the first byte, and thousands wait: the room for the rest is made when that has come.
+        let mut first = [0];
+        self.stream.read_exact(&mut first).await?;
         let mut read = Vec::with_capacity(CHUNK);
+        read.extend(first);
         let end = loop {
             if self.stream.read_buf(&mut read).await? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());

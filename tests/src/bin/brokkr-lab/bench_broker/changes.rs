@@ -52,7 +52,7 @@ pub(super) async fn for_one(world: &World, engine: &str) -> Result<Vec<Row>, Lab
 /// One stack of 20 kB changes that concerns everybody.
 pub(super) async fn for_all(engine: Engine, name: &str, agents: u32) -> Result<Vec<Row>, LabError> {
     println!("{name}: changes for all of {agents} agents");
-    let world = World::start(engine, agents, 1, super::fleet::WAIT).await?;
+    let world = World::start(engine, super::fleet::Way::Plain, agents, 1, super::fleet::WAIT).await?;
     let (mut last, mut half) = (Vec::new(), Vec::new());
     for number in 0..FAN_OUTS {
         let (_, arrivals) = world.push("everyone-0", 10, 1_900, &number.to_string()).await?;

@@ -15,9 +15,17 @@ use crate::bench_table::fail;
 pub(super) const WAIT: u64 = 30;
 const SETTLE: Duration = Duration::from_secs(900);
 
+/// How the fleet reaches its broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    Plain,
+    Tls,
+}
+
 /// A broker with a fleet.
 pub(super) struct World {
     pub(super) engine: Engine,
+    pub(super) way: Way,
     pub(super) broker: Broker,
     pub(super) admin: Client,
     pub(super) simulator: Simulator,
@@ -35,8 +43,11 @@ const UNHINDERED: [(&str, &str); 4] = [
 
 impl World {
     /// Starts a broker, makes stacks for everybody and agents, and waits until these have reported all of them.
-    pub(super) async fn start(engine: Engine, agents: u32, stacks: u32, wait: u64) -> Result<Self, LabError> {
-        let broker = Broker::start(engine, &UNHINDERED).await?;
+    pub(super) async fn start(engine: Engine, way: Way, agents: u32, stacks: u32, wait: u64) -> Result<Self, LabError> {
+        let broker = match way {
+            Way::Plain => Broker::start(engine, &UNHINDERED).await?,
+            Way::Tls => Broker::start_with_tls(engine, &UNHINDERED).await?,
+        };
         let admin = broker.admin();
         for number in 0..stacks {
             let stack = put_stack(&admin, &format!("everyone-{number}"), TargetSelector::everyone()).await?;
@@ -44,7 +55,7 @@ impl World {
             admin.put_deployment_objects(&stack, "application/yaml", manifest.into_bytes()).await.map_err(fail)?;
         }
         let simulator = Simulator::start(&broker, agents, wait)?;
-        let world = Self { engine, broker, admin, simulator, agents, wait };
+        let world = Self { engine, way, broker, admin, simulator, agents, wait };
         world.settle(u64::from(agents) * u64::from(stacks)).await?;
         Ok(world)
     }

@@ -10,7 +10,7 @@ use brokkr_tests::{
 use tokio::time::sleep;
 
 use super::{
-    fleet::World,
+    fleet::{Way, World},
     machine::{Between, Moment, resident_kb},
 };
 use crate::bench_table::{Row, fail};
@@ -18,13 +18,19 @@ use crate::bench_table::{Row, fail};
 const CPU_GOAL: f64 = 0.4;
 const MEMORY_GOAL_MB: f64 = 400.0;
 const CONNECTION_GOAL_KB: f64 = 30.0;
+const TLS_MEMORY_GOAL_MB: f64 = 700.0;
+const TLS_CONNECTION_GOAL_KB: f64 = 60.0;
 /// How long a broker without a fleet is watched, to know what it does by itself.
 const ALONE: Duration = Duration::from_secs(20);
 /// Rows of history that one statement writes: on SQLite the broker waits meanwhile.
 const BATCH: u32 = 25_000;
 
 /// Measures an idle fleet without and with history.
-pub(super) async fn run(world: &mut World, engine: &str, seconds: u64, history: u32) -> Result<Vec<Row>, LabError> {
+pub(super) async fn run(world: &mut World, engine: &str, seconds: u64, history: Option<u32>) -> Result<Vec<Row>, LabError> {
+    let (memory, connection) = match world.way {
+        Way::Plain => (MEMORY_GOAL_MB, CONNECTION_GOAL_KB),
+        Way::Tls => (TLS_MEMORY_GOAL_MB, TLS_CONNECTION_GOAL_KB),
+    };
     // A broker that did nothing but start: what it had to do for the set-up is not part of the memory of connections.
     world.switch_off().await?;
     world.broker.process.restart(LIMIT).await?;
@@ -38,9 +44,10 @@ pub(super) async fn run(world: &mut World, engine: &str, seconds: u64, history: 
     println!("{engine}: {} agents wait, for {seconds} s", world.agents);
     let mut rows = measure(world, engine, "", seconds, &alone).await?;
     let with = resident_kb(&world.broker)?;
-    rows.push(Row::new(format!("{engine}: resident memory of the broker"), with / 1_024.0, "MB", Some(MEMORY_GOAL_MB)));
+    rows.push(Row::new(format!("{engine}: resident memory of the broker"), with / 1_024.0, "MB", Some(memory)));
     let each = (with - without) / f64::from(world.agents);
-    rows.push(Row::new(format!("{engine}: memory of an idle connection"), each, "kB", Some(CONNECTION_GOAL_KB)));
+    rows.push(Row::new(format!("{engine}: memory of an idle connection"), each, "kB", Some(connection)));
+    let Some(history) = history else { return Ok(rows) };
     println!("{engine}: the same with {history} rows of history");
     write_history(world, history)?;
     sleep(Duration::from_secs(world.wait)).await;

@@ -14,7 +14,7 @@ use brokkr_tests::{
 use clap::{Args, ValueEnum};
 
 use crate::bench_table::{Row, write};
-use fleet::{WAIT, World};
+use fleet::{WAIT, Way, World};
 
 /// What to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -29,6 +29,8 @@ enum Part {
     Statements,
     /// Changes for a thousand agents at once.
     All,
+    /// A fleet in which nothing changes, over TLS, on SQLite.
+    Tls,
 }
 
 /// How much to measure, and how long.
@@ -47,7 +49,7 @@ pub(crate) struct Plan {
     #[arg(long, default_value_t = 500_000)]
     history: u32,
     /// Only these parts.
-    #[arg(long, value_delimiter = ',', default_values = ["idle", "one", "requests", "statements", "all"])]
+    #[arg(long, value_delimiter = ',', default_values = ["idle", "one", "requests", "statements", "all", "tls"])]
     parts: Vec<Part>,
     /// Only this engine: `sqlite` or `postgresql`.
     #[arg(long)]
@@ -71,10 +73,10 @@ async fn on(engine: Engine, name: &'static str, plan: &Plan) -> Result<Vec<Row>,
     if [Part::Idle, Part::One, Part::Requests].into_iter().any(wanted) {
         println!("{name}: making {} agents with {} stacks each", plan.agents, plan.stacks);
         let began = std::time::Instant::now();
-        let mut world = World::start(engine, plan.agents, plan.stacks, WAIT).await?;
+        let mut world = World::start(engine, Way::Plain, plan.agents, plan.stacks, WAIT).await?;
         rows.push(Row::new(format!("{name}: set-up of the fleet"), began.elapsed().as_secs_f64(), "s", None));
         if wanted(Part::Idle) {
-            rows.extend(idle::run(&mut world, name, plan.seconds, plan.history).await?);
+            rows.extend(idle::run(&mut world, name, plan.seconds, Some(plan.history)).await?);
         }
         if wanted(Part::One) {
             rows.extend(changes::for_one(&world, name).await?);
@@ -85,6 +87,11 @@ async fn on(engine: Engine, name: &'static str, plan: &Plan) -> Result<Vec<Row>,
     }
     if wanted(Part::Statements) {
         rows.extend(statements::run(engine, name).await?);
+    }
+    if wanted(Part::Tls) && engine == Engine::Sqlite {
+        println!("{name}: making {} agents with {} stacks each, over TLS", plan.agents, plan.stacks);
+        let mut world = World::start(engine, Way::Tls, plan.agents, plan.stacks, WAIT).await?;
+        rows.extend(idle::run(&mut world, "sqlite, TLS", plan.seconds, None).await?);
     }
     if wanted(Part::All) {
         rows.extend(changes::for_all(engine, name, 1_000).await?);
