@@ -1,4 +1,5 @@
 //! One certificate for this process's own servers on `localhost`, made when it is first asked for.
+#![expect(clippy::expect_used, reason = "a test that cannot be set up fails, and says where")]
 
 use std::{path::Path, sync::OnceLock};
 
