@@ -61,15 +61,19 @@ pub(crate) async fn run(plan: &Plan) -> Result<(), LabError> {
     let mut rows = Vec::new();
     for (engine, name) in [(Engine::Sqlite, "sqlite"), (Engine::Postgres, "postgresql")] {
         if plan.engine.as_deref().is_none_or(|wanted| wanted == name) {
-            rows.extend(on(engine, name, plan).await?);
+            let measured = on(engine, name, plan, &mut rows).await;
+            // What was measured before a failure took half an hour.
+            if measured.is_err() {
+                write(&rows, "broker.json")?;
+            }
+            measured?;
         }
     }
     write(&rows, "broker.json")
 }
 
-async fn on(engine: Engine, name: &'static str, plan: &Plan) -> Result<Vec<Row>, LabError> {
+async fn on(engine: Engine, name: &'static str, plan: &Plan, rows: &mut Vec<Row>) -> Result<(), LabError> {
     let wanted = |part| plan.parts.contains(&part);
-    let mut rows = Vec::new();
     if [Part::Idle, Part::One, Part::Requests].into_iter().any(wanted) {
         println!("{name}: making {} agents with {} stacks each", plan.agents, plan.stacks);
         let began = std::time::Instant::now();
@@ -96,5 +100,5 @@ async fn on(engine: Engine, name: &'static str, plan: &Plan) -> Result<Vec<Row>,
     if wanted(Part::All) {
         rows.extend(changes::for_all(engine, name, 1_000).await?);
     }
-    Ok(rows)
+    Ok(())
 }

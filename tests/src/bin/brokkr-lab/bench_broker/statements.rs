@@ -78,6 +78,9 @@ impl Counter {
         self.count("list of deployment objects", LIST, objects).await?;
         self.count("creation of an agent", WRITE, async |client| client.create_agent(&new).await.map(drop)).await?;
         self.count("new labels of an agent", WRITE, async |client| client.update_agent(&agent, &labels).await.map(drop)).await?;
+        // It takes the stack from most of its agents, which needs the token of a preview.
+        let token = self.broker.admin().preview_targets(&stack, &one.targets).await.map_err(fail)?.token;
+        let one = PutStack { preview_token: Some(token), ..one };
         self.count("new targets of a stack", WRITE, async |client| client.put_stack(&stack, &one).await.map(drop)).await?;
         self.count("deletion of a stack", WRITE, async |client| client.delete_stack(&stack).await.map(drop)).await
     }
