@@ -134,7 +134,7 @@ fn fields() -> Vec<(&'static str, &'static str, Value)> {
         ("IgnoreFields", "namespace", json!({"pattern": format!("^{DNS_LABEL}$")})),
         ("IgnoreFields", "name", json!({"pattern": "^[A-Za-z0-9]([-A-Za-z0-9.:]{0,251}[A-Za-z0-9])?$"})),
         ("IgnoreFields", "paths", json!({"items": {"type": "string", "maxLength": MAX_PATH, "pattern": POINTER}})),
-        ("StackPolicy", "service_account", json!({"pattern": format!("^{DNS_LABEL}/{DNS_LABEL}(\\.{DNS_LABEL}){{0,3}}$")})),
+        ("StackPolicy", "service_account", json!({"pattern": format!("^{DNS_LABEL}/{DNS_LABEL}(\\.{DNS_LABEL}){{0,2}}$")})),
     ]
 }
 
