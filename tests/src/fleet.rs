@@ -40,6 +40,14 @@ pub enum Engine {
 impl Engine {
     /// Both.
     pub const ALL: [Self; 2] = [Self::Sqlite, Self::Postgres];
+
+    /// `database.url` of a new database.
+    fn database(self, scratch: &Scratch) -> Result<String, LabError> {
+        match self {
+            Self::Sqlite => Ok(format!("sqlite:{}", scratch.path().join("brokkr.db").display())),
+            Self::Postgres => Postgres::shared().create_database(),
+        }
+    }
 }
 
 /// A running broker, its admin's client and its database.
@@ -73,10 +81,7 @@ impl Broker {
     /// When it is not ready in time.
     pub async fn start(engine: Engine, settings: &[(&str, &str)]) -> Result<Self, LabError> {
         let scratch = Scratch::new("broker")?;
-        let database = match engine {
-            Engine::Sqlite => format!("sqlite:{}", scratch.path().join("brokkr.db").display()),
-            Engine::Postgres => Postgres::shared().create_database()?,
-        };
+        let database = engine.database(&scratch)?;
         Self::on(database, scratch, settings).await
     }
 
@@ -132,10 +137,7 @@ impl Broker {
         let tls =
             [("BROKKR__SERVER__TLS__CERTIFICATE_FILE", certificate.as_str()), ("BROKKR__SERVER__TLS__KEY_FILE", key.as_str())];
         let settings: Vec<_> = tls.into_iter().chain(settings.iter().copied()).collect();
-        let database = match engine {
-            Engine::Sqlite => format!("sqlite:{}", file("brokkr.db")),
-            Engine::Postgres => Postgres::shared().create_database()?,
-        };
+        let database = engine.database(&scratch)?;
         Self::reached_by("https://localhost", database, scratch, &settings).await
     }
 

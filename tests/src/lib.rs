@@ -14,6 +14,7 @@
 pub mod certificate;
 pub mod cluster;
 pub mod control_plane;
+pub mod evidence;
 pub mod fleet;
 pub mod http;
 pub mod kube_proxy;

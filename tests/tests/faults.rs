@@ -7,8 +7,6 @@
 mod brokers;
 #[path = "faults/disk.rs"]
 mod disk;
-#[path = "faults/evidence.rs"]
-mod evidence;
 #[path = "faults/outage.rs"]
 mod outage;
 #[path = "faults/power.rs"]

@@ -6,6 +6,7 @@ use crate::{
     cluster::{Applied, Class, Cluster, FIELD_MANAGER, Force, KubeFailure, Resource},
     fields::{overlap, without},
     object::Manifest,
+    pointer::escape,
 };
 
 /// How often the managers are rewritten when the object changes meanwhile.
@@ -69,7 +70,7 @@ pub(crate) fn release(object: &Value, label: &str, annotation: &str) -> Option<V
     ];
     for (map, key) in [("labels", label), ("annotations", annotation)] {
         if object.pointer(&format!("/metadata/{map}")).and_then(|map| map.get(key)).is_some() {
-            let key = key.replace('~', "~0").replace('/', "~1");
+            let key = escape(key);
             patch.push(json!({"op": "remove", "path": format!("/metadata/{map}/{key}")}));
         }
     }

@@ -46,7 +46,7 @@ pub(crate) struct Workshop {
     pub(crate) contests: Contests,
     pub(crate) approvals: Approvals,
     pub(crate) health: Monitor,
-    pub(crate) sight: Arc<Sight>,
+    pub(crate) sight: Sight,
     /// Rung when a stack was applied, so that its health is looked at.
     pub(crate) applied: mpsc::UnboundedSender<()>,
     pub(crate) status: Arc<Status>,

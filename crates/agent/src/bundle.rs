@@ -39,7 +39,7 @@ struct HeadMetadata {
 
 impl Head {
     fn group_kind(&self) -> GroupKind {
-        GroupKind::new(self.api_version.split_once('/').map_or("", |(group, _)| group), &self.kind)
+        GroupKind::of(&self.api_version, &self.kind)
     }
 }
 

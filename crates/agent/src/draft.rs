@@ -1,9 +1,8 @@
 //! From what the broker sends to what is applied.
 
-use std::fmt::Write as _;
-
 use base64::{Engine, engine::general_purpose::STANDARD};
 use brokkr_api::policy::IgnoreFields;
+use brokkr_runtime::hex;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
@@ -29,8 +28,7 @@ impl Draft {
     pub(crate) fn new(body: Value) -> Option<Self> {
         let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
         let api_version = text("/apiVersion")?;
-        let group = api_version.split_once('/').map_or("", |(group, _)| group);
-        let kind = GroupKind::new(group, &text("/kind")?);
+        let kind = GroupKind::of(&api_version, &text("/kind")?);
         let id = ObjectId { kind, namespace: text("/metadata/namespace"), name: text("/metadata/name")? };
         Some(Self { id, api_version, body })
     }
@@ -58,11 +56,7 @@ impl Draft {
         let mut hasher = Sha256::new();
         hasher.update(self.body.to_string());
         ignored.iter().for_each(|path| hasher.update(path));
-        let digest = hasher.finalize().iter().take(16).fold(String::new(), |mut text, byte| {
-            // A String takes everything.
-            let _ = write!(text, "{byte:02x}");
-            text
-        });
+        let digest = hex(&hasher.finalize()[..16]);
         let annotation = Value::from(digest.clone());
         edit(&mut self.body, &["metadata", "annotations"], |map| drop(map.insert(DIGEST.to_owned(), annotation)));
         let json = self.body.to_string().into_boxed_str();

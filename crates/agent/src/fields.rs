@@ -7,6 +7,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde_json::Value;
 
+use crate::pointer::{escape, unescape};
+
 /// What our field manager owns of one object.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Ownership {
@@ -67,7 +69,7 @@ impl Ownership {
             if is_leaf {
                 return true;
             }
-            let part = part.replace("~1", "/").replace("~0", "~");
+            let part = unescape(part);
             match node.get(format!("f:{part}")) {
                 Some(child) => node = child,
                 None => return false,
@@ -173,7 +175,7 @@ impl Place {
     fn enter(&mut self, element: &str, name: &str) {
         self.path.push_str(element);
         self.pointer.push('/');
-        self.pointer.push_str(&name.replace('~', "~0").replace('/', "~1"));
+        self.pointer.push_str(&escape(name));
     }
 
     fn with<T>(&mut self, element: &str, name: &str, work: impl FnOnce(&mut Self) -> T) -> T {

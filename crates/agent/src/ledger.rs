@@ -18,6 +18,8 @@ pub(crate) struct Applied {
     pub(crate) stack: StackId,
     pub(crate) uid: String,
     pub(crate) resource_version: String,
+    /// The `ApplySet` that it is a member of.
+    pub(crate) part_of: Option<String>,
     /// The digest of the manifest.
     pub(crate) digest: String,
     /// Hash of what our field manager owned.
@@ -33,6 +35,7 @@ impl Applied {
             stack,
             uid: live.uid.clone(),
             resource_version: live.resource_version.clone(),
+            part_of: live.part_of.clone(),
             digest: digest.to_owned(),
             ownership: ownership.map_or(0, Ownership::hash),
             paths: ownership.map_or_else(Box::default, Ownership::path_hashes),

@@ -24,6 +24,7 @@ mod object;
 mod observe;
 mod outcome;
 mod plan;
+mod pointer;
 mod poll;
 mod reconcile;
 mod schedule;

@@ -28,6 +28,7 @@ use crate::{
     cluster::KubeFailure,
     health::{self, Assessment, HealthReason, Rules},
     object::{GroupKind, ObjectId},
+    schedule::sleep_until,
 };
 
 /// News that come so close together are told as one.
@@ -118,7 +119,7 @@ impl Monitor {
         watched.told.clone_from(&report.health);
         // A repair takes nothing back: what was told to be healthy or degraded is, until a look finds otherwise.
         if is_known {
-            report.phase = phase_of(report.health.as_ref());
+            report.phase = Phase::Applied.settled(report.health.as_ref());
         }
         stacks.insert(deployment.stack_id, watched);
     }
@@ -236,7 +237,7 @@ impl Monitor {
                 .trace
                 .clone()
                 .filter(|_| became_healthy && before.is_none_or(|before| before.status != HealthStatus::Healthy));
-            let report = Report { phase: phase_of(health.as_ref()), health, ..(*watched.report).clone() };
+            let report = Report { phase: Phase::Applied.settled(health.as_ref()), health, ..(*watched.report).clone() };
             (report, watched.epoch.clone(), place, watched.applied_at)
         };
         if let Some(place) = place {
@@ -274,15 +275,6 @@ impl Watched {
     }
 }
 
-/// Where an applied deployment stands.
-fn phase_of(health: Option<&Health>) -> Phase {
-    match health.map(|health| health.status) {
-        Some(HealthStatus::Healthy) => Phase::Healthy,
-        Some(HealthStatus::Degraded) => Phase::Degraded,
-        Some(HealthStatus::Progressing | HealthStatus::Unknown) | None => Phase::Applied,
-    }
-}
-
 async fn look_at(workshop: &Workshop, object: &ObjectRef, rules: &Rules) -> Result<Assessment, KubeFailure> {
     let id = id_of(object);
     let resource = workshop.resources.of_manifest(&workshop.cluster, &id.kind, &object.api_version).await?;
@@ -299,13 +291,6 @@ async fn look_at(workshop: &Workshop, object: &ObjectRef, rules: &Rules) -> Resu
 }
 
 fn id_of(object: &ObjectRef) -> ObjectId {
-    let group = object.api_version.split_once('/').map_or("", |(group, _)| group);
-    ObjectId { kind: GroupKind::new(group, &object.kind), namespace: object.namespace.clone(), name: object.name.clone() }
-}
-
-async fn sleep_until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at.into()).await,
-        None => std::future::pending().await,
-    }
+    let kind = GroupKind::of(&object.api_version, &object.kind);
+    ObjectId { kind, namespace: object.namespace.clone(), name: object.name.clone() }
 }

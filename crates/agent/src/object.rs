@@ -18,6 +18,11 @@ impl GroupKind {
         Self { group: group.to_owned(), kind: kind.to_owned() }
     }
 
+    /// The kind of an object of this API version (`v1`, `apps/v1`).
+    pub(crate) fn of(api_version: &str, kind: &str) -> Self {
+        Self::new(api_version.split_once('/').map_or("", |(group, _)| group), kind)
+    }
+
     /// Reads `Kind` or `Kind.group`.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let (kind, group) = text.split_once('.').unwrap_or((text, ""));

@@ -46,8 +46,8 @@ pub(crate) async fn members(
             let of_kind = kind.clone();
             let list = async move {
                 let Some(resource) = resources.of_kind(cluster, &kind).await? else { return Ok(Vec::new()) };
-                match cluster.list_metadata(&resource, &selector).await {
-                    Ok(items) => Ok(items.iter().filter_map(|item| Live::read(&resource, item)).collect::<Vec<_>>()),
+                match cluster.list_members(&resource, &selector).await {
+                    Ok(seen) => Ok(seen.objects),
                     // The CRD went away since the kind was learnt, and its objects with it.
                     Err(error) if matches!(error.class, Class::NotFound | Class::MissingKind) => {
                         resources.forget(&kind);

@@ -26,7 +26,7 @@ use crate::{
     desired::Desired,
     hold::{Hold, News, Stop, Suspended, Told},
     outcome,
-    schedule::{Due, Ended, Schedule, Trigger},
+    schedule::{Due, Ended, Schedule, Trigger, sleep_until},
     slot::Slot,
     status::Status,
     trouble,
@@ -94,13 +94,6 @@ impl Reconciler {
             workshop.ledger.settled();
             workshop.sight.judge_stack(&workshop, due.stack);
         });
-    }
-}
-
-async fn sleep_until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at.into()).await,
-        None => std::future::pending().await,
     }
 }
 

@@ -155,6 +155,14 @@ impl Schedule {
     }
 }
 
+/// Until then; for ever when nothing is due.
+pub(crate) async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Doubles from [`FIRST_RETRY`] to [`LAST_RETRY`], between half and all of it by jitter.
 pub(crate) fn backoff(attempt: u32, jitter: f64) -> Duration {
     let doubled = FIRST_RETRY.saturating_mul(2_u32.saturating_pow(attempt.saturating_sub(1).min(16)));

@@ -151,7 +151,7 @@ fn workshop(config: &Config, client: Client, cluster: Cluster, status: &Arc<Stat
         contests: Contests::default(),
         approvals: Approvals::default(),
         health: Monitor::default(),
-        sight: Arc::new(Sight::new(drifts, suspects, touches)),
+        sight: Sight::new(drifts, suspects, touches),
         applied: applies,
         status: Arc::clone(status),
         namespace: config.kubernetes.namespace.clone(),

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug};
 
 use crate::{
-    applyset::{ApplySet, PART_OF},
+    applyset::PART_OF,
     attempt::Workshop,
     cluster::{Class, KubeFailure, Resource, Seen, WatchEvent},
     ledger::Applied,
@@ -135,7 +135,7 @@ impl Sight {
             return;
         };
         let before = self.glimpses.lock().insert(live.id.clone(), glimpse.clone());
-        if glimpse.disagrees(&applied, workshop) {
+        if glimpse.disagrees(&applied) {
             // It may be what the agent itself just did, told before the answer. Whoever listens ends with the agent.
             self.suspects.send((Instant::now() + OWN_ECHO, live.id.clone())).ok();
         } else if before.is_none_or(|before| before.resource_version != glimpse.resource_version) {
@@ -145,7 +145,7 @@ impl Sight {
 
     fn judge(&self, workshop: &Workshop, id: &ObjectId) {
         let Some(applied) = workshop.ledger.get(id) else { return };
-        let disagrees = self.glimpses.lock().get(id).is_some_and(|glimpse| glimpse.disagrees(&applied, workshop));
+        let disagrees = self.glimpses.lock().get(id).is_some_and(|glimpse| glimpse.disagrees(&applied));
         if disagrees {
             self.drifted.send(applied.stack).ok();
         }
@@ -154,8 +154,7 @@ impl Sight {
     /// After an attempt: what was seen while it ran counts now.
     pub(crate) fn judge_stack(&self, workshop: &Workshop, stack: StackId) {
         let glimpses = self.glimpses.lock();
-        let disagrees =
-            |(id, applied): &(ObjectId, Applied)| glimpses.get(id).is_some_and(|glimpse| glimpse.disagrees(applied, workshop));
+        let disagrees = |(id, applied): &(ObjectId, Applied)| glimpses.get(id).is_some_and(|glimpse| glimpse.disagrees(applied));
         if workshop.ledger.of_stack(stack).iter().any(disagrees) {
             self.drifted.send(stack).ok();
         }
@@ -184,13 +183,10 @@ impl Sight {
 
 impl Glimpse {
     /// Whether it is newer than what was applied, and another.
-    fn disagrees(&self, applied: &Applied, workshop: &Workshop) -> bool {
+    fn disagrees(&self, applied: &Applied) -> bool {
         let is_newer = applied.resource_version.parse::<u64>().is_ok_and(|applied| self.resource_version > applied);
-        if !is_newer {
-            return false;
-        }
-        let set = ApplySet::of(applied.stack, &workshop.namespace).id;
-        self.is_gone || self.uid != applied.uid || self.ownership != applied.ownership || self.part_of.as_ref() != Some(&set)
+        is_newer
+            && (self.is_gone || self.uid != applied.uid || self.ownership != applied.ownership || self.part_of != applied.part_of)
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{
     Name, StackId, Timestamp,
     desired_state::Action,
     policy::HeldPlan,
-    reports::{Failure, Health, ObjectReport},
+    reports::{Failure, Health, HealthStatus, ObjectReport},
     suspension::Suspension,
     wait::Wait,
 };
@@ -69,6 +69,16 @@ impl Phase {
             Self::Deleting => "deleting",
             Self::Deleted => "deleted",
             Self::Orphaned => "orphaned",
+        }
+    }
+
+    /// The phase with what is known of the health: how applied objects are is told by their health.
+    #[must_use]
+    pub fn settled(self, health: Option<&Health>) -> Self {
+        match (self, health.map(|health| health.status)) {
+            (Self::Applied, Some(HealthStatus::Healthy)) => Self::Healthy,
+            (Self::Applied, Some(HealthStatus::Degraded)) => Self::Degraded,
+            _ => self,
         }
     }
 

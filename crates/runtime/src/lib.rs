@@ -4,10 +4,12 @@ pub mod clock;
 pub mod config;
 pub mod daemon;
 pub mod durable;
+mod hex;
 pub mod ids;
 pub mod lifecycle;
 pub mod server;
 
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use hex::hex;
 pub use ids::{Ids, SeededIds, SystemIds};
 pub use lifecycle::{Drain, Ended, Lifecycle, Signals};

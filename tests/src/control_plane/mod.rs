@@ -224,4 +224,22 @@ impl ControlPlane {
         let text = std::fs::read_to_string(&self.description.audit_log).map_err(LabError::io("read the audit log"))?;
         Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
     }
+
+    /// What agents have written, verb and path of each call, among the events of the audit log from number `from` on; and how many
+    /// events there are. Dry runs are none, and neither is the agents' own election.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub fn agent_writes(&self, from: usize) -> Result<(Vec<String>, usize), LabError> {
+        let events = self.audit_events()?;
+        let text = |event: &Value, pointer: &str| event.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let is_write = |event: &&Value| {
+            text(event, "/userAgent").starts_with("brokkr-agent")
+                && ["create", "patch", "update", "delete"].contains(&text(event, "/verb").as_str())
+                && !text(event, "/requestURI").contains("dryRun=")
+                && text(event, "/objectRef/resource") != "leases"
+        };
+        let said = |event: &Value| format!("{} {}", text(event, "/verb"), text(event, "/requestURI"));
+        Ok((events.iter().skip(from).filter(is_write).map(said).collect(), events.len()))
+    }
 }

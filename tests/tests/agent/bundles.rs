@@ -108,21 +108,6 @@ fn plain(mut object: Value) -> Value {
     object
 }
 
-/// What the agent has written to the cluster so far: path and verb of each call.
-fn writes(control_plane: &ControlPlane) -> Vec<String> {
-    let text = |event: &Value, pointer: &str| event.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let is_write = |event: &&Value| {
-        text(event, "/userAgent").starts_with("brokkr-agent")
-            && ["create", "patch", "update", "delete"].contains(&text(event, "/verb").as_str())
-            && !text(event, "/requestURI").contains("dryRun=")
-            // The agent's own affairs are no part of the bundle.
-            && text(event, "/objectRef/resource") != "leases"
-    };
-    let events = control_plane.audit_events().unwrap();
-    let said = |event: &Value| format!("{} {}", text(event, "/verb"), text(event, "/requestURI"));
-    events.iter().filter(is_write).map(said).collect()
-}
-
 /// Every field that differs, as far as a person wants to read.
 fn differences(ours: &BTreeMap<String, Value>, theirs: &BTreeMap<String, Value>) -> String {
     let mut found = Vec::new();
@@ -180,8 +165,9 @@ async fn public_bundles_end_as_kubectl_makes_them_and_a_second_pass_writes_nothi
         eprintln!("{name}: {} bytes, {count} objects are equal", text.len());
     }
 
-    let (before, lines) = (writes(&of_agent), agent.process.output().lines().len());
-    assert!(!before.is_empty(), "the audit log has none of the agent's writes");
+    let (written, from) = of_agent.agent_writes(0).unwrap();
+    let lines = agent.process.output().lines().len();
+    assert!(!written.is_empty(), "the audit log has none of the agent's writes");
     agent.process.restart(LIMIT).await.unwrap();
     let again = || async {
         let lines: Vec<_> = agent.process.output().lines().split_off(lines);
@@ -193,5 +179,5 @@ async fn public_bundles_end_as_kubectl_makes_them_and_a_second_pass_writes_nothi
         if missing.is_empty() { Ok(()) } else { Err(format!("not yet: {missing:?}")) }
     };
     until("the second pass", LIMIT, again).await.unwrap();
-    assert_eq!(writes(&of_agent).split_off(before.len()), Vec::<String>::new(), "the second pass wrote");
+    assert_eq!(of_agent.agent_writes(from).unwrap().0, Vec::<String>::new(), "the second pass wrote");
 }

@@ -2,9 +2,13 @@
 //! touched. `make test` runs a sample; `make soak` runs them all and leaves its evidence in `target/soak/agent-trials.json`.
 //! `BROKKR_TRIAL_SEED=7` runs the trial of that seed alone.
 
-use std::{env, fs, time::Instant};
+use std::{env, time::Instant};
 
-use brokkr_tests::{cluster::Cluster, fleet::Engine};
+use brokkr_tests::{
+    cluster::Cluster,
+    evidence::{count, leave},
+    fleet::Engine,
+};
 use futures::{StreamExt, stream};
 use serde::Serialize;
 
@@ -47,9 +51,8 @@ async fn trial(cluster: &Cluster, seed: u64) -> Trial {
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_fails_the_cluster_ends_as_desired_and_nothing_foreign_is_touched() {
     let cluster = Cluster::shared().await.unwrap();
-    let soak = env::var_os("BROKKR_SOAK").is_some();
     let only = env::var_os("BROKKR_TRIAL_SEED").map(|seed| seed.to_str().unwrap().parse().unwrap());
-    let seeds: Vec<u64> = only.map_or_else(|| (0..if soak { ALL } else { SAMPLE }).collect(), |seed| vec![seed]);
+    let seeds: Vec<u64> = only.map_or_else(|| (0..count(SAMPLE, ALL)).collect(), |seed| vec![seed]);
     let mut running = stream::iter(seeds).map(|seed| trial(&cluster, seed)).buffer_unordered(SIDE_BY_SIDE);
     let mut trials = Vec::new();
     while let Some(trial) = running.next().await {
@@ -57,12 +60,7 @@ async fn whatever_fails_the_cluster_ends_as_desired_and_nothing_foreign_is_touch
             eprintln!("{trial:#?}");
         }
         trials.push(trial);
-        if soak {
-            // Written as it goes, so that a run that is ended early leaves what it has.
-            trials.sort_by_key(|trial| trial.seed);
-            let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/soak");
-            fs::create_dir_all(folder).unwrap();
-            fs::write(format!("{folder}/agent-trials.json"), serde_json::to_vec_pretty(&trials).unwrap()).unwrap();
-        }
+        trials.sort_by_key(|trial| trial.seed);
+        leave("agent-trials", &trials);
     }
 }

@@ -26,7 +26,7 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::sync::watch;
 
-use crate::evidence::{count, leave};
+use brokkr_tests::evidence::{count, leave};
 
 const STACKS: usize = 4;
 const AGENTS: usize = 12;

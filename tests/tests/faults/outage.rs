@@ -25,7 +25,7 @@ use brokkr_tests::{
 use reqwest::{Method, RequestBuilder, Response};
 use serde::Serialize;
 
-use crate::evidence::leave;
+use brokkr_tests::evidence::leave;
 
 /// How a database goes away, and comes back.
 #[derive(Debug, Clone, Copy)]

@@ -16,16 +16,14 @@ use brokkr_api::{
     rollouts::Phase,
     stacks::{PutStack, Stack},
 };
+use brokkr_tests::evidence::{count, leave};
 use brokkr_tests::fleet::{Broker, LIMIT, config_map};
 use parking_lot::Mutex;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde::Serialize;
 use tokio::{sync::watch, time::timeout};
 
-use crate::{
-    disk::Disk,
-    evidence::{count, leave},
-};
+use crate::disk::Disk;
 
 const WRITERS: usize = 4;
 /// They all use one key.

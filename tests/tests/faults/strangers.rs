@@ -14,7 +14,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::evidence::{count, leave};
+use brokkr_tests::evidence::{count, leave};
 
 /// Strangers who are at it at once.
 const AT_ONCE: u64 = 8;

@@ -1,7 +1,8 @@
-use std::{env, time::Duration};
+use std::time::Duration;
 
 use brokkr_tests::{
     cluster::Cluster,
+    evidence::count,
     fleet::{Agent, Broker, Engine, LIMIT, config_map, metric},
     lab::until,
 };
@@ -60,7 +61,7 @@ async fn objects_stay_applied_through_polls_restarts_and_an_outage_and_only_a_to
 
         broker.process.kill();
         // A minute when there is time for it.
-        let away = if env::var_os("BROKKR_SOAK").is_some() { 60 } else { 3 };
+        let away = count(3, 60);
         tokio::time::sleep(Duration::from_secs(away)).await;
         assert_eq!(identity(&cluster, &namespace).await, applied, "{engine:?}: while the broker is away");
         broker.again().await.unwrap();

@@ -1,11 +1,12 @@
 //! Seeded fault trials: whatever is killed and whenever, at the end the cluster equals the desired state and nothing foreign
 //! was touched. `make test` runs a sample; `make soak` runs them all and leaves its evidence in `target/soak/trials.json`.
 
-use std::{collections::BTreeMap, env, fs, time::Instant};
+use std::{collections::BTreeMap, time::Instant};
 
 use brokkr_api::Name;
 use brokkr_tests::{
     cluster::Cluster,
+    evidence::{count, leave},
     fleet::{Agent, Broker, Engine, LIMIT, config_map},
 };
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -148,15 +149,9 @@ async fn trial(cluster: &Cluster, seed: u64) -> Trial {
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_is_killed_the_cluster_ends_as_desired_and_nothing_foreign_is_touched() {
     let cluster = Cluster::shared().await.unwrap();
-    let soak = env::var_os("BROKKR_SOAK").is_some();
     let mut trials = Vec::new();
-    for seed in 0..if soak { ALL } else { SAMPLE } {
+    for seed in 0..count(SAMPLE, ALL) {
         trials.push(trial(&cluster, seed).await);
-        if soak {
-            // Written as it goes, so that a run that is ended early leaves what it has.
-            let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/soak");
-            fs::create_dir_all(folder).unwrap();
-            fs::write(format!("{folder}/trials.json"), serde_json::to_vec_pretty(&trials).unwrap()).unwrap();
-        }
+        leave("trials", &trials);
     }
 }

@@ -14,14 +14,13 @@ use crate::{
     ledger,
     object::{Manifest, ObjectId},
     plan::{Action, Step},
+    pointer::unescape,
 };
 
 /// How long an object whose kind or namespace is of the same bundle is tried again.
 const APPEARANCE: Duration = Duration::from_secs(30);
 /// How long a CRD may take to be established.
 const ESTABLISHED: Duration = Duration::from_secs(30);
-/// How long an object that is being deleted may take before this attempt gives up.
-const GONE: Duration = Duration::from_secs(20);
 
 impl Actor<'_> {
     pub(super) async fn apply(&self, action: &Action) -> Result<ObjectOutcome, KubeFailure> {
@@ -116,19 +115,10 @@ impl Actor<'_> {
     async fn until_gone(&self, manifest: &Manifest) -> Result<(), KubeFailure> {
         let resource = self.resources.of_manifest(self.cluster, &manifest.id.kind, &manifest.api_version).await?;
         let Some(resource) = resource else { return Ok(()) };
-        let deadline = Instant::now() + GONE;
-        let mut look = FIRST_LOOK;
-        while let Some(live) = self.cluster.look(&resource, manifest.id.namespace.as_deref(), &manifest.id.name).await? {
-            if !live.is_terminating {
-                break;
-            }
-            if Instant::now() >= deadline || self.hold.stop().is_some() {
-                return Err(KubeFailure::new(Class::Terminating, "it is being deleted and does not go; a finalizer may hold it"));
-            }
-            pause(WaitReason::Gone, look).await;
-            look = (look * 2).min(SLOWEST_LOOK);
+        if self.is_gone_in_time(&resource, &manifest.id, |live| live.is_terminating).await? {
+            return Ok(());
         }
-        Ok(())
+        Err(KubeFailure::new(Class::Terminating, "it is being deleted and does not go; a finalizer may hold it"))
     }
 
     pub(super) async fn wait_established(&self, definitions: &[&Action]) -> Result<(), (ObjectId, KubeFailure)> {
@@ -166,7 +156,7 @@ impl Actor<'_> {
 /// Sets the field at this pointer, or takes it out.
 fn leave(body: &mut Value, pointer: &str, value: Option<Value>) {
     let Some((parent, name)) = pointer.rsplit_once('/') else { return };
-    let name = name.replace("~1", "/").replace("~0", "~");
+    let name = unescape(name);
     let Some(parent) = body.pointer_mut(parent) else { return };
     match (parent, value) {
         (Value::Object(map), Some(value)) => drop(map.insert(name, value)),

@@ -14,7 +14,7 @@ use crate::{
     cluster::{Class, KubeFailure, Resource},
     hold::Stop,
     live::{DIGEST, Live},
-    object::reference,
+    object::{ObjectId, reference},
     plan::{DeleteStage, Plan},
 };
 
@@ -145,23 +145,30 @@ impl Actor<'_> {
 
     async fn delete_and_wait(&self, member: &Live) -> Result<Deleted, KubeFailure> {
         let Some(resource) = self.resources.of_kind(self.cluster, &member.id.kind).await? else { return Ok(Deleted::Gone) };
-        let namespace = member.id.namespace.as_deref();
         if !self.begin_deletion(&resource, member).await? {
             return Ok(Deleted::Gone);
         }
+        // Another object of the same name is somebody else's.
+        let is_gone = self.is_gone_in_time(&resource, &member.id, |live| live.uid == member.uid).await?;
+        Ok(if is_gone { Deleted::Gone } else { Deleted::UnderWay })
+    }
+
+    /// Waits for an object to be gone, or for another in its place. Not for longer than an attempt may wait, nor when it has to stop.
+    pub(super) async fn is_gone_in_time(
+        &self,
+        resource: &Resource,
+        id: &ObjectId,
+        is_it: impl Fn(&Live) -> bool,
+    ) -> Result<bool, KubeFailure> {
         let deadline = Instant::now() + GONE;
         let mut look = FIRST_LOOK;
-        loop {
-            let found = self.cluster.look(&resource, namespace, &member.id.name).await?;
-            // Another object of the same name is somebody else's.
-            if found.is_none_or(|live| live.uid != member.uid) {
-                return Ok(Deleted::Gone);
-            }
+        while self.cluster.look(resource, id.namespace.as_deref(), &id.name).await?.is_some_and(|live| is_it(&live)) {
             if Instant::now() >= deadline || self.hold.stop().is_some() {
-                return Ok(Deleted::UnderWay);
+                return Ok(false);
             }
             pause(WaitReason::Gone, look).await;
             look = (look * 2).min(SLOWEST_LOOK);
         }
+        Ok(true)
     }
 }

@@ -29,16 +29,17 @@ pub(crate) enum WatchEvent {
 }
 
 impl Cluster {
-    /// Everything of a kind that carries this label, whatever its value.
-    pub(crate) async fn list_members(&self, resource: &Resource, label: &str) -> Result<Seen, KubeFailure> {
-        let mut seen = Seen::default();
+    /// Metadata of everything of a kind that this label selector selects, wherever the agent works.
+    pub(crate) async fn list_members(&self, resource: &Resource, selector: &str) -> Result<Seen, KubeFailure> {
+        let (mut seen, selector) = (Seen::default(), selector.replace('=', "%3D"));
         for place in self.places(resource) {
             let mut next = String::new();
             loop {
                 let page = if next.is_empty() { String::new() } else { format!("&continue={next}") };
-                let request = Request::get(format!("{}?labelSelector={label}&limit=500{page}", resource.path(place.as_deref())))
-                    .header(ACCEPT, "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1")
-                    .body(Vec::new());
+                let request =
+                    Request::get(format!("{}?labelSelector={selector}&limit=500{page}", resource.path(place.as_deref())))
+                        .header(ACCEPT, "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1")
+                        .body(Vec::new());
                 let call = KubeCall::new("list", KubeOperation::List, resource, place.as_deref(), None);
                 let (_, answer) = self.send(call, super::built(request)).await?;
                 let text = |pointer: &str| answer.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();

@@ -25,7 +25,7 @@ use http::{
 };
 use kube::{
     Client, Config,
-    api::{DeleteParams, ListParams, Preconditions, PropagationPolicy},
+    api::{DeleteParams, Preconditions, PropagationPolicy},
     config::{KubeConfigOptions, Kubeconfig},
 };
 use serde_json::Value;
@@ -224,37 +224,6 @@ impl Cluster {
             Ok((_, object)) => Ok(Some(object)),
             Err(error) if error.class == Class::NotFound => Ok(None),
             Err(error) => Err(error),
-        }
-    }
-
-    /// Metadata of the objects with this label, wherever the agent works.
-    pub(crate) async fn list_metadata(&self, resource: &Resource, selector: &str) -> Result<Vec<Value>, KubeFailure> {
-        let mut items = Vec::new();
-        for place in self.places(resource) {
-            items.append(&mut self.list_metadata_in(resource, place.as_deref(), selector).await?);
-        }
-        Ok(items)
-    }
-
-    async fn list_metadata_in(
-        &self,
-        resource: &Resource,
-        namespace: Option<&str>,
-        selector: &str,
-    ) -> Result<Vec<Value>, KubeFailure> {
-        let mut items = Vec::new();
-        let mut params = ListParams::default().labels(selector).limit(500);
-        loop {
-            let request = kube::core::Request::new(resource.path(namespace)).list_metadata(&params);
-            let call = KubeCall::new("list", KubeOperation::List, resource, namespace, None);
-            let (_, mut page) = self.send(call, request).await?;
-            if let Some(Value::Array(found)) = page.get_mut("items").map(Value::take) {
-                items.extend(found);
-            }
-            match page.pointer("/metadata/continue").and_then(Value::as_str).filter(|token| !token.is_empty()) {
-                Some(token) => params = params.continue_token(token),
-                None => return Ok(items),
-            }
         }
     }
 

@@ -175,8 +175,7 @@ async fn look_at_rights(cluster: &Cluster, config: &Config, options: &Options) -
     let mut placed = Vec::new();
     for object in &objects {
         let (Some(api_version), Some(kind)) = (text(object, "/apiVersion"), text(object, "/kind")) else { continue };
-        let group = api_version.split_once('/').map_or("", |(group, _)| group);
-        match resources.of_manifest(cluster, &GroupKind::new(group, kind), api_version).await {
+        match resources.of_manifest(cluster, &GroupKind::of(api_version, kind), api_version).await {
             Ok(Some(resource)) => placed.push((resource, text(object, "/metadata/namespace").unwrap_or(default_namespace))),
             Ok(None) => findings.push(Finding::bad(format!("{kind} of {api_version}"), "the cluster does not serve this kind")),
             Err(failure) => findings.push(Finding::bad(format!("{kind} of {api_version}"), failure.message)),

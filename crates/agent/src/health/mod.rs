@@ -57,6 +57,5 @@ pub(crate) fn has_health(kind: &GroupKind, rules: &Rules) -> bool {
 
 fn kind_of(object: &Value) -> Option<GroupKind> {
     let (api_version, kind) = (fields::text(object, "/apiVersion"), fields::text(object, "/kind"));
-    let group = api_version.split_once('/').map_or("", |(group, _)| group);
-    (!kind.is_empty()).then(|| GroupKind::new(group, kind))
+    (!kind.is_empty()).then(|| GroupKind::of(api_version, kind))
 }

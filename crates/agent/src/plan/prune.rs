@@ -3,6 +3,7 @@
 use std::{collections::HashSet, sync::Arc};
 
 use brokkr_api::policy::{DeletePolicy, HeldPlan};
+use brokkr_runtime::hex;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -119,7 +120,7 @@ fn held_plan(held: &[Held], revision: u64) -> Option<HeldPlan> {
         hasher.update(object);
         hasher.update([0]);
     });
-    let digest = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let digest = hex(&hasher.finalize());
     (!held.is_empty()).then(|| HeldPlan { plan: format!("sha256:{digest}"), objects: held.len() as u64 })
 }
 

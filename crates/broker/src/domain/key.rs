@@ -6,7 +6,7 @@ use brokkr_api::keys::Role;
 use brokkr_runtime::Ids;
 use sha2::{Digest, Sha256};
 
-use super::hex;
+use brokkr_runtime::hex;
 
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 const RANDOM_CHARS: usize = 43;

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 pub(crate) use parse::{Format, parse};
 
-use super::hex;
+use brokkr_runtime::hex;
 
 /// Kubernetes objects in canonical form: sorted keys, no white space.
 #[derive(Debug, Clone, PartialEq, Eq)]

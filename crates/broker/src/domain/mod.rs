@@ -1,12 +1,9 @@
 //! Pure rules of the broker: no database, no clock, no network.
 
 pub(crate) mod handoff;
-mod hex;
 pub(crate) mod key;
 pub(crate) mod manifests;
 pub(crate) mod policy;
 pub(crate) mod rollout;
 pub(crate) mod seal;
 pub(crate) mod targeting;
-
-pub(crate) use hex::hex;

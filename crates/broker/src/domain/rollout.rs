@@ -4,7 +4,6 @@ use brokkr_api::{
     Timestamp,
     desired_state::Action,
     policy::HeldPlan,
-    reports::{Health, HealthStatus},
     rollouts::{Deployment, Phase},
     suspension::Suspension,
 };
@@ -64,15 +63,6 @@ fn to_approve(deployment: &Deployment, held: &HeldPlan) -> String {
 fn held(suspension: &Suspension) -> String {
     let what = suspension.scope.in_words();
     format!("somebody to resume {what}, which {} suspended: {}", suspension.by, suspension.reason)
-}
-
-/// The phase that a report settles on: how applied objects are is told by their health.
-pub(crate) fn settled(phase: Phase, health: Option<&Health>) -> Phase {
-    match (phase, health.map(|health| health.status)) {
-        (Phase::Applied, Some(HealthStatus::Healthy)) => Phase::Healthy,
-        (Phase::Applied, Some(HealthStatus::Degraded)) => Phase::Degraded,
-        _ => phase,
-    }
 }
 
 /// Whether this change of phase is told to the world: one that was applied once is not applied again when its health is in doubt.

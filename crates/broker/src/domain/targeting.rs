@@ -9,7 +9,7 @@ use brokkr_api::{
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::hex;
+use brokkr_runtime::hex;
 
 /// One deployment that begins or ends because targeting changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use brokkr_api::routes::{DOCS, OPENAPI};
 
-use crate::domain::hex;
+use brokkr_runtime::hex;
 
 /// Something that stays the same while the broker runs.
 #[derive(Clone)]

@@ -8,6 +8,7 @@ mod bench_table;
 mod control_plane;
 mod demo;
 mod fleet;
+mod memory;
 mod otlp;
 mod postgres;
 

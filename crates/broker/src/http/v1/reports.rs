@@ -11,7 +11,7 @@ use brokkr_api::{
     rollouts::Phase,
 };
 use brokkr_telemetry::TraceContext;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::agent::is_digest;
 use crate::{
@@ -55,16 +55,17 @@ pub(crate) async fn post(
         results.push(judge(report, deployment, index)?);
         let Some(deployment) = deployment.filter(|deployment| is_news(report, deployment)) else { continue };
         let trace = current.as_ref().or(deployment.trace.as_ref());
-        let phase = rollout::settled(report.phase, report.health.as_ref());
+        let phase = report.phase.settled(report.health.as_ref());
         outcomes.push(outcome(report, deployment, phase));
         if phase != deployment.phase {
             tell(caller.agent, report, deployment, phase);
         }
         if rollout::is_event(deployment.phase, phase, deployment.observed_revision == deployment.revision) {
-            events.push(event(&state, caller.agent, report, deployment, phase, trace, now));
+            let what = phase_event(report, deployment, phase);
+            events.push(event(&state, caller.agent, report, deployment, what, trace, now));
         }
         if !report.drift.is_empty() {
-            events.push(drifted_event(&state, caller.agent, report, deployment, trace, now));
+            events.push(event(&state, caller.agent, report, deployment, drift_event(report, deployment), trace, now));
         }
     }
     tx.record_outcomes(caller.agent, &outcomes, current.as_ref(), now).await?;
@@ -206,44 +207,34 @@ fn tell(agent: AgentId, report: &Report, deployment: &DeploymentRow, phase: Phas
 }
 
 /// Each change of phase is an event.
+fn phase_event(report: &Report, deployment: &DeploymentRow, phase: Phase) -> (&'static str, Value) {
+    let data =
+        json!({"stack": deployment.stack, "from": deployment.phase, "to": phase, "error": report.error, "health": report.health});
+    (event_kind(phase), data)
+}
+
+/// What others changed since the last report, and what the agent did about it: one event, whatever the number of objects.
+fn drift_event(report: &Report, deployment: &DeploymentRow) -> (&'static str, Value) {
+    ("deployment.drifted", json!({"stack": deployment.stack, "objects": report.drift}))
+}
+
+/// An event about a deployment of this agent.
 fn event<'a>(
     state: &AppState,
     agent: AgentId,
     report: &Report,
     deployment: &DeploymentRow,
-    phase: Phase,
+    (kind, data): (&'static str, Value),
     trace: Option<&'a TraceContext>,
     now: Timestamp,
 ) -> NewEvent<'a> {
     NewEvent {
         id: EventId(state.ids.uuid(now)),
-        kind: event_kind(phase),
+        kind,
         stack: Some(report.stack_id),
         agent: Some(agent),
         generation: Some(deployment.generation),
-        data: json!({"stack": deployment.stack, "from": deployment.phase, "to": phase, "error": report.error,
-            "health": report.health}),
-        trace,
-        now,
-    }
-}
-
-/// What others changed since the last report, and what the agent did about it: one event, whatever the number of objects.
-fn drifted_event<'a>(
-    state: &AppState,
-    agent: AgentId,
-    report: &Report,
-    deployment: &DeploymentRow,
-    trace: Option<&'a TraceContext>,
-    now: Timestamp,
-) -> NewEvent<'a> {
-    NewEvent {
-        id: EventId(state.ids.uuid(now)),
-        kind: "deployment.drifted",
-        stack: Some(report.stack_id),
-        agent: Some(agent),
-        generation: Some(deployment.generation),
-        data: json!({"stack": deployment.stack, "objects": report.drift}),
+        data,
         trace,
         now,
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use brokkr_tests::{
+    control_plane::ControlPlane,
     fleet::{LIMIT, config_map},
     lab::{LabError, until},
 };
@@ -10,7 +11,7 @@ use brokkr_tests::{
 use super::{
     Plan, World,
     apply::{manifests, name},
-    machine::{cpu_ms, writes},
+    machine::cpu_ms,
 };
 use crate::bench_table::{Row, fail};
 
@@ -30,8 +31,9 @@ pub(super) async fn run(world: &mut World, plan: &Plan) -> Result<Vec<Row>, LabE
     let mut row =
         |what: &str, value: f64, unit, goal| rows.push(Row::new(format!("{} objects: {what}", plan.objects), value, unit, goal));
 
+    let control_plane = ControlPlane::shared();
     // A process that starts knows nothing: it compares everything.
-    let (_, from) = writes(0)?;
+    let (_, from) = control_plane.agent_writes(0)?;
     let lines = world.agent.process.output().lines().len();
     world.agent.process.restart(LIMIT).await?;
     let carried_out = || async {
@@ -41,14 +43,14 @@ pub(super) async fn run(world: &mut World, plan: &Plan) -> Result<Vec<Row>, LabE
     };
     until("the restarted agent to compare everything", LIMIT, carried_out).await?;
     let cpu = cpu_ms(&world.agent)?;
-    let (written, from) = writes(from)?;
+    let (written, from) = control_plane.agent_writes(from)?;
     row("start and resync of a new process, writes", count(&written), "", Some(0.0));
     row("start and resync of a new process, CPU", cpu, "ms", Some(CPU_GOAL_MS));
 
     let mut changed = manifests(&namespace, plan.objects - 1, "0");
     changed.push_str(&config_map(&namespace, &name(plan.objects - 1), "1"));
     world.broker.apply(&stack, &changed).await;
-    let (written, from) = writes(from)?;
+    let (written, from) = control_plane.agent_writes(from)?;
     row("one of them changed, writes", count(&written), "", Some(1.0));
 
     // Idle, and then comparing everything again and again: the difference is the price of the comparisons.
@@ -58,12 +60,12 @@ pub(super) async fn run(world: &mut World, plan: &Plan) -> Result<Vec<Row>, LabE
     let second = world.cluster.create_namespace("often").await?;
     let stack = world.broker.stack("often", &[&other]).await;
     world.broker.apply(&stack, &manifests(&second, plan.objects, "0")).await;
-    let (_, from) = writes(from)?;
+    let (_, from) = control_plane.agent_writes(from)?;
     let before = cpu_ms(&other)?;
     tokio::time::sleep(Duration::from_secs(plan.seconds)).await;
     let spent = cpu_ms(&other)? - before - idle;
     let times = whole(plan.seconds / OFTEN_SECONDS);
-    let (written, _) = writes(from)?;
+    let (written, _) = control_plane.agent_writes(from)?;
     row("periodic resync, writes", count(&written), "", Some(0.0));
     row("periodic resync, CPU of one", spent / times, "ms", Some(CPU_GOAL_MS));
     row("idle, CPU of a second", idle / whole(plan.seconds), "ms", None);

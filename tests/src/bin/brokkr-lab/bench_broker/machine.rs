@@ -9,7 +9,7 @@ use brokkr_tests::{
     postgres::Postgres,
 };
 
-use crate::bench_table::fail;
+use crate::{bench_table::fail, memory::memory_kb};
 
 /// `/proc` counts CPU time in hundredths of a second, on every architecture.
 const TICK_MS: f64 = 10.0;
@@ -56,9 +56,7 @@ pub(super) async fn statements(broker: &Broker) -> Result<f64, LabError> {
 /// Resident memory of the broker in kB.
 pub(super) fn resident_kb(broker: &Broker) -> Result<f64, LabError> {
     let pid = broker.process.pid().ok_or_else(|| fail("the broker has ended"))?;
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).map_err(LabError::io("the broker's memory"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    line.and_then(|line| line.trim().split(' ').next()?.parse().ok()).ok_or_else(|| fail("no VmRSS"))
+    memory_kb(pid, "VmRSS")
 }
 
 /// CPU time of the broker, and of PostgreSQL with all its children where that is the engine.
