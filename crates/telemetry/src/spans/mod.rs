@@ -15,8 +15,8 @@ mod work;
 
 use tracing::Span;
 
-pub use catalogue::{SPANS, SpanInfo};
-pub use database::{DbStatement, DbTransaction, db_statement, db_transaction};
+pub use catalogue::{ATTRIBUTES, AttributeInfo, SPANS, SpanInfo};
+pub use database::{DbStatement, DbTransaction, db_statement, db_transaction, record_database_error};
 pub use delivery::{
     ConsumerOutcome, DeploymentSpanExt, ObjectAction, ObjectSpan, ProcessDeployment, SendDeployment, object, process_deployment,
     record_fan_out, record_outcome, send_deployment_object,
@@ -28,7 +28,10 @@ pub use http::{
 pub use kubernetes::{KubernetesCall, kubernetes_call, record_audit_id};
 pub(crate) use past::TracerSlot;
 pub use past::{Past, record_past, record_past_of};
-pub use work::{PollOutcome, WaitReason, job, plan, poll, record_poll, report, validate, wait};
+pub use work::{
+    PollOutcome, WaitReason, encrypt, job, job_of, observe, plan, plan_rollout, poll, prepare, record_agents, record_objects,
+    record_poll, report, target, validate, wait,
+};
 
 /// Says that what the span stands for has failed. `error_type` is a word of a closed set, or the name of an error type; never a message.
 pub fn record_error(span: &Span, error_type: &str) {
