@@ -23,6 +23,7 @@ mod monitor;
 mod object;
 mod observe;
 mod outcome;
+mod phases;
 mod plan;
 mod pointer;
 mod poll;
@@ -33,6 +34,7 @@ mod sight;
 mod slot;
 mod standing;
 mod status;
+mod trace;
 mod trouble;
 
 pub mod cli;

@@ -70,11 +70,14 @@ impl Poller {
                 Ok(Polled::Changed { .. }) => PollResult::Success,
                 Err(_) => PollResult::Error,
             };
+            if let Err(error) = &polled {
+                spans::record_error(&span, Trouble::of(error).kind);
+            }
             span.in_scope(|| self.metrics.poll(result, started.elapsed()));
             match result {
                 PollResult::Success => spans::record_poll(&span, PollOutcome::Changed),
                 PollResult::Empty => spans::record_poll(&span, PollOutcome::Unchanged),
-                PollResult::Error => spans::record_error(&span, "poll_failed"),
+                PollResult::Error => {}
             }
             drop(span);
             match polled {

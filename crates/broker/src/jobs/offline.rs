@@ -7,6 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use brokkr_api::{EventId, Timestamp};
 use brokkr_runtime::{Clock, Ids};
+use brokkr_telemetry::TraceContext;
 use serde_json::json;
 
 use super::{Job, Round};
@@ -36,10 +37,12 @@ impl Job for Offline {
         // Agents return within a wait, and their return is known after a flush.
         let patience = self.active + FLUSH;
         let offline = if round.undisturbed >= patience { tx.mark_offline(missed_since).await? } else { Vec::new() };
+        let trace = TraceContext::current();
+        let event = |kind, agent| self.event(kind, agent, trace.as_ref(), now);
         let events: Vec<_> = online
             .iter()
-            .map(|agent| self.event("agent.online", agent, now))
-            .chain(offline.iter().map(|agent| self.event("agent.offline", agent, now)))
+            .map(|agent| event("agent.online", agent))
+            .chain(offline.iter().map(|agent| event("agent.offline", agent)))
             .collect();
         if events.is_empty() {
             return Ok(());
@@ -57,7 +60,7 @@ impl Job for Offline {
 }
 
 impl Offline {
-    fn event(&self, kind: &'static str, agent: &Marked, now: Timestamp) -> NewEvent<'static> {
+    fn event<'a>(&self, kind: &'static str, agent: &Marked, trace: Option<&'a TraceContext>, now: Timestamp) -> NewEvent<'a> {
         NewEvent {
             id: EventId(self.ids.uuid(now)),
             kind,
@@ -65,7 +68,7 @@ impl Offline {
             agent: Some(agent.id),
             generation: None,
             data: json!({"agent": agent.name, "cluster": agent.cluster}),
-            trace: None,
+            trace,
             now,
         }
     }

@@ -60,6 +60,14 @@ impl Error {
         }
     }
 
+    /// The database's own code, where it gave one: SQLSTATE, or SQLite's result code.
+    pub(super) fn code(&self) -> Option<Cow<'_, str>> {
+        let (Self::Unavailable { source, .. } | Self::Duplicate { source, .. } | Self::Statement { source, .. }) = self else {
+            return None;
+        };
+        source.as_database_error().and_then(|error| error.code())
+    }
+
     /// A word of a closed set, for `error.type`.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
