@@ -57,7 +57,7 @@ async fn the_brokers_own_work_is_told_step_by_step() {
 async fn a_step_that_fails_is_an_error_with_the_code_of_the_answer() {
     let mut world = World::start(Engine::Sqlite).await;
     world.stack("shop", json!({})).await.expect(201);
-    let wrong = world.spans_of(&traced_apply(&world, &json!([{"kind": "Nothing"}])).await.expect(400));
+    let wrong = world.spans_of(&traced_apply(&world, &json!([{"kind": "Nothing"}])).await.expect(422));
     let validate = only(&wrong, "validate");
     assert!(validate.is_error() && validate.attribute("error.type").is_some());
 
