@@ -100,7 +100,7 @@ impl Agents {
 
     async fn apply(&self, state: &DesiredState, deployment: &DesiredDeployment) {
         let objects = deployment.content.as_ref().expect("small content comes along");
-        assert_eq!(objects.len(), OBJECTS);
+        assert_eq!(objects.objects.len(), OBJECTS);
         for number in 0..OBJECTS {
             let name = format!("object-{number}");
             let of = ObjectSpan { action: ObjectAction::Apply, group_kind: "ConfigMap", namespace: Some("shop"), name: &name, wave: 0 };
