@@ -135,7 +135,9 @@ async fn carry_out(
         }
     };
     let object = report.error.as_ref().and_then(|error| error.object.as_ref()).map(ToString::to_string);
-    let reason = report.error.as_ref().map(|error| error.reason.as_str());
+    // What was done and cannot be told is not done for the broker, and is done again.
+    let unreported = (!sent).then_some("unreported");
+    let reason = report.error.as_ref().map(|error| error.reason.as_str()).or(unreported);
     record(&span, due, ConsumerOutcome { phase: report.phase.as_str(), reason, object: object.as_deref() });
     match (report.phase, sent) {
         (Phase::Applied | Phase::Healthy | Phase::Degraded | Phase::Deleted, true) => Ended::Done,
@@ -197,6 +199,7 @@ async fn send(workshop: &Workshop, state: &DesiredState, report: &Report) -> boo
         Err(error) => {
             let cause: &(dyn std::error::Error + 'static) = &error;
             warn!(stack.id = %report.stack_id, revision = report.revision, error = cause, "the outcome cannot be reported; it will be again");
+            spans::record_failure(&Span::current(), trouble::Trouble::of(&error).kind);
             // A broker that refuses the report for good would refuse it again; the next change brings the truth.
             // One that refuses the agent may take it from the same agent later.
             !error.is_transient() && matches!(error, ClientError::Problem(_)) && !trouble::is_refusal(&error)

@@ -43,7 +43,14 @@ pub(crate) async fn run<J: Job>(mut job: J, db: Db, clock: Arc<dyn Clock>, holde
     let mut undisturbed = Undisturbed::default();
     let mut failing = false;
     loop {
-        match round(&mut job, &db, &*clock, &holder, &mut undisturbed).instrument(spans::job(J::NAME)).await {
+        let span = spans::job(J::NAME);
+        let ended = round(&mut job, &db, &*clock, &holder, &mut undisturbed).instrument(span.clone()).await;
+        if let Err(error) = &ended {
+            spans::record_error(&span, error.error_type());
+        }
+        // It ends here, not after the pause.
+        drop(span);
+        match ended {
             Ok(()) => failing = false,
             // The feed says once that the database is away; a job need not say it in every round again.
             Err(error) if failing => debug!(job = J::NAME, error = &error as &dyn std::error::Error, "a job still fails"),

@@ -69,7 +69,7 @@ impl Instruments {
         span.in_scope(|| self.metrics.database_query(statement.operation, started.elapsed()));
         result.map_err(|source| {
             let error = Error::of_statement(statement.name, source);
-            spans::record_error(&span, error.kind());
+            spans::record_error(&span, error.error_type());
             error
         })
     }
@@ -88,7 +88,7 @@ impl Instruments {
         });
         in_time(run).await.map_err(|source| {
             let error = Error::of_statement(verb, source);
-            spans::record_error(&span, error.kind());
+            spans::record_error(&span, error.error_type());
             error
         })
     }

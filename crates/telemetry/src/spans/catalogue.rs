@@ -19,7 +19,7 @@ pub const SPANS: &[SpanInfo] = &[
         name: "{method} {route}",
         kind: "SERVER",
         help: "A request that is served. Continues the caller's trace. 5xx is an error.",
-        attributes: &["http.request.method", "http.route", "http.response.status_code", "url.scheme"],
+        attributes: &["http.request.method", "http.route", "http.response.status_code", "url.scheme", "brokkr.reason"],
     },
     SpanInfo {
         name: "{method} {url template}",
@@ -66,6 +66,7 @@ pub const SPANS: &[SpanInfo] = &[
             "brokkr.stack.id",
             "brokkr.generation",
             "brokkr.fan_out",
+            "brokkr.reason",
         ],
     },
     SpanInfo {
@@ -128,10 +129,10 @@ pub const SPANS: &[SpanInfo] = &[
         name: "validate",
         kind: "INTERNAL",
         help: "The manifests of a request are parsed and checked.",
-        attributes: &["brokkr.objects"],
+        attributes: &["brokkr.objects", "brokkr.reason"],
     },
     SpanInfo { name: "plan", kind: "INTERNAL", help: "Desired state against observed state.", attributes: &["brokkr.objects"] },
-    SpanInfo { name: "report", kind: "INTERNAL", help: "The outcome is told to the broker.", attributes: &[] },
+    SpanInfo { name: "report", kind: "INTERNAL", help: "The outcome is told to the broker.", attributes: &["brokkr.reason"] },
     SpanInfo {
         name: "poll",
         kind: "CLIENT",
@@ -143,6 +144,18 @@ pub const SPANS: &[SpanInfo] = &[
         kind: "INTERNAL",
         help: "One run of background work; a trace of its own.",
         attributes: &["brokkr.job.name"],
+    },
+    SpanInfo {
+        name: "agent offline",
+        kind: "INTERNAL",
+        help: "An agent has let its polls lapse; a trace of its own, always kept.",
+        attributes: &["brokkr.agent.name", "brokkr.cluster.name", "brokkr.reason"],
+    },
+    SpanInfo {
+        name: "export spans",
+        kind: "CLIENT",
+        help: "For so long the collector took no spans, and those of that time are missing; told when it is over. A trace of its own, always kept.",
+        attributes: &["brokkr.reason", "brokkr.spans.lost"],
     },
 ];
 

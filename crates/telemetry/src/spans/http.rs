@@ -16,6 +16,7 @@ pub fn http_server(method: HttpMethod, route: Option<&str>) -> Span {
         http.route = route,
         http.response.status_code = Empty,
         url.scheme = "http",
+        brokkr.reason = Empty,
         error.type = Empty,
     )
 }

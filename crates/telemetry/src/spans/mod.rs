@@ -11,6 +11,7 @@ mod delivery;
 mod http;
 mod kubernetes;
 mod past;
+mod trouble;
 mod work;
 
 use tracing::Span;
@@ -28,6 +29,8 @@ pub use http::{
 pub use kubernetes::{KubernetesCall, kubernetes_call, record_audit_id};
 pub(crate) use past::TracerSlot;
 pub use past::{Past, record_past, record_past_of};
+pub(crate) use trouble::{ExportOutage, record_export_outage};
+pub use trouble::{agent_offline, record_cancelled, record_failure, record_reason};
 pub use work::{PollOutcome, WaitReason, job, plan, poll, record_poll, report, validate, wait};
 
 /// Says that what the span stands for has failed. `error_type` is a word of a closed set, or the name of an error type; never a message.

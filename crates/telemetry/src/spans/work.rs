@@ -71,7 +71,7 @@ pub fn wait(reason: WaitReason) -> Span {
 /// `validate`, INTERNAL: the manifests of a request are parsed and checked.
 #[must_use]
 pub fn validate() -> Span {
-    tracing::info_span!("validate", otel.name = "validate", otel.kind = "internal", otel.status_code = Empty, brokkr.objects = Empty, error.type = Empty)
+    tracing::info_span!("validate", otel.name = "validate", otel.kind = "internal", otel.status_code = Empty, brokkr.objects = Empty, brokkr.reason = Empty, error.type = Empty)
 }
 
 /// `plan`, INTERNAL: desired against observed.
@@ -83,7 +83,7 @@ pub fn plan() -> Span {
 /// `report`, INTERNAL: the outcome is told to the broker.
 #[must_use]
 pub fn report() -> Span {
-    tracing::info_span!("report", otel.name = "report", otel.kind = "internal", otel.status_code = Empty, error.type = Empty)
+    tracing::info_span!("report", otel.name = "report", otel.kind = "internal", otel.status_code = Empty, brokkr.reason = Empty, error.type = Empty)
 }
 
 /// `poll`, CLIENT: one long poll of an agent, the root of a trace of its own, kept by the rate of polls.

@@ -50,7 +50,10 @@ pub(crate) async fn put(
     let format = Format::of_content_type(content_type)?;
     let condition = conditional::if_match(&headers)?;
     let idempotency_key = idempotency_key(&headers)?;
-    let canonical = spans::validate().in_scope(|| manifests::parse(format, &body).and_then(manifests::canonicalize))?;
+    let validate = spans::validate();
+    let canonical = validate.in_scope(|| manifests::parse(format, &body).and_then(manifests::canonicalize));
+    let canonical = canonical.inspect_err(|problem| spans::record_failure(&validate, problem.code.as_str()))?;
+    drop(validate);
     let new = NewGeneration { condition, idempotency_key, content: NewContent::Sent(canonical) };
     generation::accept(&caller, &state, &name, &new).await
 }

@@ -191,7 +191,11 @@ async fn store(
         };
         Ok(AcceptedDeploymentObject { deployment_object, created: true, agents })
     };
-    let accepted = work.instrument(send.clone()).await?;
+    let accepted = work.instrument(send.clone()).await.inspect_err(|refusal| {
+        if let Refusal::Failure(failure) = refusal {
+            spans::record_failure(&send, failure.problem.code.as_str());
+        }
+    })?;
     spans::record_fan_out(&send, accepted.agents);
     Ok(accepted)
 }
