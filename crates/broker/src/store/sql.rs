@@ -110,6 +110,11 @@ fn unseen<T>(run: impl Future<Output = T>) -> impl Future<Output = T> {
     run.with_subscriber(Dispatch::none())
 }
 
+/// The one writer of SQLite is there and at work: that is slow, and not away.
+fn busy(error: sqlx::Error) -> sqlx::Error {
+    if matches!(error, sqlx::Error::PoolTimedOut) { sqlx::Error::Io(io::ErrorKind::TimedOut.into()) } else { error }
+}
+
 async fn pg_all<'e>(
     on: impl Executor<'e, Database = sqlx::Postgres>,
     statement: &Statement,
@@ -171,7 +176,7 @@ impl Db {
             Ok(match &self.engine {
                 Engine::Postgres(pool) => TxEngine::Postgres(pool.begin().await?),
                 // A deferred transaction that upgrades later fails with a busy snapshot, which no timeout retries.
-                Engine::Sqlite { write, .. } => TxEngine::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?),
+                Engine::Sqlite { write, .. } => TxEngine::Sqlite(write.begin_with("BEGIN IMMEDIATE").await.map_err(busy)?),
             })
         };
         let engine = self.instruments.observe_transaction("BEGIN", run).await?;
