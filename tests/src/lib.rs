@@ -6,6 +6,7 @@
 //! - [`simulator`]: thousands of agents in one process, to measure a broker with;
 //! - [`kube_proxy`]: faults on the way to the API server, call by call;
 //! - [`fault_table`]: what can go wrong, how it is brought about, and the span that tells it;
+//! - [`marks`]: secrets that are searched for in everything that is emitted;
 //! - [`process`]: our own executables as child processes, [`http`] to talk to them;
 //! - [`lab`]: how all of these are started so that nothing survives a failed or killed test.
 //!
@@ -21,6 +22,7 @@ pub mod fleet;
 pub mod http;
 pub mod kube_proxy;
 pub mod lab;
+pub mod marks;
 pub mod otlp;
 pub mod postgres;
 pub mod process;

@@ -1,6 +1,6 @@
 //! Daemons that go away.
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 use super::{Fault, Incident, borrowed, send};
 use crate::{
@@ -29,11 +29,13 @@ pub(super) async fn broker_restarted(settings: &[(&'static str, String)]) -> Inc
     let agent = broker.unconnected_agent(&cluster.unique("in-flight"), proxy.kubeconfig(), &settings).await;
     let mut agent = agent.expect("an agent");
     let stack = broker.stack("in-flight", &[&agent]).await;
-    let pid = broker.process.pid().and_then(|pid| Pid::from_raw(pid.cast_signed())).expect("a process");
+    let mut alive = broker.process.pid().and_then(|pid| Pid::from_raw(pid.cast_signed()));
     proxy.plan(move |call| {
-        if call.method == http::Method::PATCH && call.path.ends_with("/configmaps/in-flight") {
-            // It fails only for a process that has ended: at the second attempt there is another.
-            let _ = kill_process(pid, Signal::KILL);
+        let is_it = call.method == http::Method::PATCH && call.path.ends_with("/configmaps/in-flight");
+        if let Some(pid) = alive.take_if(|_| is_it) {
+            kill_process(pid, Signal::KILL).expect("the broker runs");
+            // When the call goes on all its connections are closed. It is left to be waited for by its owner.
+            waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT).expect("a child of ours");
         }
         None
     });

@@ -8,6 +8,8 @@ use brokkr_tests::{
 };
 use futures::future::join_all;
 
+use crate::allowed::assert_catalogued;
+
 /// An agent is missed after two rounds of the broker's jobs; everything else is quicker.
 const SEEN: Duration = Duration::from_secs(150);
 
@@ -29,6 +31,7 @@ async fn every_fault_is_told_by_the_spans_of_whoever_met_it() {
     let ended = join_all(ROWS.iter().map(|row| Box::pin(told(row, &table, &receiver)))).await;
     let untold: Vec<_> = ended.into_iter().filter_map(Result::err).collect();
     assert!(untold.is_empty(), "{}", untold.join("\n"));
+    assert_catalogued(&receiver.spans());
 }
 
 #[test]

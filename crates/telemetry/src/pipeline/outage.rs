@@ -42,7 +42,33 @@ fn error_type(error: &str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::{
+        Service,
+        capture::{Capture, options},
+        spans::SPANS,
+    };
+
+    #[test]
+    fn a_span_tells_how_long_it_was_and_what_is_lost_however_little_is_sampled() {
+        let mut rarely = options(Service::Agent);
+        rarely.telemetry.sampling_rate = 0.0;
+        let capture = Capture::with(rarely).unwrap();
+        let _here = capture.enter();
+        let since = SystemTime::UNIX_EPOCH;
+        Outage::begin(since, 3, "TonicTracesClient export failed with gRPC code: Unavailable")
+            .end(since + Duration::from_secs(60), 45);
+        let span = capture.span("export spans");
+        assert!(span.is_error() && span.is_sampled());
+        assert_eq!(span.times(), (since, since + Duration::from_secs(60)));
+        let attribute = |name| span.attribute(name).unwrap();
+        assert_eq!((attribute("error.type"), attribute("brokkr.spans.lost")), ("unreachable".to_owned(), "42".to_owned()));
+        let row = SPANS.iter().find(|row| row.name == "export spans").unwrap();
+        let known = |name: &String| name == "error.type" || row.attributes.contains(&name.as_str());
+        assert!(span.attribute_names().iter().all(known), "{span:?}");
+    }
 
     #[test]
     fn the_exporters_words_become_a_word_of_a_closed_set() {

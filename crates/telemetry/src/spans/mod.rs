@@ -24,7 +24,7 @@ pub use delivery::{
 };
 pub use http::{
     HttpClientSpan, http_client, http_server, record_client_disconnect, record_http_status_client, record_http_status_expected,
-    record_http_status_server,
+    record_http_status_server, record_resend_count,
 };
 pub use kubernetes::{KubernetesCall, kubernetes_call, record_audit_id};
 pub(crate) use past::TracerSlot;
@@ -42,7 +42,11 @@ pub fn record_error(span: &Span, error_type: &str) {
 /// A root of a trace of its own, whose keeping is decided by the rate of `class`.
 fn begin_trace(span: Span, class: crate::sampler::Class) -> Span {
     use tracing_opentelemetry::OpenTelemetrySpanExt;
-    // Refused only when spans are off.
+    // Off means off: a context would be memory for nothing.
+    if span.is_disabled() {
+        return span;
+    }
+    // Refused only when the span has begun.
     drop(span.set_parent(opentelemetry::Context::new().with_value(class)));
     span
 }
