@@ -70,14 +70,11 @@ impl Poller {
                 Ok(Polled::Changed { .. }) => PollResult::Success,
                 Err(_) => PollResult::Error,
             };
-            if let Err(error) = &polled {
-                spans::record_error(&span, Trouble::of(error).kind);
-            }
             span.in_scope(|| self.metrics.poll(result, started.elapsed()));
-            match result {
-                PollResult::Success => spans::record_poll(&span, PollOutcome::Changed),
-                PollResult::Empty => spans::record_poll(&span, PollOutcome::Unchanged),
-                PollResult::Error => {}
+            match &polled {
+                Ok(Polled::Changed { .. }) => spans::record_poll(&span, PollOutcome::Changed),
+                Ok(Polled::Unchanged) => spans::record_poll(&span, PollOutcome::Unchanged),
+                Err(error) => spans::record_error(&span, Trouble::of(error).kind),
             }
             drop(span);
             match polled {

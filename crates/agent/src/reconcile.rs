@@ -140,7 +140,9 @@ async fn carry_out(
         }
     };
     let object = report.error.as_ref().and_then(|error| error.object.as_ref()).map(ToString::to_string);
-    let reason = report.error.as_ref().map(|error| error.reason.as_str());
+    // What was done and cannot be told is not done for the broker, and is done again.
+    let unreported = (!sent).then_some("unreported");
+    let reason = report.error.as_ref().map(|error| error.reason.as_str()).or(unreported);
     attempt_span.end(ConsumerOutcome { phase: report.phase.as_str(), reason, object: object.as_deref() }, clock);
     match (report.phase, sent) {
         (Phase::Applied | Phase::Healthy | Phase::Degraded | Phase::Deleted, true) => Ended::Done,
@@ -166,8 +168,8 @@ async fn send(workshop: &Workshop, state: &DesiredState, report: &Report) -> boo
         }
         Err(error) => {
             let cause: &(dyn std::error::Error + 'static) = &error;
-            spans::record_error(&Span::current(), Trouble::of(&error).kind);
             warn!(stack.id = %report.stack_id, revision = report.revision, error = cause, "the outcome cannot be reported; it will be again");
+            spans::record_failure(&Span::current(), Trouble::of(&error).kind);
             // A broker that refuses the report for good would refuse it again; the next change brings the truth.
             // One that refuses the agent may take it from the same agent later.
             !error.is_transient() && matches!(error, ClientError::Problem(_)) && !trouble::is_refusal(&error)

@@ -58,7 +58,7 @@ impl Cluster {
         let mut attempt = 1;
         loop {
             let mut request = Request::from_parts(parts.clone(), Body::from(body.clone()));
-            request.extensions_mut().insert(call.clone());
+            request.extensions_mut().insert(call.until(deadline));
             let exchange = tokio::time::timeout_at(deadline.into(), self.exchange(request, is_secret));
             let Failed { failure, passes } = match exchange.await {
                 Ok(Ok(answer)) => return Ok(answer),

@@ -39,7 +39,7 @@ impl Failure {
 
     /// Says on the span of a step that it has failed, and with which code.
     pub(crate) fn record_on(&self, span: &Span) {
-        spans::record_error(span, self.problem.code.as_str());
+        spans::record_failure(span, self.problem.code.as_str());
     }
 
     /// Says after how many seconds the same request may work.

@@ -102,7 +102,7 @@ async fn round<J: Job>(
     let now = clock.now();
     let round = Round { undisturbed: undisturbed.begin(now, J::PERIOD) };
     let span = spans::job(J::NAME);
-    let span = match job.due().instrument(span.clone()).await.inspect_err(|error| spans::record_error(&span, error.kind()))? {
+    let span = match job.due().instrument(span.clone()).await.inspect_err(|error| spans::record_error(&span, error.error_type()))? {
         Due::No => return Ok(()),
         Due::ByTime => span,
         Due::Caused(causes) => spans::job_of(J::NAME, &causes),
@@ -115,7 +115,7 @@ async fn round<J: Job>(
         Ok(())
     };
     let result: Result<(), Error> = work.instrument(span.clone()).await;
-    result.inspect_err(|error| spans::record_error(&span, error.kind()))
+    result.inspect_err(|error| spans::record_error(&span, error.error_type()))
 }
 
 /// One round, without the loop around it.

@@ -7,14 +7,18 @@ use std::{sync::Arc, time::Duration};
 
 use brokkr_api::{EventId, Timestamp};
 use brokkr_runtime::{Clock, Ids};
-use brokkr_telemetry::TraceContext;
+use brokkr_telemetry::{TraceContext, spans};
 use serde_json::json;
+use tracing::Span;
 
 use super::{Job, Round};
 use crate::{
     presence::FLUSH,
     store::{Db, Error, Marked, NewEvent},
 };
+
+/// Most agents of one round that get a span.
+const MOST_SPANS: usize = 100;
 
 /// Marks agents as offline and online.
 pub(crate) struct Offline {
@@ -49,8 +53,11 @@ impl Job for Offline {
         }
         tx.insert_events(&events).await?;
         tx.commit().await?;
-        for agent in &offline {
-            tracing::warn!(agent.id = %agent.id, agent.name = %agent.name, "an agent is offline");
+        for (told, agent) in offline.iter().enumerate() {
+            // When a whole fleet is cut off, its spans would push all others out of the queue.
+            let span =
+                if told < MOST_SPANS { spans::agent_offline(agent.name.as_str(), agent.cluster.as_str()) } else { Span::none() };
+            span.in_scope(|| tracing::warn!(agent.id = %agent.id, agent.name = %agent.name, "an agent is offline"));
         }
         for agent in &online {
             tracing::info!(agent.id = %agent.id, agent.name = %agent.name, "an agent is online again");

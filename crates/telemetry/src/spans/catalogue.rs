@@ -56,7 +56,7 @@ pub const SPANS: &[SpanInfo] = &[
         kind: "SERVER",
         help: "A request that is served; the method alone where no route matches. 5xx is an error.",
         place: "child of the caller's span, root where the caller sent none",
-        attributes: &["http.request.method", "http.route", "http.response.status_code", "url.scheme"],
+        attributes: &["http.request.method", "http.route", "http.response.status_code", "url.scheme", "brokkr.reason"],
     },
     SpanInfo {
         name: "{method} {url template}",
@@ -107,6 +107,7 @@ pub const SPANS: &[SpanInfo] = &[
             "brokkr.stack.id",
             "brokkr.generation",
             "brokkr.fan_out",
+            "brokkr.reason",
         ],
     },
     SpanInfo {
@@ -231,7 +232,7 @@ pub const SPANS: &[SpanInfo] = &[
         kind: "INTERNAL",
         help: "The outcome is told to the broker.",
         place: "child of `process deployment`, `job look` or `job health`",
-        attributes: &[],
+        attributes: &["brokkr.reason"],
     },
     SpanInfo {
         name: "poll",
@@ -247,10 +248,24 @@ pub const SPANS: &[SpanInfo] = &[
         place: "root; links to what caused the work, to 16 causes at most",
         attributes: &["brokkr.job.name"],
     },
+    SpanInfo {
+        name: "agent offline",
+        kind: "INTERNAL",
+        help: "An agent has let its polls lapse.",
+        place: "root, always kept",
+        attributes: &["brokkr.agent.name", "brokkr.cluster.name", "brokkr.reason"],
+    },
+    SpanInfo {
+        name: "export spans",
+        kind: "CLIENT",
+        help: "For so long the collector took no spans, and those of that time are missing; told when it is over.",
+        place: "root, always kept",
+        attributes: &["brokkr.reason", "brokkr.spans.lost"],
+    },
 ];
 
 const OBJECT: &[&str] = &["brokkr.object.kind", "brokkr.object.namespace", "brokkr.object.name", "brokkr.wave", "brokkr.reason"];
-const STEP: &[&str] = &["brokkr.objects", "brokkr.agents"];
+const STEP: &[&str] = &["brokkr.objects", "brokkr.agents", "brokkr.reason"];
 
 /// Every attribute of these spans.
 pub const ATTRIBUTES: &[AttributeInfo] = &[
@@ -282,7 +297,7 @@ pub const ATTRIBUTES: &[AttributeInfo] = &[
     attribute("brokkr.agent.name", "Name of the agent.", "edge-1"),
     attribute("brokkr.cluster.name", "Name of its cluster.", "edge-1"),
     attribute("brokkr.phase", "The phase in which the attempt ended.", "applied"),
-    attribute("brokkr.reason", "Why it is not applied: a word of a closed set.", "forbidden"),
+    attribute("brokkr.reason", "Why it failed or is refused: the code of a problem, the class of a failure.", "forbidden"),
     attribute("brokkr.object", "Which object it failed at.", "apps/v1 Deployment shop/web"),
     attribute("brokkr.rollout.lag_seconds", "Whole seconds from the acceptance of the change to the end of the attempt.", "4"),
     attribute("brokkr.object.kind", "Group and kind of the object.", "apps/Deployment"),
@@ -296,6 +311,7 @@ pub const ATTRIBUTES: &[AttributeInfo] = &[
     attribute("brokkr.kubernetes.audit_id", "The `Audit-ID` that was sent: trace id and span id.", "4bf92f35…-00f067aa…"),
     attribute("brokkr.wait.reason", "What is waited for.", "queued"),
     attribute("brokkr.poll.result", "`changed` or `unchanged`.", "unchanged"),
+    attribute("brokkr.spans.lost", "How many spans the collector would have got.", "1200"),
     attribute("brokkr.job.name", "Name of the background work.", "event-sequencer"),
 ];
 
@@ -334,6 +350,7 @@ mod tests {
             include_str!("http.rs"),
             include_str!("kubernetes.rs"),
             include_str!("past.rs"),
+            include_str!("trouble.rs"),
             include_str!("work.rs"),
         ]
         .concat();

@@ -11,6 +11,7 @@ mod delivery;
 mod http;
 mod kubernetes;
 mod past;
+mod trouble;
 mod work;
 
 use tracing::Span;
@@ -23,11 +24,13 @@ pub use delivery::{
 };
 pub use http::{
     HttpClientSpan, http_client, http_server, record_client_disconnect, record_http_status_client, record_http_status_expected,
-    record_http_status_server,
+    record_http_status_server, record_resend_count,
 };
 pub use kubernetes::{KubernetesCall, kubernetes_call, record_audit_id};
 pub(crate) use past::TracerSlot;
 pub use past::{Past, record_past, record_past_of};
+pub(crate) use trouble::{ExportOutage, record_export_outage};
+pub use trouble::{agent_offline, record_cancelled, record_failure, record_reason};
 pub use work::{
     PollOutcome, WaitReason, encrypt, job, job_of, observe, plan, plan_rollout, poll, prepare, record_agents, record_objects,
     record_poll, report, target, validate, wait,
@@ -42,7 +45,11 @@ pub fn record_error(span: &Span, error_type: &str) {
 /// A root of a trace of its own, whose keeping is decided by the rate of `class`.
 fn begin_trace(span: Span, class: crate::sampler::Class) -> Span {
     use tracing_opentelemetry::OpenTelemetrySpanExt;
-    // Refused only when spans are off.
+    // Off means off: a context would be memory for nothing.
+    if span.is_disabled() {
+        return span;
+    }
+    // Refused only when the span has begun.
     drop(span.set_parent(opentelemetry::Context::new().with_value(class)));
     span
 }

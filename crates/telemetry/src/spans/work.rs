@@ -90,6 +90,7 @@ macro_rules! steps {
                 otel.status_code = Empty,
                 brokkr.objects = Empty,
                 brokkr.agents = Empty,
+                brokkr.reason = Empty,
                 error.type = Empty,
             )
         }
@@ -126,7 +127,7 @@ pub fn record_agents(span: &Span, agents: u64) {
 /// `report`, INTERNAL: the outcome is told to the broker.
 #[must_use]
 pub fn report() -> Span {
-    tracing::info_span!("report", otel.name = "report", otel.kind = "internal", otel.status_code = Empty, error.type = Empty)
+    tracing::info_span!("report", otel.name = "report", otel.kind = "internal", otel.status_code = Empty, brokkr.reason = Empty, error.type = Empty)
 }
 
 /// `poll`, CLIENT: one long poll of an agent, the root of a trace of its own, kept by the rate of polls.

@@ -162,7 +162,7 @@ async fn store(
         let source = RevisionSource { change_seq, now: stack.updated_at, trace: trace.as_ref() };
         let plan = spans::plan_rollout();
         let rolled = tx.roll_generation(stack.id, stack.generation, new.digest(), &source).instrument(plan.clone()).await;
-        let agents = rolled.inspect_err(|error| spans::record_error(&plan, error.kind()))?;
+        let agents = rolled.inspect_err(|error| spans::record_error(&plan, error.error_type()))?;
         spans::record_agents(&plan, agents);
         drop(plan);
         info!(stack.id = %stack.id, stack.name = %stack.name, generation = stack.generation, agents, to = "pending",

@@ -221,7 +221,7 @@ pub(crate) async fn delete(
     let deleted = tx.delete_deployments(stack.id, &source).instrument(plan.clone()).await;
     let agents = deleted.inspect_err(|error| {
         for span in [&send, &plan] {
-            spans::record_error(span, error.kind());
+            spans::record_error(span, error.error_type());
         }
     })?;
     spans::record_agents(&plan, agents);

@@ -164,7 +164,7 @@ pub(super) async fn carry_out(tx: &mut Tx, stack: &StackRow, consequence: &Conse
     let changed = tx.change_targets(&consequence.changes, &source).instrument(plan.clone()).await;
     Ok(changed.inspect_err(|error| {
         for span in send.iter().chain([&plan]) {
-            spans::record_error(span, error.kind());
+            spans::record_error(span, error.error_type());
         }
     })?)
 }
