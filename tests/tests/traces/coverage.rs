@@ -11,17 +11,20 @@ use brokkr_tests::{
 
 use super::world::{Rollout, World, connected, told};
 
-/// What spans have to explain, in parts of a thousand.
+/// What spans have to cover, in parts of a thousand.
 const ENOUGH: u64 = 950;
+/// The same without the span of the attempt, which spans whatever happens in it. Less, because a machine that is busy takes the processor away
+/// between two steps too; a wait without a span would cost far more.
+const IN_STEPS: u64 = 800;
 
-/// The spans cover the time from accept to applied, and so do they without the span of the attempt, which spans whatever happens in it.
+/// The spans cover the time from accept to applied, and most of it even without those that only frame others.
 fn assert_explained(what: &str, rollout: &Rollout) {
     let (from, to) = rollout.stretch();
     let whole = Coverage::of(&rollout.spans, from, to);
     let parts = Coverage::of(rollout.spans.iter().filter(|span| span.kind != Kind::Consumer), from, to);
     println!("{what}: {} ms, {whole}; without the attempt's own span {parts}", (to - from) / 1_000_000);
-    for found in [whole, parts] {
-        assert!(found.per_mille >= ENOUGH, "{what}: {found}\n{}", rollout.trace.tree(Paint::Plain));
+    for (found, enough) in [(whole, ENOUGH), (parts, IN_STEPS)] {
+        assert!(found.per_mille >= enough, "{what}: {found}\n{}", rollout.trace.tree(Paint::Plain));
     }
 }
 
