@@ -189,7 +189,12 @@ impl Workshop {
     }
 
     /// What the cluster holds of the stack: its parent, where its objects may be, and what is there.
-    async fn look(&self, order: Order<'_>, set: &ApplySet, bundle: &Bundle) -> Result<(Option<Parent>, Scope, Observed), Obstacle> {
+    async fn look(
+        &self,
+        order: Order<'_>,
+        set: &ApplySet,
+        bundle: &Bundle,
+    ) -> Result<(Option<Parent>, Scope, Observed), Obstacle> {
         let span = spans::observe();
         let look = async {
             let parent = observe::parent(&self.cluster, set).await?;

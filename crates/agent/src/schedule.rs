@@ -129,9 +129,7 @@ impl Schedule {
             let (attempt, trigger, waited) = match self.stacks.get(&stack) {
                 Some(Entry { state: State::Running, .. }) => continue,
                 Some(entry) if entry.revision != revision => (1, Trigger::Revision, Some(first)),
-                Some(entry) if is_approved(entry) => {
-                    (entry.attempts + 1, Trigger::Revision, again(WaitReason::Approval, entry))
-                }
+                Some(entry) if is_approved(entry) => (entry.attempts + 1, Trigger::Revision, again(WaitReason::Approval, entry)),
                 Some(Entry { state: State::Done, look_at, .. }) if now < *look_at => continue,
                 Some(entry @ Entry { state: State::Done, .. }) => (entry.attempts, Trigger::Look, None),
                 Some(Entry { state: State::RetryAt(at), .. }) if now < *at => continue,

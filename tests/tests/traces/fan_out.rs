@@ -103,7 +103,13 @@ impl Agents {
         assert_eq!(objects.objects.len(), OBJECTS);
         for number in 0..OBJECTS {
             let name = format!("object-{number}");
-            let of = ObjectSpan { action: ObjectAction::Apply, group_kind: "ConfigMap", namespace: Some("shop"), name: &name, wave: 0 };
+            let of = ObjectSpan {
+                action: ObjectAction::Apply,
+                group_kind: "ConfigMap",
+                namespace: Some("shop"),
+                name: &name,
+                wave: 0,
+            };
             spans::object(of).in_scope(|| {
                 let call = spans::kubernetes_call(KubernetesCall {
                     verb: "apply",
@@ -202,7 +208,12 @@ async fn a_rollout_to_a_thousand_agents_makes_no_large_trace_and_each_agents_lin
         *size = (size.0 + span.bytes, size.1 + 1);
     }
     let largest = sizes.values().max().unwrap();
-    println!("the rollout's trace: {} spans, {} bytes; {} traces, the largest {largest:?}", trace.spans.len(), trace.bytes(), sizes.len());
+    println!(
+        "the rollout's trace: {} spans, {} bytes; {} traces, the largest {largest:?}",
+        trace.spans.len(),
+        trace.bytes(),
+        sizes.len()
+    );
     assert!(trace.bytes() < MOST && largest.0 < MOST, "{largest:?}");
     assert!(trace.spans.len() < 50, "it does not grow with the fleet: {}", trace.spans.len());
 }

@@ -32,7 +32,8 @@ async fn answers(what: &str, calls: &[&Span], is_answer: impl Fn(&Span, &Span) -
 /// Every call about an object is in the audit log under its trace and its span.
 fn assert_audited(control_plane: &ControlPlane, rollout: &Rollout) {
     let events = control_plane.audit_events().unwrap();
-    let about_objects: Vec<_> = calls(rollout).into_iter().filter(|call| call.attributes.contains_key("brokkr.object.name")).collect();
+    let about_objects: Vec<_> =
+        calls(rollout).into_iter().filter(|call| call.attributes.contains_key("brokkr.object.name")).collect();
     assert!(about_objects.len() >= 3, "{about_objects:#?}");
     for call in about_objects {
         let id = format!("{}-{}", call.trace_id, call.span_id);
@@ -111,10 +112,17 @@ async fn the_api_servers_spans_link_to_the_calls_of_any_other_caller() {
 
 async fn may_do_everything(cluster: &Cluster, namespace: &str) {
     let name = format!("{namespace}-agent");
-    let subject =
-        Subject { kind: "ServiceAccount".to_owned(), name: "agent".to_owned(), namespace: Some(namespace.to_owned()), ..Subject::default() };
-    let role_ref =
-        RoleRef { api_group: "rbac.authorization.k8s.io".to_owned(), kind: "ClusterRole".to_owned(), name: "cluster-admin".to_owned() };
+    let subject = Subject {
+        kind: "ServiceAccount".to_owned(),
+        name: "agent".to_owned(),
+        namespace: Some(namespace.to_owned()),
+        ..Subject::default()
+    };
+    let role_ref = RoleRef {
+        api_group: "rbac.authorization.k8s.io".to_owned(),
+        kind: "ClusterRole".to_owned(),
+        name: "cluster-admin".to_owned(),
+    };
     let metadata = ObjectMeta { name: Some(name), ..ObjectMeta::default() };
     let binding = ClusterRoleBinding { metadata, role_ref, subjects: Some(vec![subject]) };
     Api::<ClusterRoleBinding>::all(cluster.client().clone()).create(&PostParams::default(), &binding).await.unwrap();

@@ -64,7 +64,8 @@ pub(crate) async fn told(accepted: &AcceptedDeploymentObject) -> Rollout {
     let id = accepted.deployment_object.trace_id.clone().unwrap();
     let gather = || {
         let trace = Receiver::shared().trace(&id);
-        let attempts: Vec<&str> = trace.linked.iter().filter(|span| span.kind == Kind::Consumer).map(|span| &*span.trace_id).collect();
+        let attempts: Vec<&str> =
+            trace.linked.iter().filter(|span| span.kind == Kind::Consumer).map(|span| &*span.trace_id).collect();
         let of_attempts = trace.linked.iter().filter(|span| attempts.contains(&&*span.trace_id));
         let spans: Vec<_> = trace.spans.iter().chain(of_attempts).cloned().collect();
         Rollout { trace, spans }
@@ -72,7 +73,8 @@ pub(crate) async fn told(accepted: &AcceptedDeploymentObject) -> Rollout {
     let is_whole = |_: &[Span]| {
         let found = gather().spans;
         let has = |id: &str| found.iter().any(|span| span.span_id == id);
-        let is_answered = |call: &Span| found.iter().any(|span| span.kind == Kind::Server && span.parent.as_deref() == Some(&call.span_id));
+        let is_answered =
+            |call: &Span| found.iter().any(|span| span.kind == Kind::Server && span.parent.as_deref() == Some(&call.span_id));
         found.iter().any(is_outcome)
             && found.iter().any(|span| span.kind == Kind::Server && span.name.starts_with("PUT "))
             && found.iter().all(|span| span.parent.as_ref().is_none_or(|parent| has(parent)))

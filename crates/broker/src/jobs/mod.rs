@@ -102,11 +102,12 @@ async fn round<J: Job>(
     let now = clock.now();
     let round = Round { undisturbed: undisturbed.begin(now, J::PERIOD) };
     let span = spans::job(J::NAME);
-    let span = match job.due().instrument(span.clone()).await.inspect_err(|error| spans::record_error(&span, error.error_type()))? {
-        Due::No => return Ok(()),
-        Due::ByTime => span,
-        Due::Caused(causes) => spans::job_of(J::NAME, &causes),
-    };
+    let span =
+        match job.due().instrument(span.clone()).await.inspect_err(|error| spans::record_error(&span, error.error_type()))? {
+            Due::No => return Ok(()),
+            Due::ByTime => span,
+            Due::Caused(causes) => spans::job_of(J::NAME, &causes),
+        };
     let work = async {
         if db.take_lease(J::NAME, holder, now, now.after(J::PERIOD * 10)).await? {
             job.round(round).await?;

@@ -282,7 +282,11 @@ pub const ATTRIBUTES: &[AttributeInfo] = &[
     attribute("db.namespace", "The database and its schema; for SQLite the file's name without folder.", "brokkr|public"),
     attribute("db.collection.name", "The table.", "deployments"),
     attribute("db.operation.name", "What the statement does.", "UPDATE"),
-    attribute("db.query.summary", "The statement's name in the broker's code; never its text or its parameters.", "ROLL_GENERATION"),
+    attribute(
+        "db.query.summary",
+        "The statement's name in the broker's code; never its text or its parameters.",
+        "ROLL_GENERATION",
+    ),
     attribute("db.response.status_code", "SQLSTATE, or SQLite's result code, of a failure.", "40001"),
     attribute("messaging.operation.name", "`send`, `receive` or `process`.", "send"),
     attribute("messaging.operation.type", "The same, by the conventions' closed set.", "send"),
@@ -375,7 +379,8 @@ mod tests {
         }
         // The steps are made by a macro that takes their names.
         let steps = sources.split("steps! {").last().and_then(|rest| rest.split_once("\n}\n")).unwrap().0;
-        let named: Vec<_> = steps.lines().filter(|line| line.ends_with("\";")).filter_map(|line| line.split('"').nth(1)).collect();
+        let named: Vec<_> =
+            steps.lines().filter(|line| line.ends_with("\";")).filter_map(|line| line.split('"').nth(1)).collect();
         assert!(named.len() >= 7 && named.iter().all(|name| SPANS.iter().any(|span| span.name == *name)), "{named:?}");
     }
 }

@@ -40,7 +40,8 @@ async fn the_brokers_own_work_is_told_step_by_step() {
         assert_eq!(only(&spans, "plan rollout").parent_id(), server.span_id(), "nothing is sent yet");
 
         let spans = world.spans_of(&traced_apply(&world, &secret("one")).await.expect(201));
-        let (server, send) = (spans.iter().find(|span| span.name().starts_with("PUT ")).unwrap(), only(&spans, "send deployment"));
+        let (server, send) =
+            (spans.iter().find(|span| span.name().starts_with("PUT ")).unwrap(), only(&spans, "send deployment"));
         assert_eq!(only(&spans, "validate").parent_id(), server.span_id());
         assert_eq!(only(&spans, "validate").attribute("brokkr.objects").as_deref(), Some("1"));
         for step in ["encrypt", "plan rollout"] {
@@ -128,7 +129,8 @@ async fn what_an_event_causes_later_links_back_to_where_it_happened() {
         let job = later.iter().find(|span| span.name() == "job event-sequencer" && !span.links().is_empty()).unwrap();
         assert_eq!((job.links(), job.parent_id()), (vec![send.clone()], "0".repeat(16)));
         assert_ne!(job.trace_id(), TRACE);
-        let positions = later.iter().find(|span| span.attribute("db.query.summary").as_deref() == Some("GIVE_POSITIONS")).unwrap();
+        let positions =
+            later.iter().find(|span| span.attribute("db.query.summary").as_deref() == Some("GIVE_POSITIONS")).unwrap();
         assert_eq!(positions.trace_id(), job.trace_id());
 
         let event = |kind: &str| {
