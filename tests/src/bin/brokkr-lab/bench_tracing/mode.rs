@@ -52,7 +52,7 @@ impl Mode {
     fn name(self) -> &'static str {
         match self {
             Self::Off => "off",
-            Self::OffAgain => "off again (the error of the measurement)",
+            Self::OffAgain => "off again",
             Self::Tenth => "10 %, polls 1 %",
             Self::All => "100 %",
         }
@@ -107,7 +107,7 @@ fn of(what: &str, mode: Mode, number: &str, estimate: &Estimate) -> [Row; 3] {
     let name = format!("{what}, {}: {number} more than off", mode.name());
     [
         Row::new(name.clone(), estimate.mean, "%", mode.goal()),
-        Row::new(format!("{name}, 95 % from"), estimate.low, "%", None),
-        Row::new(format!("{name}, 95 % to"), estimate.high, "%", None),
+        Row::new(format!("{name}, from"), estimate.low, "%", None),
+        Row::new(format!("{name}, to"), estimate.high, "%", None),
     ]
 }

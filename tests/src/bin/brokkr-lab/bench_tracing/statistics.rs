@@ -25,7 +25,12 @@ pub(super) fn estimate(values: &[f64]) -> Estimate {
 /// than 1 %.
 fn student(freedom: f64) -> f64 {
     let term = |factors: [f64; 4], divisor: f64| {
-        factors.iter().rev().enumerate().map(|(power, factor)| factor * Z.powi(2 * i32::try_from(power).unwrap_or(0) + 1)).sum::<f64>()
+        factors
+            .iter()
+            .rev()
+            .enumerate()
+            .map(|(power, factor)| factor * Z.powi(2 * i32::try_from(power).unwrap_or(0) + 1))
+            .sum::<f64>()
             / divisor
     };
     Z + term([0.0, 0.0, 1.0, 1.0], 4.0 * freedom)
