@@ -209,8 +209,9 @@ async fn what_is_secret_is_in_no_span_log_metric_or_event() {
     let enrolling = Enrolling { name: &name, token: &token, proxy: &through, key: &key, kubeconfig: cluster.kubeconfig() };
     let (mut agent, agent_base) = enrolling.start(&broker, &telemetry(&http, "http/protobuf", &header));
     agent.wait_for_line("the connection", LIMIT, |line| line.contains("the agent is connected")).await.unwrap();
-    let password = proxy.seen().into_iter().find_map(|asked| asked.authorization);
-    assert!(password.is_some(), "the agent shows its password to the proxy");
+    let for_broker = proxy.seen().into_iter().filter(|asked| broker.base.ends_with(&asked.target));
+    let password = for_broker.filter_map(|asked| asked.authorization).next().unwrap();
+    assert!(markers[19].is_in(&password), "the agent shows its password to the proxy: {password}");
 
     let stack = "shop".parse().unwrap();
     let targets = TargetSelector { labels: None, names: vec![name.parse().unwrap()] };
@@ -239,7 +240,7 @@ async fn what_is_secret_is_in_no_span_log_metric_or_event() {
         ("the registration token", token.clone()),
         ("the key that seals", sealing.clone()),
         ("the database's password", Postgres::shared().description().password.clone()),
-        ("the proxy's password as it is sent", password.unwrap().trim_start_matches("Basic ").to_owned()),
+        ("the proxy's password as it is sent", password.trim_start_matches("Basic ").to_owned()),
         ("the API server's token", token_of(cluster.kubeconfig())),
     ] {
         assert!(secret.len() >= 12, "{what} is too short to be searched for: {}", secret.len());
@@ -249,5 +250,7 @@ async fn what_is_secret_is_in_no_span_log_metric_or_event() {
     assert!(emitted.has("output of the broker", "TRACE") && emitted.has("output of the agent", "TRACE"));
     assert!(emitted.has("spans", "apply secrets") && emitted.has("spans", "INSERT deployment_objects"));
     assert!(emitted.has("table events", "deployment.failed") && emitted.has("/metrics", "brokkr_"));
+    let content = serde_json::to_string(&admin.deployment_object(&stack, 1).await.unwrap()).unwrap();
+    assert!([0, 1, 2, 3, 4].iter().all(|number| markers[*number].is_in(&content)), "whoever may read the content reads it");
     emitted.assert_without(&markers);
 }
