@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use brokkr_api::{Relation, desired_state::DesiredDeployment};
+use brokkr_api::{Relation, Timestamp, desired_state::DesiredDeployment};
 use brokkr_runtime::Clock;
 use brokkr_telemetry::{
     TraceContext, relate,
@@ -88,7 +88,7 @@ impl<'a> AttemptSpan<'a> {
     /// has told of the first part there.
     fn tell_way(&self, arrived: SystemTime) {
         let Some(work) = &self.deployment.trace else { return };
-        let Some(sent) = work.sent_at.map(|at| at.to_system_time()) else { return };
+        let Some(sent) = work.sent_at.map(Timestamp::to_system_time) else { return };
         if let Some(accepted) = work.accepted_at.filter(|_| !self.joins()) {
             self.past(Past::Wait(WaitReason::Queued), accepted.to_system_time(), sent);
         }

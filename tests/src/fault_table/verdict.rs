@@ -87,6 +87,7 @@ mod tests {
             events: Vec::new(),
             status: Status::Error(String::new()),
             resource: BTreeMap::new(),
+            bytes: 0,
         }
     }
 

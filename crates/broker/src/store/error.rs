@@ -65,7 +65,7 @@ impl Error {
         let (Self::Unavailable { source, .. } | Self::Duplicate { source, .. } | Self::Statement { source, .. }) = self else {
             return None;
         };
-        source.as_database_error().and_then(|error| error.code())
+        source.as_database_error().and_then(sqlx::error::DatabaseError::code)
     }
 
     /// A word of a closed set, for the span's `error.type`: one that is slow is told from one that is away.
