@@ -31,6 +31,8 @@ pub enum Class {
     Poll,
     /// Health and metrics.
     Probe,
+    /// Trouble that is rare and told once: always kept.
+    Trouble,
     /// Anything else.
     #[default]
     Default,
@@ -92,6 +94,7 @@ impl Thresholds {
             Class::Rollout => self.rollout,
             Class::Poll => self.poll,
             Class::Probe => self.probe,
+            Class::Trouble => 0,
             Class::Default => self.default,
         }
     }

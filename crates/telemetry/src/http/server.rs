@@ -87,13 +87,17 @@ impl ServerTelemetry {
 
     fn begin(&self, parts: &Parts, inbound: Option<&TraceContext>, route: Option<&str>) -> Span {
         let span = spans::http_server(HttpMethod::from(&parts.method), route);
+        // Off means off: a context would be memory for nothing.
+        if span.is_disabled() {
+            return span;
+        }
         let class = route.and_then(|route| self.class(&parts.method, route)).unwrap_or_default();
         let mut parent = inbound.map_or_else(Context::new, TraceContext::to_remote_parent);
         // Who sent no context has nothing to be trusted with.
         if inbound.is_some() && !(self.trust_inbound && (self.trusted)(parts)) {
             parent = parent.with_value(Untrusted);
         }
-        // Refused only when spans are off.
+        // Refused only when the span has begun.
         drop(span.set_parent(parent.with_value(class)));
         span
     }

@@ -2,6 +2,7 @@
 
 mod counting;
 mod export;
+mod outage;
 mod status;
 
 use std::sync::Arc;

@@ -11,6 +11,8 @@ use std::{
 use parking_lot::Mutex;
 use tracing::{Dispatch, dispatcher::WeakDispatch};
 
+use super::outage::Outage;
+
 /// What became of the spans so far, for `/readyz` and for people.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PipelineStatus {
@@ -45,6 +47,7 @@ pub(crate) struct Counts {
 struct Latest {
     success: Option<SystemTime>,
     error: Option<String>,
+    outage: Option<Outage>,
 }
 
 impl Counts {
@@ -102,15 +105,23 @@ impl Counts {
         let mut latest = self.latest.lock();
         latest.success = Some(opentelemetry::time::now());
         let recovered = latest.error.take().is_some();
+        let outage = latest.outage.take();
         drop(latest);
         if recovered {
             self.log(|| tracing::info!("the trace collector takes spans again"));
+        }
+        if let Some(outage) = outage {
+            let lost = self.lost();
+            self.log(|| outage.end(opentelemetry::time::now(), lost));
         }
     }
 
     /// A batch was not taken.
     pub(super) fn failed(&self, spans: usize, error: &str) {
+        // What is lost from here on, this batch included.
+        let lost = self.lost();
         self.leave(&self.failed, spans);
+        self.latest.lock().outage.get_or_insert_with(|| Outage::begin(opentelemetry::time::now(), lost, error));
         self.broken(error);
     }
 
@@ -120,6 +131,10 @@ impl Counts {
         if before.is_none() {
             self.log(|| tracing::warn!(%error, "the trace collector takes no spans; they are counted and lost until it does"));
         }
+    }
+
+    fn lost(&self) -> u64 {
+        self.failed.load(Ordering::Relaxed).saturating_add(self.dropped.load(Ordering::Relaxed))
     }
 
     fn leave(&self, counter: &AtomicU64, spans: usize) {

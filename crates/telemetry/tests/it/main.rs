@@ -8,3 +8,4 @@ mod http_client;
 mod http_server;
 mod metrics;
 mod receiver;
+mod w3c;
