@@ -12,7 +12,7 @@ use brokkr_runtime::{
     Clock, Drain, Ended, Ids, Lifecycle, Signals, SystemClock, SystemIds, daemon,
     server::{self, Limits, Server},
 };
-use brokkr_telemetry::{InitOptions, Service, Telemetry, http::ServerTelemetry};
+use brokkr_telemetry::{AgentMetrics, InitOptions, Service, Telemetry, http::ServerTelemetry};
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
@@ -24,7 +24,7 @@ use crate::{
     attempt::{Approvals, Workshop},
     cluster::{Cluster, Resources},
     config::Config,
-    desired::Contents,
+    desired::{Contents, Desired},
     drift::Contests,
     identity::Identity,
     leader::Candidate,
@@ -73,11 +73,12 @@ async fn serve(config: Config, me: String, telemetry: &Telemetry, mut signals: S
     let guarded = candidate.as_ref().map_or_else(|| cluster.clone(), |candidate| cluster.guarded_by(candidate.standing.clone()));
     let (workshop, news) = workshop(&config, client, guarded, &status);
     let (sender, receiver) = watch::channel(None);
+    measure(&metrics, &workshop, &status, receiver.clone());
     let poller = Poller {
         workshop: Arc::clone(&workshop),
         identity,
         status: Arc::clone(&status),
-        metrics,
+        metrics: metrics.clone(),
         clock: Arc::clone(&clock),
         ids: Arc::clone(&ids),
         wait: Duration::from_secs(config.broker.wait_seconds.clamp(1, brokkr_api::wait::MAX_WAIT_SECONDS)),
@@ -95,6 +96,7 @@ async fn serve(config: Config, me: String, telemetry: &Telemetry, mut signals: S
     lifecycle.spawn("health", Monitor::run(Arc::clone(&workshop), Arc::clone(&clock), news.touched, news.applied, stopping()));
     let reconciler = Reconciler {
         workshop,
+        metrics,
         clock,
         ids,
         status: Arc::clone(&status),
@@ -127,6 +129,21 @@ async fn serve(config: Config, me: String, telemetry: &Telemetry, mut signals: S
     };
     candidate.release().await;
     Ok(ended)
+}
+
+/// Where the gauges are read when somebody looks: all of it is in memory.
+fn measure(metrics: &AgentMetrics, workshop: &Arc<Workshop>, status: &Arc<Status>, desired: watch::Receiver<Option<Desired>>) {
+    let status = Arc::clone(status);
+    metrics.leader.by(move || i64::from(status.may_act()));
+    metrics.stacks.by(move || number(desired.borrow().as_ref().map_or(0, |state| state.deployments.len())));
+    let contests = Arc::clone(workshop);
+    metrics.drift_contested.by(move || number(contests.contests.contested(Instant::now())));
+    let objects = Arc::clone(workshop);
+    metrics.count_objects(move || objects.health.by_health());
+}
+
+fn number(of: usize) -> i64 {
+    i64::try_from(of).unwrap_or(i64::MAX)
 }
 
 /// What those who work tell those who look after what was done.

@@ -210,6 +210,12 @@ impl Telemetry {
         AgentMetrics::new(&self.instruments)
     }
 
+    /// Whether metrics are recorded.
+    #[must_use]
+    pub fn measures(&self) -> bool {
+        self.instruments.meter.is_some()
+    }
+
     /// What `/metrics` answers. None where metrics are off: answer 404 then.
     #[must_use]
     pub fn metrics_endpoint(&self) -> Option<MetricsEndpoint> {
