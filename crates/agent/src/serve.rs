@@ -47,7 +47,7 @@ pub(crate) fn main(config: Config) -> ExitCode {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         instance_id: me.clone(),
         telemetry: config.telemetry.clone(),
-        metrics: config.metrics,
+        metrics: config.metrics.clone(),
         log: config.log.clone(),
     };
     daemon::run(options, async |telemetry, signals| serve(config, me, telemetry, signals).await)
@@ -66,6 +66,8 @@ async fn serve(config: Config, me: String, telemetry: &Telemetry, mut signals: S
     let client = link::client(&config, key)?;
     let listener =
         TcpListener::bind(config.server.listen).await.with_context(|| format!("server.listen: {}", config.server.listen))?;
+    let (metrics_beside, metrics_port) =
+        server::metrics::place(telemetry.metrics_endpoint(), config.metrics.listen).await.context("metrics.listen")?;
     let (lifecycle, crashes) = Lifecycle::new();
     let stopping = || lifecycle.stopping().clone();
     let status = Arc::new(Status::default());
@@ -108,18 +110,21 @@ async fn serve(config: Config, me: String, telemetry: &Telemetry, mut signals: S
     let router = server::probes(
         Arc::new(AgentProbe { status, spans: telemetry.status_handle() }),
         lifecycle.draining().clone(),
-        telemetry.metrics_endpoint(),
+        metrics_beside,
     );
     let router = ServerTelemetry::new(telemetry, None).wrap(router);
     let address = listener.local_addr().unwrap_or(config.server.listen);
     info!(%address, version = env!("CARGO_PKG_VERSION"), broker = config.broker.url, "the agent runs");
-    let server = Server {
+    let server = || Server {
         tls: None,
         limits: Limits::default(),
         draining: lifecycle.draining().clone(),
         stopping: lifecycle.stopping().clone(),
     };
-    lifecycle.spawn("http-server", server::serve(listener, router, server));
+    if let Some(port) = metrics_port {
+        lifecycle.spawn("metrics-server", port.serve(server()));
+    }
+    lifecycle.spawn("http-server", server::serve(listener, router, server()));
     let drain = Drain { delay: Duration::ZERO, grace: Duration::from_secs(config.server.drain_seconds) };
     let Some(candidate) = candidate else { return Ok(lifecycle.run(crashes, signals, drain).await) };
     // The lead is kept until the work in flight has ended.

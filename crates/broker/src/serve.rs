@@ -39,7 +39,7 @@ pub(crate) fn main(config: Config) -> ExitCode {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         instance_id: instance.clone(),
         telemetry: config.telemetry.clone(),
-        metrics: config.metrics,
+        metrics: config.metrics.clone(),
         log: config.log.clone(),
     };
     daemon::run(options, async |telemetry, signals| serve(config, telemetry, signals, instance).await)
@@ -52,6 +52,8 @@ async fn serve(config: Config, telemetry: &Telemetry, mut signals: Signals, inst
     // The port first: a second broker that was started by mistake must not touch the database.
     let listener =
         TcpListener::bind(config.server.listen).await.with_context(|| format!("server.listen: {}", config.server.listen))?;
+    let (metrics_beside, metrics_port) =
+        server::metrics::place(telemetry.metrics_endpoint(), config.metrics.listen).await.context("metrics.listen")?;
     let tls = config.server.tls.files().map(Tls::load).transpose()?;
     let start = async {
         let (db, installation) = store::open(&config.database, metrics.clone(), &*clock, &*ids).await?;
@@ -80,6 +82,7 @@ async fn serve(config: Config, telemetry: &Telemetry, mut signals: Signals, inst
                 time: Duration::from_secs(config.server.request_timeout_seconds),
             },
             allowed_origins: config.server.cors.allowed_origins.into(),
+            metrics_path: config.metrics.path.into(),
         },
         limits: Arc::new(http::Limits::new(config.limits)),
         totals_changed: Arc::new(Notify::new()),
@@ -109,13 +112,17 @@ async fn serve(config: Config, telemetry: &Telemetry, mut signals: Signals, inst
         &state,
         ServerTelemetry::new(telemetry, Some(metrics.clone())),
         telemetry.status_handle(),
-        telemetry.metrics_endpoint(),
+        metrics_beside,
     );
     let address = listener.local_addr().unwrap_or(config.server.listen);
     info!(%address, version = env!("CARGO_PKG_VERSION"), installation = installation.id, "the broker serves");
     if let Some(tls) = tls.clone() {
         lifecycle.spawn("certificate-expiry", tell_expiry(tls.expiry(), metrics.clone(), stopping()));
         lifecycle.spawn("certificate", tls.follow(stopping()));
+    }
+    if let Some(port) = metrics_port {
+        let server = Server { tls: None, limits: Limits::default(), draining: lifecycle.draining().clone(), stopping: stopping() };
+        lifecycle.spawn("metrics-server", port.serve(server));
     }
     let server = Server { tls, limits: Limits::default(), draining: lifecycle.draining().clone(), stopping: stopping() };
     lifecycle.spawn("http-server", server::serve(listener, router, server));

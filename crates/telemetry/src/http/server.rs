@@ -41,7 +41,7 @@ pub struct Parked(pub Duration);
 #[derive(Clone)]
 pub struct ServerTelemetry {
     metrics: Option<BrokerMetrics>,
-    classes: HashMap<(Method, &'static str), Class>,
+    classes: HashMap<(Method, String), Class>,
     served: Option<HashMap<String, Vec<Method>>>,
     trust_inbound: bool,
     trusted: Arc<dyn Fn(&Parts) -> bool + Send + Sync>,
@@ -57,11 +57,11 @@ impl fmt::Debug for ServerTelemetry {
 }
 
 impl ServerTelemetry {
-    /// With metrics where the daemon has some for its requests. `/healthz`, `/readyz` and `/metrics` are probes. No caller's sampled flag is trusted
+    /// With metrics where the daemon has some for its requests. `/healthz`, `/readyz` and the path of the metrics are probes. No caller's sampled flag is trusted
     /// until [`ServerTelemetry::trusting`] says whose.
     #[must_use]
     pub fn new(telemetry: &Telemetry, metrics: Option<BrokerMetrics>) -> Self {
-        let probes = ["/healthz", "/readyz", "/metrics"].map(|route| ((Method::GET, route), Class::Probe));
+        let probes = ["/healthz", "/readyz", telemetry.metrics_path()].map(|route| ((Method::GET, route.to_owned()), Class::Probe));
         let trust_inbound = telemetry.trusts_inbound();
         Self { metrics, classes: HashMap::from(probes), served: None, trust_inbound, trusted: Arc::new(|_| false) }
     }
@@ -80,7 +80,7 @@ impl ServerTelemetry {
     /// The same, with requests of this method and route template sampled by the rate of `class` where the sampler has to decide.
     #[must_use]
     pub fn with_class(mut self, method: Method, route: &'static str, class: Class) -> Self {
-        self.classes.insert((method, route), class);
+        self.classes.insert((method, route.to_owned()), class);
         self
     }
 
