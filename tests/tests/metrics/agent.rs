@@ -73,7 +73,8 @@ async fn applying_is_counted_as_the_api_server_saw_it() {
     println!("an agent has {} series", count_series(&text));
 
     world.broker.delete(&world.stack).await;
-    wait_for_metric(&world.agent.base, "brokkr_agent_reconcile_duration_seconds_count{action=\"delete\"}", |count| count >= 1.0).await;
+    wait_for_metric(&world.agent.base, "brokkr_agent_reconcile_duration_seconds_count{action=\"delete\"}", |count| count >= 1.0)
+        .await;
     wait_for_metric(&world.agent.base, "brokkr_agent_stacks", |stacks| stacks == 0.0).await;
 }
 
@@ -83,7 +84,8 @@ async fn polls_are_measured_without_the_time_in_which_they_were_parked() {
     wait_for_metric(&world.agent.base, r#"brokkr_agent_poll_requests_total{result="empty"}"#, |polls| polls >= 3.0).await;
     let (agent, broker) = (&world.agent.base, &world.broker.base);
     let took = metric(agent, "brokkr_agent_poll_duration_seconds_sum").await;
-    let answered = metric(broker, r#"brokkr_http_request_duration_seconds_sum{endpoint="/api/v1/agent/desired-state",method="GET"}"#).await;
+    let answered =
+        metric(broker, r#"brokkr_http_request_duration_seconds_sum{endpoint="/api/v1/agent/desired-state",method="GET"}"#).await;
     let parked = metric(broker, "brokkr_poll_wait_seconds_sum").await;
     assert!(parked >= 5.0, "three waits of two seconds: {parked}");
     assert!(took < parked && answered < parked, "{took} {answered} {parked}");

@@ -68,6 +68,31 @@ async fn send(broker: &Broker, agents: &[&Played], value: &str) -> Name {
     stack
 }
 
+/// Whether the gauges of a replica are what the database of the broker holds.
+async fn check(base: &str, broker: &Broker) {
+    let agrees = async |series: &str, sql: &str| agrees_at(base, broker, series, sql).await;
+    assert_eq!(agrees("brokkr_stacks_total", STACKS).await, 1.0);
+    assert_eq!(agrees("brokkr_deployment_objects_total", OBJECTS).await, 1.0);
+    assert_eq!(agrees("brokkr_active_agents", "SELECT count(*) FROM presence").await, 1.0);
+    agrees("brokkr_agents{state=\"online\"}", "SELECT count(*) FROM presence").await;
+    let absent = "SELECT count(*) FROM agents WHERE id NOT IN (SELECT agent_id FROM presence)";
+    assert_eq!(agrees("brokkr_agents{state=\"offline\"}", absent).await, 1.0);
+    for phase in ["pending", "applied", "healthy", "failed"] {
+        let sql = format!("SELECT count(*) FROM deployments WHERE phase = '{phase}'");
+        agrees(&format!("brokkr_deployments{{phase=\"{phase}\"}}"), &sql).await;
+    }
+    assert_eq!(metric(base, "brokkr_deployments{phase=\"applied\"}").await, 1.0);
+    let waiting = "SELECT count(*) FROM outbox WHERE state = 'pending'";
+    agrees("brokkr_queue_depth{queue=\"deliveries\"}", waiting).await;
+    assert_eq!(metric(base, "brokkr_queue_oldest_age_seconds{queue=\"deliveries\"}").await, 0.0);
+    let next = "SELECT min(expires_at) / 1000000 FROM api_keys";
+    assert_eq!(agrees("brokkr_key_next_expiry_timestamp_seconds", next).await, 4e9);
+    let (median, max) =
+        ("brokkr_agent_heartbeat_age_seconds{stat=\"median\"}", "brokkr_agent_heartbeat_age_seconds{stat=\"max\"}");
+    wait_for_metric(base, max, |age| age > 0.0).await;
+    assert!(metric(base, median).await > 0.0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_gauges_are_what_the_database_holds_on_every_replica_and_after_a_restart() {
     for engine in Engine::ALL {
@@ -86,35 +111,13 @@ async fn the_gauges_are_what_the_database_holds_on_every_replica_and_after_a_res
         };
         broker.admin().create_key(&key).await.unwrap();
 
-        let check = async |base: &str| {
-            let agrees = async |series: &str, sql: &str| agrees_at(base, &broker, series, sql).await;
-            assert_eq!(agrees("brokkr_stacks_total", STACKS).await, 1.0);
-            assert_eq!(agrees("brokkr_deployment_objects_total", OBJECTS).await, 1.0);
-            assert_eq!(agrees("brokkr_active_agents", "SELECT count(*) FROM presence").await, 1.0);
-            agrees("brokkr_agents{state=\"online\"}", "SELECT count(*) FROM presence").await;
-            let absent = "SELECT count(*) FROM agents WHERE id NOT IN (SELECT agent_id FROM presence)";
-            assert_eq!(agrees("brokkr_agents{state=\"offline\"}", absent).await, 1.0);
-            for phase in ["pending", "applied", "healthy", "failed"] {
-                let sql = format!("SELECT count(*) FROM deployments WHERE phase = '{phase}'");
-                agrees(&format!("brokkr_deployments{{phase=\"{phase}\"}}"), &sql).await;
-            }
-            assert_eq!(metric(base, "brokkr_deployments{phase=\"applied\"}").await, 1.0);
-            let waiting = "SELECT count(*) FROM outbox WHERE state = 'pending'";
-            agrees("brokkr_queue_depth{queue=\"deliveries\"}", waiting).await;
-            assert_eq!(metric(base, "brokkr_queue_oldest_age_seconds{queue=\"deliveries\"}").await, 0.0);
-            let next = "SELECT min(expires_at) / 1000000 FROM api_keys";
-            assert_eq!(agrees("brokkr_key_next_expiry_timestamp_seconds", next).await, 4e9);
-            let (median, max) = ("brokkr_agent_heartbeat_age_seconds{stat=\"median\"}", "brokkr_agent_heartbeat_age_seconds{stat=\"max\"}");
-            wait_for_metric(base, max, |age| age > 0.0).await;
-            assert!(metric(base, median).await > 0.0);
-        };
-        check(&broker.base).await;
+        check(&broker.base, &broker).await;
         if engine == Engine::Postgres {
-            check(&broker.beside().await.unwrap().base).await;
+            check(&broker.beside().await.unwrap().base, &broker).await;
         }
         broker.process.restart(brokkr_tests::fleet::LIMIT).await.unwrap();
         broker.process.wait_until_ok(&format!("{}/readyz", broker.base), brokkr_tests::fleet::LIMIT).await.unwrap();
-        check(&broker.base).await;
+        check(&broker.base, &broker).await;
     }
 }
 
@@ -137,7 +140,11 @@ async fn a_change_is_followed_from_its_acceptance_to_its_application() {
             etag = newer;
             assert_eq!(metric(&broker.base, "brokkr_poll_waiters").await, 0.0);
             assert_eq!(metric(&broker.base, "brokkr_wakeup_lag_seconds_count").await, changes, "{engine:?}");
-            assert_eq!(metric(&broker.base, "brokkr_poll_wait_seconds_count").await, metric(&broker.base, POLLS).await, "each poll once");
+            assert_eq!(
+                metric(&broker.base, "brokkr_poll_wait_seconds_count").await,
+                metric(&broker.base, POLLS).await,
+                "each poll once"
+            );
             // Nobody reports: it is late, and later every moment.
             wait_for_metric(&broker.base, "brokkr_rollout_oldest_unsettled_seconds", |age| age > 0.0).await;
             agent.report(Phase::Applied).await;
@@ -175,12 +182,19 @@ async fn requests_statements_connections_and_jobs_are_counted_as_they_happen() {
         let used = metric(&broker.base, "brokkr_database_connections{state=\"used\"}").await;
         assert!(idle + used >= 1.0 && idle <= most && used <= most, "{idle} {used}");
         // The first round of a job is at once; its lease is in the database.
-        agrees(&broker, "brokkr_job_runs_total{job=\"retention\",result=\"success\"}", "SELECT count(*) FROM leases WHERE name = 'retention'").await;
+        agrees(
+            &broker,
+            "brokkr_job_runs_total{job=\"retention\",result=\"success\"}",
+            "SELECT count(*) FROM leases WHERE name = 'retention'",
+        )
+        .await;
         assert_eq!(metric(&broker.base, "brokkr_job_duration_seconds_count{job=\"retention\"}").await, 1.0);
         assert_eq!(metric(&broker.base, "brokkr_job_runs_total{job=\"retention\",result=\"error\"}").await, 0.0);
         let version = env!("CARGO_PKG_VERSION");
         let text = scrape(&broker.base, "text/plain").await;
-        assert!(text.lines().any(|line| line.starts_with("brokkr_build_info{commit=") && line.contains(&format!("version=\"{version}\"")) && line.ends_with(" 1")));
+        assert!(text.lines().any(|line| line.starts_with("brokkr_build_info{commit=")
+            && line.contains(&format!("version=\"{version}\""))
+            && line.ends_with(" 1")));
     }
 }
 

@@ -110,7 +110,11 @@ async fn a_broker_without_prometheus_sends_what_it_measures() {
     let names = ["brokkr_build_info", "brokkr_stacks_total", "brokkr_database_queries", "process_resident_memory_bytes"];
     let look = || {
         let found = arrives.borrow_and_update().clone();
-        std::future::ready(if names.iter().all(|name| found.contains(&(*name).to_owned())) { Ok(()) } else { Err(format!("{found:?}")) })
+        std::future::ready(if names.iter().all(|name| found.contains(&(*name).to_owned())) {
+            Ok(())
+        } else {
+            Err(format!("{found:?}"))
+        })
     };
     until("the metrics to arrive", LIMIT, look).await.unwrap();
     assert_eq!(status(&format!("{}/metrics", broker.base)).await, 404, "who has them sent need not serve them");

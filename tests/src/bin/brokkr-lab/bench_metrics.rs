@@ -63,7 +63,11 @@ async fn on(world: &World, name: &str, plan: &Plan) -> Result<Vec<Row>, LabError
         let (_, text) = scrape("text/plain").await.map_err(|error| error.to_string())?;
         let counted = text.lines().filter(|line| line.starts_with("brokkr_deployments{")).filter_map(value).sum::<f64>();
         let online = text.lines().find(|line| line.starts_with("brokkr_active_agents ")).and_then(value);
-        if counted >= deployments && online == Some(f64::from(plan.agents)) { Ok(()) } else { Err(format!("{counted} {online:?}")) }
+        if counted >= deployments && online == Some(f64::from(plan.agents)) {
+            Ok(())
+        } else {
+            Err(format!("{counted} {online:?}"))
+        }
     })
     .await?;
     let mut rows = Vec::new();

@@ -14,12 +14,8 @@ use brokkr_telemetry::metrics::DbOperation;
 
 async fn sample(world: &World) {
     let metrics = world.capture.telemetry().broker_metrics();
-    let sampler = Sampler {
-        db: world.state.db.clone(),
-        clock: world.state.clock.clone(),
-        metrics,
-        active: world.state.settings.active,
-    };
+    let sampler =
+        Sampler { db: world.state.db.clone(), clock: world.state.clock.clone(), metrics, active: world.state.settings.active };
     sampler.sample().await.unwrap();
 }
 
