@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
-.PHONY: help setup kubernetes fuzzer build demo test check soak fmt clippy docs generate generated-check deny bench-loop bench-broker bench-agent bench-tracing
+.PHONY: help setup kubernetes fuzzer build demo test check soak fmt clippy docs generate generated-check deny bench-loop bench-broker bench-agent bench-tracing bench-metrics
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -79,3 +79,7 @@ bench-agent: setup kubernetes ## The agent: throughput, resync, one change, drif
 bench-tracing: setup kubernetes ## What tracing costs broker and agent, half an hour (BENCH="--pairs 2" for a quick look); writes target/bench/tracing.json
 	@cargo build --release --workspace --bins
 	@target/release/brokkr-lab bench-tracing $(BENCH)
+
+bench-metrics: setup ## A scrape under 10,000 simulated agents: time, size, series, on both engines; writes target/bench/metrics.json
+	@cargo build --release --package brokkr-broker --package brokkr-tests --bins
+	@target/release/brokkr-lab bench-metrics $(BENCH)

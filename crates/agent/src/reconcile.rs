@@ -8,12 +8,17 @@ use std::{
 use brokkr_api::{
     StackId,
     client::ClientError,
-    desired_state::{DesiredDeployment, DesiredState},
-    reports::{Failure, Report, ReportResult, Reports},
+    desired_state::{Action, DesiredDeployment, DesiredState},
+    policy::DriftOutcome,
+    reports::{Failure, ObjectOutcome, Report, ReportResult, Reports},
     rollouts::Phase,
 };
 use brokkr_runtime::{Clock, Ids, Lifecycle};
-use brokkr_telemetry::spans::{self, ConsumerOutcome};
+use brokkr_telemetry::{
+    AgentMetrics,
+    metrics::ReconcileAction,
+    spans::{self, ConsumerOutcome},
+};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tracing::{Instrument, Span, info, warn};
 
@@ -34,6 +39,7 @@ use crate::{
 /// Runs attempts.
 pub(crate) struct Reconciler {
     pub(crate) workshop: Arc<Workshop>,
+    pub(crate) metrics: AgentMetrics,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ids: Arc<dyn Ids>,
     pub(crate) status: Arc<Status>,
@@ -74,6 +80,7 @@ impl Reconciler {
 
     fn start(&self, state: Desired, due: Due, hold: Hold, slots: Arc<Semaphore>, finished: mpsc::UnboundedSender<(Due, Ended)>) {
         let (workshop, status, clock) = (Arc::clone(&self.workshop), Arc::clone(&self.status), Arc::clone(&self.clock));
+        let metrics = self.metrics.clone();
         self.lifecycle.spawn_work(async move {
             let slot = Slot::take(slots).await;
             let deployment = state.deployments.iter().find(|deployment| deployment.stack_id == due.stack);
@@ -83,7 +90,7 @@ impl Reconciler {
                 Some(deployment) => {
                     let (waiting, waits) = mpsc::unbounded_channel();
                     let order = Order { state: &state, deployment, due, hold: &hold, slot: &slot, waiting: &waiting };
-                    carry_out(&workshop, order, waits, &status, &*clock).await
+                    carry_out(&workshop, order, waits, &status, &*clock, &metrics).await
                 }
                 None => Ended::Done,
             };
@@ -103,6 +110,7 @@ async fn carry_out(
     mut waits: mpsc::UnboundedReceiver<Failure>,
     status: &Status,
     clock: &dyn Clock,
+    metrics: &AgentMetrics,
 ) -> Ended {
     let Order { state, deployment, due, hold, .. } = order;
     let attempt_span = AttemptSpan::begin(deployment, due, status, clock);
@@ -111,6 +119,7 @@ async fn carry_out(
         if due.trigger == Trigger::Revision && due.attempt == 1 {
             tell(outcome::unfinished(deployment.action), None);
         }
+        let began = Instant::now();
         let attempt = workshop.attempt(order);
         tokio::pin!(attempt);
         let attempted = loop {
@@ -121,7 +130,10 @@ async fn carry_out(
                 }
             }
         };
+        let of = if deployment.action == Action::Apply { ReconcileAction::Apply } else { ReconcileAction::Delete };
+        metrics.reconciled(of, began.elapsed());
         let Attempted::Report(mut report) = attempted else { return (attempted, false) };
+        measure(&report, metrics);
         workshop.health.begin(deployment, &state.epoch, &mut report, attempt_span.place.as_ref(), clock, Instant::now());
         log(deployment, &report, status);
         tell(report.phase, report.error.as_ref().map(|error| error.reason.as_str()));
@@ -154,6 +166,21 @@ async fn carry_out(
 fn subject(deployment: &DesiredDeployment) -> Subject<'_> {
     let (generation, revision) = (deployment.generation, deployment.revision);
     Subject { stack: deployment.stack_id, name: &deployment.stack, generation, revision }
+}
+
+/// Counts what an attempt came upon.
+fn measure(report: &Report, metrics: &AgentMetrics) {
+    let count = |outcome| report.objects.iter().filter(|object| object.outcome == outcome).count() as u64;
+    metrics.prunes_refused(count(ObjectOutcome::Held));
+    let repaired = report.drift.iter().filter(|drift| drift.outcome == DriftOutcome::Repaired);
+    metrics.drift_repaired(repaired.count() as u64);
+    let failed = report.objects.iter().filter(|object| object.outcome == ObjectOutcome::Failed);
+    let mut reasons: Vec<_> = failed.filter_map(|object| object.reason.as_deref()).collect();
+    if reasons.is_empty() && report.phase == Phase::Failed {
+        reasons.extend(report.error.as_ref().map(|error| error.reason.as_str()));
+    }
+    // What waits for a person has no class, and is no failure.
+    reasons.into_iter().filter_map(Class::of_word).for_each(|class| metrics.failed(class));
 }
 
 /// Tells the broker. A stale report counts as told: the newer revision is on its way by the poll.

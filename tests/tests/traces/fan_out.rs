@@ -53,7 +53,7 @@ fn telemetry(receiver: &Receiver) -> Telemetry {
         version: "0.0.0-test".to_owned(),
         instance_id: "fleet".to_owned(),
         telemetry,
-        metrics: MetricsConfig { enabled: false },
+        metrics: MetricsConfig { enabled: false, ..MetricsConfig::default() },
         log: LogConfig { level: "error".to_owned(), ..LogConfig::default() },
     };
     brokkr_telemetry::init(options).unwrap()

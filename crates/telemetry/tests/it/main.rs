@@ -7,5 +7,6 @@ mod export;
 mod http_client;
 mod http_server;
 mod metrics;
+mod metrics_push;
 mod receiver;
 mod w3c;

@@ -4,6 +4,7 @@
 mod bench_agent;
 mod bench_broker;
 mod bench_loop;
+mod bench_metrics;
 mod bench_table;
 mod bench_tracing;
 mod control_plane;
@@ -53,6 +54,8 @@ enum Lab {
     BenchBroker(bench_broker::Plan),
     /// What tracing costs broker and agent: off, 10 % and 100 % in turn.
     BenchTracing(bench_tracing::Plan),
+    /// What a look at the metrics costs under a fleet of thousands, on both database engines.
+    BenchMetrics(bench_metrics::Plan),
     /// Simulated agents, thousands in one process, that speak the real protocol with a broker.
     Fleet(FleetOptions),
     /// An OTLP receiver that shows the traces it got at /traces/{id}.
@@ -90,6 +93,7 @@ async fn run(lab: Lab) -> Result<(), LabError> {
         Lab::BenchAgent(plan) => bench_agent::run(&plan).await,
         Lab::BenchBroker(plan) => bench_broker::run(&plan).await,
         Lab::BenchTracing(plan) => bench_tracing::run(&plan).await,
+        Lab::BenchMetrics(plan) => bench_metrics::run(&plan).await,
         Lab::Fleet(options) => fleet::run(&options, &mut orders).await,
         Lab::Otlp(at) => otlp::run(at, &mut orders).await,
     }

@@ -75,6 +75,31 @@ async fn a_set_is_read_once_and_not_once_for_every_row() {
     assert!(seen > 10, "{seen} sets");
 }
 
+/// What a statement does: writes where any part of it writes, and reads otherwise.
+fn verb(text: &str) -> DbOperation {
+    let writes = |word: &str| {
+        text.starts_with(word)
+            || (text.starts_with("WITH ") && [format!("AS ({word}"), format!(") {word}")].iter().any(|of| text.contains(of)))
+    };
+    match () {
+        () if writes("INSERT INTO ") => DbOperation::Insert,
+        () if writes("UPDATE ") => DbOperation::Update,
+        () if writes("DELETE FROM ") => DbOperation::Delete,
+        () => DbOperation::Select,
+    }
+}
+
+#[test]
+fn every_statement_counts_as_what_it_does_and_one_with_a_common_table_as_its_writing_verb() {
+    assert_eq!(verb("WITH gone AS (DELETE FROM a RETURNING b) SELECT b FROM gone"), DbOperation::Delete);
+    assert_eq!(verb("WITH some AS (SELECT b FROM a) SELECT b FROM some"), DbOperation::Select);
+    assert_eq!(verb("WITH some AS (SELECT b FROM a) UPDATE a SET c = 1 FROM some"), DbOperation::Update);
+    for statement in every_statement() {
+        let text = statement.rendered().postgres.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(statement.operation, verb(&text), "{}: {text}", statement.name);
+    }
+}
+
 #[test]
 fn every_file_with_statements_is_in_the_list() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store");
