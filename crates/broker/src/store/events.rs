@@ -25,8 +25,10 @@ statements! {
     UNSEQUENCED = Select events "SELECT id FROM events WHERE position IS NULL ORDER BY created_at, id LIMIT 500";
     NEXT_POSITIONS = Update counters "UPDATE counters SET value = value + $1 WHERE name = 'event_position' RETURNING value";
     GIVE_POSITIONS = Update events
-        "UPDATE events SET position = (SELECT CAST(item.value->>'position' AS BIGINT) FROM each($1) WHERE item.value->>'id' = events.id)
-         WHERE id IN (SELECT item.value->>'id' FROM each($1)) AND position IS NULL";
+        "UPDATE events SET position = given.position
+         FROM (SELECT e.id, CAST(item.value->>'position' AS BIGINT) AS position FROM each($1) CROSS JOIN events e
+               WHERE e.id = item.value->>'id' AND e.position IS NULL) given
+         WHERE events.id = given.id";
     LIST_EVENTS = Select events
         "SELECT e.id, e.position, e.type, e.stack_id, e.agent_id, e.generation, e.data, e.traceparent, e.created_at FROM events e
          WHERE e.position > $1 AND ($3 = '*' OR e.stack_id IN (SELECT s.id FROM stacks s WHERE COALESCE(s.generator_id, '') = $3))
