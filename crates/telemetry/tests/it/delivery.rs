@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use brokkr_telemetry::{
     Relation, Service, TraceContext,
     capture::{Capture, options},
+    config::Rates,
     metrics::{DbOperation, HttpMethod},
     relate,
     spans::{
@@ -291,7 +292,7 @@ fn a_past_wait_of_a_recorded_rollout_is_recorded_and_not_sampled() {
 #[test]
 fn background_work_is_a_trace_of_its_own_that_links_to_what_caused_it() {
     let capture = Capture::start();
-    capture.telemetry().sampler().set_rates(0.0, brokkr_telemetry::config::Rates::default());
+    capture.telemetry().sampler().set_rates(0.0, Rates { poll: 0.0, ..Rates::default() });
     let _guard = capture.enter();
     let causes: Vec<_> =
         (1..=20).map(|n| TraceContext::from_parts(&format!("00-{n:032x}-00f067aa0ba902b7-01"), None).unwrap()).collect();
