@@ -7,7 +7,11 @@ use std::{
 };
 
 use anyhow::Context;
-use brokkr_api::{StackId, client::Client};
+use brokkr_api::{
+    StackId,
+    client::Client,
+    desired_state::{Action, DesiredDeployment},
+};
 use brokkr_runtime::{
     Clock, Drain, Ended, Ids, Lifecycle, Signals, SystemClock, SystemIds, daemon,
     server::{self, Limits, Server},
@@ -141,7 +145,9 @@ async fn serve(config: Config, me: String, telemetry: &Telemetry, mut signals: S
 fn measure(metrics: &AgentMetrics, workshop: &Arc<Workshop>, status: &Arc<Status>, desired: watch::Receiver<Option<Desired>>) {
     let status = Arc::clone(status);
     metrics.leader.by(move || i64::from(status.may_act()));
-    metrics.stacks.by(move || number(desired.borrow().as_ref().map_or(0, |state| state.deployments.len())));
+    let is_applied = |deployment: &&DesiredDeployment| deployment.action == Action::Apply;
+    let applied = move |state: &Desired| state.deployments.iter().filter(is_applied).count();
+    metrics.stacks.by(move || number(desired.borrow().as_ref().map_or(0, applied)));
     let contests = Arc::clone(workshop);
     metrics.drift_contested.by(move || number(contests.contests.contested(Instant::now())));
     let objects = Arc::clone(workshop);

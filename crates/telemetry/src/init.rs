@@ -124,7 +124,7 @@ pub(crate) fn build(
     telemetry.say(trouble.as_deref());
     if let Some(trouble) = unsent {
         tracing::dispatcher::with_default(&telemetry.dispatch, || {
-            tracing::warn!(trouble, "metrics cannot be sent to a collector")
+            tracing::warn!(trouble, "metrics cannot be sent to a collector");
         });
     }
     Ok(telemetry)

@@ -16,7 +16,7 @@ statements! {
          SELECT item.value->>'id', item.value->>'type', item.value->>'stack', item.value->>'agent',
              CAST(item.value->>'generation' AS BIGINT), item.value->>'data', item.value->>'traceparent', item.value->>'tracestate',
              CAST(item.value->>'at' AS BIGINT) FROM each($1)";
-    TAKE_LEASE = Update leases
+    TAKE_LEASE = Insert leases
         "INSERT INTO leases (name, holder, token, expires_at) VALUES ($1, $2, 1, $3)
          ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, expires_at = excluded.expires_at,
              token = CASE WHEN leases.holder = excluded.holder THEN leases.token ELSE leases.token + 1 END

@@ -31,7 +31,7 @@ metrics! {
     /// When the broker last answered a poll, in Unix seconds; 0 for never.
     pub last_successful_poll_timestamp: SecondsGauge "brokkr_agent_last_successful_poll_timestamp" []
         => "time() - (brokkr_agent_last_successful_poll_timestamp > 0)";
-    /// Stacks that the agent is to have in its cluster, or to remove from it.
+    /// Stacks that the agent is to have in its cluster.
     pub stacks: Observed "brokkr_agent_stacks" [] => "sum(brokkr_agent_stacks)";
     /// Objects of applied stacks that can be well or not, by how they are; what was not looked at yet is unknown.
     objects: Observed "brokkr_agent_objects" [HEALTH] => "sum by (health) (brokkr_agent_objects)";

@@ -35,7 +35,7 @@ pub struct MetricInfo {
     pub labels: &'static [Label],
     /// Upper bounds of the buckets of a histogram.
     pub buckets: &'static [f64],
-    /// A query that answers a question with it, in PromQL.
+    /// A query that answers a question with it, in `PromQL`.
     pub query: &'static str,
 }
 
