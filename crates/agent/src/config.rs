@@ -103,6 +103,10 @@ impl Settings for Config {
         problems.range("server.drain_seconds", self.server.drain_seconds, 1..=3_600);
         brokkr_runtime::config::check_telemetry(&self.telemetry, problems);
     }
+
+    fn telemetry(&mut self) -> Option<&mut TelemetryConfig> {
+        Some(&mut self.telemetry)
+    }
 }
 
 /// The broker that the agent works for.

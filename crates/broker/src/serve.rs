@@ -64,7 +64,7 @@ async fn serve(config: Config, telemetry: &Telemetry, mut signals: Signals, inst
         ids,
         keyring: Arc::new(keyring),
         settings: http::Settings {
-            handoff: config.delivery.handoff,
+            handoff: config.telemetry.handoff,
             active: Duration::from_secs(config.agents.active_seconds),
             requests: http::RequestLimits {
                 body: config.server.max_body_bytes,

@@ -7,6 +7,7 @@ use brokkr_api::{Timestamp, keys::Role};
 use brokkr_runtime::{Ids, Lifecycle, ManualClock, SeededIds};
 use brokkr_telemetry::{
     capture::{Capture, CapturedSpan},
+    config::Handoff,
     http::ServerTelemetry,
 };
 use brokkr_tests::postgres::Postgres;
@@ -23,7 +24,7 @@ use tracing::{dispatcher::DefaultGuard, instrument::WithSubscriber};
 use crate::{
     bootstrap::{Bootstrap, first_admin_key},
     config::{DatabaseConfig, LimitsConfig},
-    domain::{handoff::Handoff, seal::Keyring},
+    domain::seal::Keyring,
     feed::Feed,
     http::{self as api, AppState},
     presence::Presence,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use opentelemetry::KeyValue;
 
 use super::{Instruments, MetricInfo, MetricKind, instruments::Gauge};
-use crate::pipeline::Counts;
+use crate::pipeline::{Cause, Counts};
 
 const BUILD_INFO: MetricInfo = MetricInfo {
     name: "brokkr_build_info",
@@ -23,8 +23,24 @@ const SPANS: MetricInfo = MetricInfo {
     buckets: &[],
 };
 
+const DROPS: MetricInfo = MetricInfo {
+    name: "brokkr_telemetry_drops_total",
+    kind: MetricKind::Counter,
+    help: "Sampled spans that are lost, by cause: queue_full, export_failed, shutdown, switched_off.",
+    labels: &["cause"],
+    buckets: &[],
+};
+
+const UP: MetricInfo = MetricInfo {
+    name: "brokkr_telemetry_pipeline_up",
+    kind: MetricKind::Gauge,
+    help: "1 while the collector takes spans as far as is known, 0 when the exporter cannot be made or the latest export failed. Absent while tracing is off.",
+    labels: &[],
+    buckets: &[],
+};
+
 /// The metrics that every daemon has. Beside them: `process_*` and `target_info`.
-pub const PROCESS: &[MetricInfo] = &[BUILD_INFO, SPANS];
+pub const PROCESS: &[MetricInfo] = &[BUILD_INFO, SPANS, DROPS, UP];
 
 /// What every daemon says of itself.
 #[derive(Debug)]
@@ -34,7 +50,25 @@ impl ProcessMetrics {
     pub(crate) fn register(instruments: &Instruments, version: &str, counts: &Arc<Counts>) {
         Gauge::declare(instruments, &BUILD_INFO).set_with(1, &[KeyValue::new("version", version.to_owned())]);
         let Some(meter) = &instruments.meter else { return };
-        let counts = counts.clone();
+        let (drops, up, counts) = (counts.clone(), counts.clone(), counts.clone());
+        meter
+            .u64_observable_counter(DROPS.name.trim_end_matches("_total"))
+            .with_description(DROPS.help)
+            .with_callback(move |observer| {
+                for cause in Cause::ALL {
+                    observer.observe(drops.drops_by(cause), &[KeyValue::new("cause", cause.as_str())]);
+                }
+            })
+            .build();
+        meter
+            .u64_observable_gauge(UP.name)
+            .with_description(UP.help)
+            .with_callback(move |observer| {
+                if let Some(is_up) = up.is_up() {
+                    observer.observe(u64::from(is_up), &[]);
+                }
+            })
+            .build();
         meter
             .u64_observable_counter(SPANS.name.trim_end_matches("_total"))
             .with_description(SPANS.help)

@@ -10,6 +10,7 @@ mod database;
 mod delivery;
 mod http;
 mod kubernetes;
+mod ours;
 mod past;
 mod work;
 
@@ -26,6 +27,7 @@ pub use http::{
     record_http_status_server,
 };
 pub use kubernetes::{KubernetesCall, kubernetes_call, record_audit_id};
+pub(crate) use ours::Ours;
 pub(crate) use past::TracerSlot;
 pub use past::{Past, record_past, record_past_of};
 pub use work::{PollOutcome, WaitReason, job, plan, poll, record_poll, report, validate, wait};
@@ -39,6 +41,9 @@ pub fn record_error(span: &Span, error_type: &str) {
 /// A root of a trace of its own, whose keeping is decided by the rate of `class`.
 fn begin_trace(span: Span, class: crate::sampler::Class) -> Span {
     use tracing_opentelemetry::OpenTelemetrySpanExt;
+    if span.is_disabled() {
+        return span;
+    }
     // Refused only when spans are off.
     drop(span.set_parent(opentelemetry::Context::new().with_value(class)));
     span

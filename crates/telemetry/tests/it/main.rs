@@ -8,3 +8,5 @@ mod http_client;
 mod http_server;
 mod metrics;
 mod receiver;
+mod run_time;
+mod tls;
