@@ -16,7 +16,7 @@ use crate::{
     metrics::{AGENT, AgentMetrics, BROKER, BrokerMetrics, Instruments, MetricsEndpoint, PROCESS, ProcessMetrics},
     pipeline::{Counts, PipelineStatus},
     sampler::{SamplerHandle, clamp},
-    spans::{Ours, TracerSlot},
+    spans::{Gate, TracerSlot, ours},
 };
 
 const SCOPE: &str = "brokkr";
@@ -116,9 +116,9 @@ pub(crate) fn build(
         .with_tracked_inactivity(false)
         .with_target(false)
         .with_tracer(tracer.tracer(SCOPE))
-        .with_filter(Ours(counts.clone()));
+        .with_filter(ours());
     let slot = TracerSlot { tracer: tracer.tracer(SCOPE), counts: counts.clone() }.with_filter(LevelFilter::OFF);
-    let dispatch = Dispatch::new(Registry::default().with(spans).with(slot).with(log));
+    let dispatch = Dispatch::new(Registry::default().with(spans).with(slot).with(log).with(Gate(counts.clone())));
     counts.tell(&dispatch);
     control.apply(&RunTime::default());
     let telemetry = Telemetry { dispatch, tracer: Some(tracer), meter, endpoint, instruments, sampler, counts, control, options };
@@ -268,6 +268,7 @@ impl Telemetry {
         if tokio::time::timeout(limit, ending).await.is_err() {
             tracing::warn!(limit_seconds = limit.as_secs_f64(), "not all spans could be sent in time");
         }
+        status.counts.give_up();
         status.status()
     }
 

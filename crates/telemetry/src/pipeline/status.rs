@@ -135,6 +135,12 @@ impl Counts {
         }
     }
 
+    /// What still waits is lost.
+    pub(crate) fn give_up(&self) {
+        let spans = self.lane.read().give_up();
+        self.dropped(Cause::Shutdown, spans);
+    }
+
     /// A batch was taken.
     pub(super) fn succeeded(&self, lane: &Lane, spans: usize) {
         if lane.leave(spans) {

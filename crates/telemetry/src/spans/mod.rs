@@ -27,7 +27,7 @@ pub use http::{
     record_http_status_server,
 };
 pub use kubernetes::{KubernetesCall, kubernetes_call, record_audit_id};
-pub(crate) use ours::Ours;
+pub(crate) use ours::{Gate, ours};
 pub(crate) use past::TracerSlot;
 pub use past::{Past, record_past, record_past_of};
 pub use work::{PollOutcome, WaitReason, job, plan, poll, record_poll, report, validate, wait};
