@@ -33,6 +33,7 @@ mod sight;
 mod slot;
 mod standing;
 mod status;
+mod trace_report;
 mod trouble;
 
 pub mod cli;

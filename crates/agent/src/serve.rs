@@ -80,6 +80,7 @@ async fn serve(config: Config, me: String, telemetry: &Telemetry, mut signals: S
         metrics,
         clock: Arc::clone(&clock),
         ids: Arc::clone(&ids),
+        tracing: telemetry.control(),
         wait: Duration::from_secs(config.broker.wait_seconds.clamp(1, brokkr_api::wait::MAX_WAIT_SECONDS)),
     };
     let end = stopping();

@@ -73,12 +73,14 @@ async fn serve(config: Config, telemetry: &Telemetry, mut signals: Signals, inst
             allowed_origins: config.server.cors.allowed_origins.into(),
         },
         limits: Arc::new(http::Limits::new(config.limits)),
+        tracing: telemetry.control(),
         totals_changed: Arc::new(Notify::new()),
         draining: lifecycle.draining().clone(),
         stopping: lifecycle.stopping().clone(),
     });
     let closing = db.clone();
     let stopping = || lifecycle.stopping().clone();
+    lifecycle.spawn("tracing", http::follow_tracing(state.clone(), stopping()));
     lifecycle.spawn("change-feed", feed.follow(stopping()));
     let sequencer = Sequencer { db: db.clone() };
     lifecycle.spawn(Sequencer::NAME, jobs::run(sequencer, db.clone(), Arc::clone(&clock), instance.clone(), stopping()));

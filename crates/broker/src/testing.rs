@@ -162,6 +162,7 @@ impl World {
             },
             // The clock stands still here: a quota that is used up would never fill again.
             limits: Arc::new(api::Limits::new(LimitsConfig::off())),
+            tracing: capture.telemetry().control(),
             totals_changed: Arc::new(Notify::new()),
             draining: lifecycle.draining().clone(),
             stopping: lifecycle.stopping().clone(),

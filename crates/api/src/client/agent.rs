@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// The answer to a poll.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Polled {
     /// Nothing changed within the wait.
     Unchanged,

@@ -14,6 +14,7 @@ mod problems;
 mod records;
 mod suspension;
 mod targeting;
+mod trace_settings;
 mod tracing;
 
 use std::time::Duration;

@@ -32,6 +32,10 @@ pub fn parse(text: &str) -> Result<Endpoint, EndpointError> {
     let authority = uri.authority().ok_or_else(refuse)?.as_str();
     let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(refuse)?;
     let port = authority.strip_prefix(host).ok_or_else(refuse)?;
+    let is_path = uri.path().bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte));
+    if !is_host(host) || !is_path || text.contains('#') {
+        return Err(refuse());
+    }
     if !port.is_empty() && uri.port_u16().is_none_or(|port| port == 0) || uri.query().is_some() {
         return Err(refuse());
     }
@@ -46,6 +50,16 @@ pub fn parse(text: &str) -> Result<Endpoint, EndpointError> {
         _ => None,
     };
     Ok(Endpoint { url: text.to_owned(), protocol, warning: None })
+}
+
+/// A name, an IPv4 address, or an IPv6 address in brackets.
+fn is_host(host: &str) -> bool {
+    if let Some(address) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        return (2..=39).contains(&address.len()) && address.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b':');
+    }
+    let ends = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric());
+    let is_inner = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.';
+    ends(host.bytes().next()) && ends(host.bytes().last()) && host.bytes().all(is_inner)
 }
 
 /// Whether two addresses are the same server: what is secret for the one is no secret for the other.
