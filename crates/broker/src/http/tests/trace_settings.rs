@@ -34,7 +34,7 @@ async fn told(world: &World, key: &str) -> Value {
 async fn what_is_set_is_in_effect_at_once_and_says_where_it_comes_from_until_it_is_reset() {
     Engine::each(async |world: World| {
         let before = tracing(&world).await;
-        assert_eq!((before.revision, before.changed_by), (0, None));
+        assert_eq!((before.revision, before.changed_by.as_ref()), (0, None));
         assert_eq!(value(&before, "sampling_rate"), ("1".to_owned(), "default".to_owned()));
         let settings = json!({"enabled": true, "sampling_rate": 0.25, "service_name": "shop-broker"});
         let answer = set(&world, json!({"settings": settings})).await.expect(200);
