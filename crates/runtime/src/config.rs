@@ -7,6 +7,7 @@ mod problems;
 mod read;
 mod reference;
 mod sources;
+mod tables;
 mod telemetry;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ use serde::de::DeserializeOwned;
 pub use problems::{Problem, Problems};
 pub use reference::reference;
 use sources::Sources;
+pub use tables::tables;
 pub use telemetry::check_telemetry;
 
 /// Files that are read when none is named; the first that exists wins.
