@@ -95,7 +95,7 @@ impl Poller {
                         // Accepted again, and nothing has changed meanwhile.
                         desired.send_replace(last.clone());
                     }
-                    reporter.tell(&self.workshop.client).instrument(spans::job("trace-report")).await;
+                    reporter.tell(&self.workshop.client).await;
                     if rotation_wanted {
                         // Asked again after the next poll if it fails; once kept, the next poll is the new key's first use.
                         rotation_wanted =

@@ -4,7 +4,13 @@ mod run_time;
 #[cfg(test)]
 mod tests;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use opentelemetry_sdk::{
     Resource,
@@ -35,6 +41,20 @@ struct Inner {
     counts: Arc<Counts>,
     switch: Arc<Switch>,
     now: Mutex<Now>,
+    changes: AtomicU64,
+}
+
+/// How tracing fares, in a few numbers: comparing two of them says whether there is anything new to tell. Making one allocates nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Pulse {
+    /// How often the settings in effect have changed.
+    pub changes: u64,
+    /// Whether the latest export failed.
+    pub failing: bool,
+    /// Whether one has succeeded.
+    pub succeeded: bool,
+    /// Spans exported, failed and dropped.
+    pub counts: [u64; 3],
 }
 
 #[derive(Debug, Default)]
@@ -51,7 +71,8 @@ impl Control {
         sampler: SamplerHandle,
         counts: Arc<Counts>,
     ) -> Self {
-        let inner = Inner { base, identity, sampler, counts, switch: Arc::default(), now: Mutex::default() };
+        let inner =
+            Inner { base, identity, sampler, counts, switch: Arc::default(), now: Mutex::default(), changes: AtomicU64::new(0) };
         Self(Arc::new(inner))
     }
 
@@ -79,6 +100,7 @@ impl Control {
         let effective = run_time.over(&self.0.base);
         let changed = before.as_ref() != Some(&effective);
         if changed {
+            self.0.changes.fetch_add(1, Ordering::Relaxed);
             self.0.sampler.set(&effective);
             if before.as_ref().is_none_or(|before| is_other_way(before, &effective)) {
                 self.turn(&effective);
@@ -146,6 +168,14 @@ impl Control {
     pub fn effective(&self) -> Vec<Effective> {
         let now = self.0.now.lock();
         run_time::effective(now.effective.as_ref().unwrap_or(&self.0.base), self.0.identity.service)
+    }
+
+    /// Whether there is anything new to tell, in a few numbers.
+    #[must_use]
+    pub fn pulse(&self) -> Pulse {
+        let (failing, succeeded) = self.0.counts.latest();
+        let [exported, failed, dropped] = self.0.counts.by_result().map(|(_, count)| count);
+        Pulse { changes: self.0.changes.load(Ordering::Relaxed), failing, succeeded, counts: [exported, failed, dropped] }
     }
 
     /// What became of the spans so far.

@@ -110,6 +110,13 @@ impl Counts {
         }
     }
 
+    /// Whether the latest export failed, and whether one has succeeded.
+    pub(crate) fn latest(&self) -> (bool, bool) {
+        let lane = self.lane.read();
+        let latest = lane.latest.lock();
+        (latest.error.is_some(), latest.success.is_some())
+    }
+
     /// Another queue takes the place of the one that is told of.
     pub(crate) fn new_lane(&self) -> Arc<Lane> {
         let lane = Arc::new(Lane::default());

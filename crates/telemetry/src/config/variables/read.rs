@@ -234,7 +234,7 @@ impl Reader {
 
 /// `KEY=VALUE,KEY=VALUE`, percent-encoded.
 fn pairs(text: &str) -> Option<Vec<(String, String)>> {
-    let decoded = |text: &str| percent_decode_str(text.trim()).decode_utf8().ok().map(|text| text.into_owned());
+    let decoded = |text: &str| percent_decode_str(text.trim()).decode_utf8().ok().map(std::borrow::Cow::into_owned);
     let pair = |member: &str| {
         let (key, value) = member.split_once('=')?;
         Some((decoded(key).filter(|key| !key.is_empty())?, decoded(value)?))
