@@ -199,7 +199,7 @@ impl Default for TelemetryConfig {
             protocol: Protocol::Grpc,
             headers: BTreeMap::new(),
             timeout: Duration::from_secs(10),
-            retry: Duration::from_secs(60),
+            retry: Duration::from_secs(10),
             compression: Compression::None,
             tls: TlsConfig::default(),
             service_name: None,
