@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
-.PHONY: help setup kubernetes fuzzer build demo test check soak fmt clippy docs generate generated-check deny bench-loop bench-broker bench-agent
+.PHONY: help setup kubernetes fuzzer build demo test check soak fmt clippy docs generate generated-check deny bench-loop bench-broker bench-agent bench-tracing
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -75,3 +75,7 @@ bench-broker: setup ## The broker under 10,000 simulated agents, half an hour (B
 bench-agent: setup kubernetes ## The agent: throughput, resync, one change, drift, memory, with release binaries; writes target/bench/agent.json
 	@cargo build --release --workspace --bins
 	@target/release/brokkr-lab bench-agent $(BENCH)
+
+bench-tracing: setup kubernetes ## What tracing costs broker and agent, half an hour (BENCH="--pairs 2" for a quick look); writes target/bench/tracing.json
+	@cargo build --release --workspace --bins
+	@target/release/brokkr-lab bench-tracing $(BENCH)

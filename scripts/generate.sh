@@ -17,7 +17,7 @@ write docs/content/reference/configuration.md brokkr-broker configuration
 write docs/content/reference/openapi.json brokkr-broker openapi
 write docs/content/reference/errors.md brokkr-broker errors
 write docs/content/reference/metrics.md brokkr-broker metrics
-write docs/content/reference/spans.md brokkr-broker spans
+write docs/content/reference/tracing.md brokkr-broker tracing
 
 if [ "${1:-}" = --check ]; then
   status=0

@@ -74,10 +74,10 @@ impl Poller {
                 Err(_) => PollResult::Error,
             };
             span.in_scope(|| self.metrics.poll(result, started.elapsed()));
-            match result {
-                PollResult::Success => spans::record_poll(&span, PollOutcome::Changed),
-                PollResult::Empty => spans::record_poll(&span, PollOutcome::Unchanged),
-                PollResult::Error => spans::record_error(&span, "poll_failed"),
+            match &polled {
+                Ok(Polled::Changed { .. }) => spans::record_poll(&span, PollOutcome::Changed),
+                Ok(Polled::Unchanged) => spans::record_poll(&span, PollOutcome::Unchanged),
+                Err(error) => spans::record_error(&span, Trouble::of(error).kind),
             }
             drop(span);
             match polled {

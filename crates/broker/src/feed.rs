@@ -11,8 +11,8 @@ use std::{
 };
 
 use brokkr_api::{AgentId, StackId, Timestamp};
-use brokkr_telemetry::spans;
-use parking_lot::RwLock;
+use brokkr_telemetry::{TraceContext, spans};
+use parking_lot::{Mutex, RwLock};
 use tokio::{
     sync::{Notify, broadcast, watch},
     time::timeout,
@@ -30,6 +30,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How long listening may take to begin. Without it the feed is read again all the same.
 const LISTEN: Duration = Duration::from_secs(2);
 
+/// Most traces that one reading of the feed links to.
+const MOST_NUDGERS: usize = 16;
+
 /// What the broker knows without asking the database.
 pub(crate) struct Feed {
     db: Db,
@@ -40,6 +43,8 @@ pub(crate) struct Feed {
     installation: RwLock<Arc<Installation>>,
     restored: AtomicBool,
     nudge: Notify,
+    /// The traces in which somebody nudged since the feed was read last.
+    nudgers: Mutex<Vec<TraceContext>>,
     reports: broadcast::Sender<StackId>,
     tracing: watch::Sender<Option<StoredTracing>>,
     trouble: RwLock<Option<&'static str>>,
@@ -58,6 +63,7 @@ impl Feed {
             last: AtomicU64::new(0),
             seen: AtomicU64::new(0),
             nudge: Notify::new(),
+            nudgers: Mutex::default(),
             reports: broadcast::channel(1_024).0,
             tracing: watch::channel(tracing).0,
             trouble: RwLock::new(None),
@@ -130,6 +136,13 @@ impl Feed {
 
     /// Reads the feed soon: called after a commit that changed desired state or keys.
     pub(crate) fn nudge(&self) {
+        // A link to what is not kept leads nowhere.
+        if let Some(trace) = TraceContext::current().filter(TraceContext::is_sampled) {
+            let mut nudgers = self.nudgers.lock();
+            if nudgers.len() < MOST_NUDGERS {
+                nudgers.push(trace);
+            }
+        }
         self.nudge.notify_one();
     }
 
@@ -179,9 +192,10 @@ impl Feed {
                 hint = next_hint(&mut listener) => if hint.is_err() { listener = None },
                 () = tokio::time::sleep(REREAD) => {}
             }
+            let causes = std::mem::take(&mut *self.nudgers.lock());
             tokio::select! {
                 () = stopping.cancelled() => return,
-                () = self.catch_up_and_tell().instrument(spans::job("change-feed")) => {}
+                () = self.catch_up_and_tell().instrument(spans::job_of("change-feed", &causes)) => {}
             }
         }
     }

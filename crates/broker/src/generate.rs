@@ -21,8 +21,8 @@ pub(crate) enum Generated {
     Errors,
     /// Every metric of both daemons
     Metrics,
-    /// Every span of both daemons
-    Spans,
+    /// Every span of both daemons, its attributes, and how spans relate
+    Tracing,
 }
 
 /// The text.
@@ -35,7 +35,7 @@ pub(crate) fn generate(what: Generated) -> String {
         Generated::Openapi => http::openapi(),
         Generated::Errors => errors(),
         Generated::Metrics => metric_page(),
-        Generated::Spans => span_page(),
+        Generated::Tracing => tracing_page(),
     }
 }
 
@@ -94,19 +94,24 @@ fn metric_page() -> String {
     page
 }
 
-fn span_page() -> String {
+/// What cannot be derived: how spans relate.
+const RELATIONS: &str = include_str!("generate/tracing.md");
+
+fn tracing_page() -> String {
     let mut page = HEAD.to_owned()
-        + "# Spans\n\nEvery span that the daemons make. Any of them may carry `error.type`, a word of a closed set, with status ERROR.\n\n\
-           | span | kind | meaning | attributes |\n|---|---|---|---|\n";
+        + RELATIONS
+        + "\n## Spans\n\nAny of them may carry `error.type`.\n\n| span | kind | meaning | place | attributes |\n|---|---|---|---|---|\n";
     for span in spans::SPANS {
         let attributes: Vec<_> = span.attributes.iter().map(|attribute| format!("`{attribute}`")).collect();
-        page += &format!(
-            "| `{}` | {} | {} | {} |\n",
-            span.name.replace('|', "\\|"),
-            span.kind,
-            span.help.trim(),
-            attributes.join(" ")
-        );
+        let (name, attributes) = (span.name.replace('|', "\\|"), attributes.join(" "));
+        page += &format!("| `{name}` | {} | {} | {} | {attributes} |\n", span.kind, span.help.trim(), span.place);
+    }
+    page += "\n## Attributes\n\nThere are no others: no key, no manifest, no parameter of a statement, no query string. \
+             Every process adds `service.name`, `service.version` and `service.instance.id` as its resource.\n\n\
+             | attribute | meaning | example |\n|---|---|---|\n";
+    for attribute in spans::ATTRIBUTES {
+        let example = attribute.example.replace('|', "\\|");
+        page += &format!("| `{}` | {} | `{example}` |\n", attribute.name, attribute.help);
     }
     page
 }

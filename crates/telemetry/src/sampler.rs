@@ -44,6 +44,8 @@ pub enum Class {
     Job,
     /// A request that changes something.
     Write,
+    /// Trouble that is rare and told once: always kept.
+    Trouble,
     /// Anything else.
     #[default]
     Default,
@@ -134,6 +136,7 @@ impl Thresholds {
             Class::Probe => Some(self.probe),
             Class::Job => Some(self.job),
             Class::Write => self.write,
+            Class::Trouble => Some(0),
             Class::Default => self.default,
         }
     }

@@ -18,6 +18,8 @@ pub(crate) enum Class {
     Conflict,
     /// The agent has no right to do this.
     Forbidden,
+    /// The namespace's quota is used up, or asks for limits that the object does not name.
+    OverQuota,
     /// The object is wrong.
     Invalid,
     /// The cluster has no such kind.
@@ -46,6 +48,7 @@ impl Class {
             Self::Transient => "transient",
             Self::Conflict => "conflict",
             Self::Forbidden => "forbidden",
+            Self::OverQuota => "quota_exceeded",
             Self::Invalid => "invalid",
             Self::MissingKind => "missing_kind",
             Self::NotFound => "not_found",
@@ -115,6 +118,7 @@ impl KubeFailure {
         let class = match () {
             () if is_malformed(&status.message) => Class::Invalid,
             () if is_too_large(&status.message) => Class::TooLarge,
+            () if status.code == 403 && is_over_quota(&status.message) => Class::OverQuota,
             () => class_of(status.code),
         };
         let causes = status.details.as_ref().map(|details| details.causes.as_slice()).unwrap_or_default();
@@ -152,6 +156,11 @@ fn is_too_large(message: &str) -> bool {
     ["trying to send message larger than max", "etcdserver: request is too large", "Request entity too large"]
         .iter()
         .any(|words| message.contains(words))
+}
+
+/// Quota is admission, which answers as if a right were missing.
+fn is_over_quota(message: &str) -> bool {
+    ["exceeded quota", "failed quota", "status unknown for quota"].iter().any(|words| message.contains(words))
 }
 
 /// The API server's words up to where they repeat a value of the object.
@@ -218,6 +227,16 @@ mod tests {
             let body = json!({"kind": "Status", "status": "Failure", "code": 500, "message": message});
             assert_eq!(failure(500, &body, false).class, Class::TooLarge, "{message}");
         }
+    }
+
+    #[test]
+    fn a_used_up_quota_is_no_missing_right() {
+        let message = "pods \"a\" is forbidden: exceeded quota: small, requested: pods=1, used: pods=1, limited: pods=1";
+        let body = json!({"kind": "Status", "status": "Failure", "code": 403, "reason": "Forbidden", "message": message});
+        assert_eq!(failure(403, &body, false).class, Class::OverQuota);
+        let body =
+            json!({"kind": "Status", "status": "Failure", "code": 403, "reason": "Forbidden", "message": "pods is forbidden"});
+        assert_eq!(failure(403, &body, false).class, Class::Forbidden);
     }
 
     #[test]

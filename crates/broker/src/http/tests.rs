@@ -12,6 +12,7 @@ mod policies;
 mod poll;
 mod problems;
 mod records;
+mod steps;
 mod suspension;
 mod targeting;
 mod trace_settings;

@@ -7,6 +7,8 @@ use std::{
 
 use parking_lot::Mutex;
 
+use super::outage::Outage;
+
 /// What waits, and how the latest export went.
 #[derive(Debug, Default)]
 pub(crate) struct Lane {
@@ -18,6 +20,7 @@ pub(crate) struct Lane {
 pub(super) struct Latest {
     pub(super) success: Option<SystemTime>,
     pub(super) error: Option<String>,
+    pub(super) outage: Option<Outage>,
 }
 
 impl Lane {

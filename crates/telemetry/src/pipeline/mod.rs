@@ -3,6 +3,7 @@
 mod counting;
 mod export;
 mod lane;
+mod outage;
 mod status;
 mod switch;
 

@@ -11,7 +11,7 @@ use std::{
 use parking_lot::RwLock;
 use tracing::{Dispatch, dispatcher::WeakDispatch};
 
-use super::Lane;
+use super::{Lane, outage::Outage};
 
 /// What became of the spans so far, for `/readyz` and for people.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -156,17 +156,25 @@ impl Counts {
         let mut latest = lane.latest.lock();
         latest.success = Some(opentelemetry::time::now());
         let recovered = latest.error.take().is_some();
+        let outage = latest.outage.take();
         drop(latest);
         if recovered {
             self.log(|| tracing::info!("the trace collector takes spans again"));
+        }
+        if let Some(outage) = outage {
+            let lost = self.lost();
+            self.log(|| outage.end(opentelemetry::time::now(), lost));
         }
     }
 
     /// A batch was not taken.
     pub(super) fn failed(&self, lane: &Lane, spans: usize, error: &str) {
+        // What is lost from here on, this batch included.
+        let lost = self.lost();
         if lane.leave(spans) {
             self.dropped(Cause::ExportFailed, spans);
         }
+        lane.latest.lock().outage.get_or_insert_with(|| Outage::begin(opentelemetry::time::now(), lost, error));
         self.broken_lane(lane, error);
     }
 
@@ -181,5 +189,9 @@ impl Counts {
         if before.is_none() {
             self.log(|| tracing::warn!(%error, "the trace collector takes no spans; they are counted and lost until it does"));
         }
+    }
+
+    fn lost(&self) -> u64 {
+        Cause::ALL.iter().map(|cause| self.drops_by(*cause)).sum()
     }
 }

@@ -197,7 +197,8 @@ async fn a_collector_that_comes_back_is_said_once_and_the_error_is_gone() {
         telemetry.flush().await;
     }
     let status = telemetry.shutdown(LONG).await;
-    assert_eq!((status.exported, status.failed, status.last_error), (4, 2, None));
+    // Two spans each time, and the one that tells of the outage.
+    assert_eq!((status.exported, status.failed, status.last_error), (5, 2, None));
     let lines: Vec<String> = log.text().lines().map(str::to_owned).collect();
     assert!(lines.len() == 2 && lines[0].contains(" WARN ") && lines[1].contains("takes spans again"), "{lines:?}");
 }

@@ -10,3 +10,4 @@ mod metrics;
 mod receiver;
 mod run_time;
 mod tls;
+mod w3c;

@@ -227,7 +227,8 @@ fn hand_off(state: &AppState, rows: Vec<DesiredRow>, known: u64, protocol: u32) 
         if let Some(trace) =
             row.trace.as_ref().filter(|_| row.change_seq > known && first && relation == brokkr_api::Relation::Parent)
         {
-            spans::record_past_of(trace, Past::Wait(WaitReason::Queued), row.desired_at.to_system_time(), now.to_system_time());
+            let (start, end) = (row.desired_at.to_system_time(), now.to_system_time());
+            spans::record_past_of(trace, None, Past::Wait(WaitReason::Queued), start, end);
         }
         let content = match (row.content, &row.digest) {
             // What cannot be opened here is fetched by its digest, and that says why not.
@@ -235,7 +236,13 @@ fn hand_off(state: &AppState, rows: Vec<DesiredRow>, known: u64, protocol: u32) 
             _ => None,
         };
         let content = content.and_then(|body| serde_json::from_slice::<Content>(&body).ok());
-        let trace = row.trace.map(|trace| WorkTrace { traceparent: trace.traceparent, tracestate: trace.tracestate, relation });
+        let trace = row.trace.map(|trace| WorkTrace {
+            traceparent: trace.traceparent,
+            tracestate: trace.tracestate,
+            relation,
+            accepted_at: Some(row.desired_at),
+            sent_at: Some(now),
+        });
         deployments.push(DesiredDeployment {
             stack_id: row.stack_id,
             stack: row.stack,

@@ -193,7 +193,8 @@ fn outcome<'a>(report: &'a Report, deployment: &DeploymentRow, phase: Phase) -> 
 
 /// Each change of phase is a log record.
 fn tell(agent: AgentId, report: &Report, deployment: &DeploymentRow, phase: Phase) {
-    let reason = report.error.as_ref().map(|error| error.reason.as_str());
+    let of_health = report.health.as_ref().and_then(|health| health.reason.as_deref());
+    let reason = report.error.as_ref().map(|error| error.reason.as_str()).or(of_health);
     tracing::info!(
         agent.id = %agent,
         stack.id = %report.stack_id,

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use brokkr_telemetry::metrics::DbOperation;
-use sqlx::{Executor, SqlStr};
+use sqlx::{Executor, Row, SqlStr};
 
 use crate::{
     config::DatabaseConfig,
@@ -48,6 +48,32 @@ async fn every_statement_is_valid_on_both_engines() {
         }
     })
     .await;
+}
+
+/// SQLite joins by loops. A set that is read anew for every row of a table takes time that grows with both, and the writer waits meanwhile:
+/// ten thousand agents that come back at once have taken minutes like that.
+#[tokio::test]
+async fn a_set_is_read_once_and_not_once_for_every_row() {
+    let world = World::start(testing::Engine::Sqlite).await;
+    let Engine::Sqlite { write, .. } = &world.state.db.engine else { panic!("another engine") };
+    let mut seen = 0;
+    for statement in every_statement().into_iter().filter(|statement| statement.rendered().sqlite.contains("json_each(")) {
+        let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {}", statement.rendered().sqlite));
+        let rows = sqlx::query(explain).fetch_all(write).await.unwrap();
+        // (id, parent, _, what): those of one parent are loops within each other, in this order.
+        let plan: Vec<(i64, i64, String)> = rows.iter().map(|row| (row.get(0), row.get(1), row.get(3))).collect();
+        for (at, (_, parent, what)) in plan.iter().enumerate() {
+            if !what.contains("VIRTUAL TABLE") {
+                continue;
+            }
+            seen += 1;
+            let is_loop = |what: &str| what.starts_with("SCAN") || what.starts_with("SEARCH");
+            let outer = plan[..at].iter().find(|(_, of, what)| of == parent && is_loop(what));
+            let again = plan.iter().find(|(id, _, what)| id == parent && what.contains("CORRELATED"));
+            assert!(outer.is_none() && again.is_none(), "{}: {plan:#?}", statement.name);
+        }
+    }
+    assert!(seen > 10, "{seen} sets");
 }
 
 #[test]
