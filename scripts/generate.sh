@@ -12,6 +12,8 @@ write() { # file, program, what
 }
 write config/broker.toml brokkr-broker config
 write config/agent.toml brokkr-agent config
+write docs/content/reference/configuration.md brokkr-broker configuration
+"$bin/brokkr-agent" generate configuration >>"$new/docs/content/reference/configuration.md"
 write docs/content/reference/openapi.json brokkr-broker openapi
 write docs/content/reference/errors.md brokkr-broker errors
 write docs/content/reference/metrics.md brokkr-broker metrics

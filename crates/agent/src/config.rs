@@ -104,6 +104,10 @@ impl Settings for Config {
         brokkr_runtime::config::check_telemetry(&self.telemetry, problems);
         brokkr_runtime::config::check_metrics(&self.metrics, problems);
     }
+
+    fn telemetry(&mut self) -> Option<&mut TelemetryConfig> {
+        Some(&mut self.telemetry)
+    }
 }
 
 /// The broker that the agent works for.

@@ -149,6 +149,7 @@ mod tests {
             installation: "i".to_owned(),
             epoch: "e".to_owned(),
             rotate_key: false,
+            tracing: None,
             deployments: suspensions.iter().enumerate().map(deployment).collect(),
         }
     }

@@ -36,6 +36,7 @@ mod slot;
 mod standing;
 mod status;
 mod trace;
+mod trace_report;
 mod trouble;
 
 pub mod cli;

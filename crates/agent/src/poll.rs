@@ -11,7 +11,7 @@ use brokkr_api::{
 };
 use brokkr_runtime::{Clock, Ids};
 use brokkr_telemetry::{
-    AgentMetrics,
+    AgentMetrics, Control,
     metrics::PollResult,
     spans::{self, PollOutcome},
 };
@@ -27,6 +27,7 @@ use crate::{
     identity::{Identity, IdentityError},
     schedule::backoff,
     status::Status,
+    trace_report::TraceReporter,
     trouble::{NO_KEY, Trouble},
 };
 
@@ -41,6 +42,7 @@ pub(crate) struct Poller {
     pub(crate) metrics: AgentMetrics,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ids: Arc<dyn Ids>,
+    pub(crate) tracing: Control,
     pub(crate) wait: Duration,
 }
 
@@ -61,6 +63,7 @@ impl Poller {
         let mut etag: Option<String> = None;
         let mut last: Option<Desired> = None;
         let (mut failures, mut rotation_wanted) = (0, false);
+        let mut reporter = TraceReporter::new(self.tracing.clone());
         loop {
             let started = Instant::now();
             let span = spans::poll();
@@ -87,6 +90,7 @@ impl Poller {
                     if let Polled::Changed { etag: tag, mut state } = answer {
                         self.workshop.contents.take(&mut state);
                         rotation_wanted = state.rotate_key;
+                        reporter.follow(state.tracing.as_ref());
                         etag = Some(tag).filter(|tag| !tag.is_empty());
                         last = Some(Arc::new(state));
                         desired.send_replace(last.clone());
@@ -94,6 +98,7 @@ impl Poller {
                         // Accepted again, and nothing has changed meanwhile.
                         desired.send_replace(last.clone());
                     }
+                    reporter.tell(&self.workshop.client).await;
                     if rotation_wanted {
                         // Asked again after the next poll if it fails; once kept, the next poll is the new key's first use.
                         rotation_wanted =

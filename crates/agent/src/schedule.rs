@@ -236,6 +236,7 @@ mod tests {
             installation: "i".to_owned(),
             epoch: epoch.to_owned(),
             rotate_key: false,
+            tracing: None,
             deployments: revisions.iter().enumerate().map(deployment).collect(),
         }
     }

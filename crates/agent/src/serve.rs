@@ -16,7 +16,7 @@ use brokkr_runtime::{
     Clock, Drain, Ended, Ids, Lifecycle, Signals, SystemClock, SystemIds, daemon,
     server::{self, Limits, Server},
 };
-use brokkr_telemetry::{AgentMetrics, InitOptions, Service, Telemetry, http::ServerTelemetry};
+use brokkr_telemetry::{AgentMetrics, InitOptions, Service, Telemetry, TelemetryConfig, http::ServerTelemetry};
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
@@ -51,11 +51,20 @@ pub(crate) fn main(config: Config) -> ExitCode {
         service: Service::Agent,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         instance_id: me.clone(),
-        telemetry: config.telemetry.clone(),
+        telemetry: telemetry(&config),
         metrics: config.metrics.clone(),
         log: config.log.clone(),
     };
     daemon::run(options, async |telemetry, signals| serve(config, me, telemetry, signals).await)
+}
+
+/// Spans say which cluster they are from, where that is known before the first of them.
+fn telemetry(config: &Config) -> TelemetryConfig {
+    let mut telemetry = config.telemetry.clone();
+    if let Some(cluster) = config.agent.cluster.as_ref().or(config.agent.name.as_ref()) {
+        telemetry.resource.entry("k8s.cluster.name".to_owned()).or_insert_with(|| cluster.to_string());
+    }
+    telemetry
 }
 
 async fn serve(config: Config, me: String, telemetry: &Telemetry, mut signals: Signals) -> anyhow::Result<Ended> {
@@ -88,6 +97,7 @@ async fn serve(config: Config, me: String, telemetry: &Telemetry, mut signals: S
         metrics: metrics.clone(),
         clock: Arc::clone(&clock),
         ids: Arc::clone(&ids),
+        tracing: telemetry.control(),
         wait: Duration::from_secs(config.broker.wait_seconds.clamp(1, brokkr_api::wait::MAX_WAIT_SECONDS)),
     };
     let end = stopping();

@@ -20,7 +20,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, warn};
 
-use crate::store::{ChangeListener, Db, Error, Installation, KeyRow};
+use crate::store::{self, ChangeListener, Db, Error, Installation, KeyRow, StoredTracing};
 
 /// How often the feed is read again when nobody hints that it has grown.
 const REREAD: Duration = Duration::from_secs(1);
@@ -46,13 +46,14 @@ pub(crate) struct Feed {
     /// The traces in which somebody nudged since the feed was read last.
     nudgers: Mutex<Vec<TraceContext>>,
     reports: broadcast::Sender<StackId>,
+    tracing: watch::Sender<Option<StoredTracing>>,
     trouble: RwLock<Option<&'static str>>,
 }
 
 impl Feed {
     /// Reads everything once.
     pub(crate) async fn load(db: Db) -> Result<Arc<Self>, Error> {
-        let (_, installation) = db.standing().await?;
+        let store::Standing { installation, tracing, .. } = db.standing().await?;
         let feed = Self {
             db,
             installation: RwLock::new(Arc::new(installation)),
@@ -64,6 +65,7 @@ impl Feed {
             nudge: Notify::new(),
             nudgers: Mutex::default(),
             reports: broadcast::channel(1_024).0,
+            tracing: watch::channel(tracing).0,
             trouble: RwLock::new(None),
         };
         feed.catch_up().await?;
@@ -155,6 +157,23 @@ impl Feed {
         self.reports.subscribe()
     }
 
+    /// What is set of tracing.
+    pub(crate) fn tracing(&self) -> watch::Receiver<Option<StoredTracing>> {
+        self.tracing.subscribe()
+    }
+
+    /// What was read before a change may arrive after it.
+    fn set_tracing(&self, read: Option<StoredTracing>) {
+        let revision = |tracing: &Option<StoredTracing>| tracing.as_ref().map_or(0, |tracing| tracing.revision);
+        self.tracing.send_if_modified(|known| {
+            let is_news = *known != read && revision(&read) >= revision(known);
+            if is_news {
+                *known = read;
+            }
+            is_news
+        });
+    }
+
     /// Why the feed cannot be read, if it cannot.
     pub(crate) fn trouble(&self) -> Option<&'static str> {
         *self.trouble.read()
@@ -205,7 +224,8 @@ impl Feed {
 
     async fn catch_up(&self) -> Result<(), Error> {
         let last = self.last.load(Ordering::Acquire);
-        let (newest, installation) = self.db.standing().await?;
+        let store::Standing { newest, installation, tracing } = self.db.standing().await?;
+        self.set_tracing(tracing);
         self.saw(newest);
         if *self.installation() != installation {
             tracing::warn!(epoch = installation.epoch, "the database has a new epoch: every agent reads its desired state again");

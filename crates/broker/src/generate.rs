@@ -1,6 +1,9 @@
 //! Reference files that follow from the code: written by `make generate`, compared by CI.
 
-use brokkr_telemetry::{metrics, spans};
+use brokkr_telemetry::{
+    config::variables::{Fate, VARIABLES},
+    metrics, spans,
+};
 use clap::ValueEnum;
 
 use crate::{config::Config, http};
@@ -10,6 +13,8 @@ use crate::{config::Config, http};
 pub(crate) enum Generated {
     /// The reference copy of `config.toml`
     Config,
+    /// The reference of configurations, without the agent's part
+    Configuration,
     /// The `OpenAPI` document
     Openapi,
     /// Every error code
@@ -26,6 +31,7 @@ pub(crate) fn generate(what: Generated) -> String {
         Generated::Config => brokkr_runtime::config::reference::<Config>(
             "config.toml of brokkr-broker: every key with its default. Generated from the code by `make generate`.\nBROKKR__SECTION__KEY in the environment wins over this file.",
         ),
+        Generated::Configuration => configuration(),
         Generated::Openapi => http::openapi(),
         Generated::Errors => errors(),
         Generated::Metrics => metric_page(),
@@ -34,6 +40,38 @@ pub(crate) fn generate(what: Generated) -> String {
 }
 
 const HEAD: &str = "<!-- Generated from the code by `make generate`: edit the code. -->\n\n";
+
+const PROFILES: &str = r#"
+## Profiles of tracing
+
+| profile | what to write in `[telemetry]` |
+|---|---|
+| development: everything | `enabled = true`, `sampling_rate = 1.0`, `rates.poll = 1.0` where polls matter |
+| production | `enabled = true`, `sampling_rate = 0.1` (the default), `endpoint = "https://collector:4317"` |
+| off | `enabled = false` (the default): no exporter, no spans; contexts of callers still travel on |
+
+`brokkr trace enable` and `brokkr trace disable` change this while the daemons run.
+"#;
+
+fn configuration() -> String {
+    let mut page = HEAD.to_owned()
+        + "# Configuration\n\nBoth daemons read `--config FILE`, else `./config.toml`, else `/etc/brokkr/config.toml`; then `BROKKR__SECTION__KEY`, \
+           which wins over the file (`BROKKR__TELEMETRY__BATCH__DELAY=1s`); then, for `[telemetry]`, the standard variables below, which win over both. \
+           What is set by `brokkr trace` wins over everything.\n"
+        + PROFILES
+        + "\n## Standard variables\n\nRead by both daemons. A row further down wins over one further up. What is set and has no effect is named in the log \
+           at the start. An endpoint or an exporter switches tracing on where nothing else says whether it is.\n\n\
+           | variable | honoured | by |\n|---|---|---|\n";
+    for variable in VARIABLES {
+        let (honoured, by) = match variable.fate {
+            Fate::Honoured { by, .. } => ("yes", by.to_owned()),
+            Fate::Ignored { unless: [], why } => ("no", why.to_owned()),
+            Fate::Ignored { unless, why } => ("no", format!("{why}; `{}` is no news", unless.join("`, `"))),
+        };
+        page += &format!("| `{}` | {honoured} | {by} |\n", variable.name);
+    }
+    page + "\n## brokkr-broker\n" + &brokkr_runtime::config::tables::<Config>()
+}
 
 fn errors() -> String {
     let mut page = HEAD.to_owned()

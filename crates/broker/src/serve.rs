@@ -75,7 +75,7 @@ async fn serve(config: Config, telemetry: &Telemetry, mut signals: Signals, inst
         ids,
         keyring: Arc::new(keyring),
         settings: http::Settings {
-            handoff: config.delivery.handoff,
+            handoff: config.telemetry.handoff,
             active: Duration::from_secs(config.agents.active_seconds),
             requests: http::RequestLimits {
                 body: config.server.max_body_bytes,
@@ -85,12 +85,14 @@ async fn serve(config: Config, telemetry: &Telemetry, mut signals: Signals, inst
             metrics_path: config.metrics.path.into(),
         },
         limits: Arc::new(http::Limits::new(config.limits)),
+        tracing: telemetry.control(),
         totals_changed: Arc::new(Notify::new()),
         draining: lifecycle.draining().clone(),
         stopping: lifecycle.stopping().clone(),
     });
     let closing = db.clone();
     let stopping = || lifecycle.stopping().clone();
+    lifecycle.spawn("tracing", http::follow_tracing(state.clone(), stopping()));
     lifecycle.spawn("change-feed", feed.follow(stopping()));
     let sequencer = Sequencer { db: db.clone() };
     lifecycle.spawn(Sequencer::NAME, jobs::run(sequencer, db.clone(), Arc::clone(&clock), instance.clone(), stopping()));

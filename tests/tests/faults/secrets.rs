@@ -161,6 +161,7 @@ async fn trial(engine: Engine) {
         ("BROKKR__TELEMETRY__ENDPOINT", &endpoint),
         ("BROKKR__TELEMETRY__SAMPLING_RATE", "1.0"),
         ("BROKKR__TELEMETRY__RATES__POLL", "1.0"),
+        ("BROKKR__TELEMETRY__RATES__JOB", "1.0"),
         ("BROKKR__TELEMETRY__BATCH__DELAY", "100ms"),
     ];
     let with_keys: Vec<_> = settings.into_iter().chain([("BROKKR__ENCRYPTION__KEYS", keys.as_str())]).collect();

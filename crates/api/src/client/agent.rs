@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// The answer to a poll, and for how long the broker parked it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct TimedPoll {
     /// The answer.
     pub polled: Polled,
@@ -27,7 +27,7 @@ pub struct TimedPoll {
 }
 
 /// The answer to a poll.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Polled {
     /// Nothing changed within the wait.
     Unchanged,

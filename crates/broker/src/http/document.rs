@@ -18,6 +18,7 @@ const TAGS: &[(&str, &str)] = &[
     ("deployments", "What one agent has to do with one stack, and how far it is."),
     ("agents", "The daemons in the clusters, as people see them."),
     ("fleet", "All agents together."),
+    ("tracing", "How brokers and agents trace, while they run."),
     ("generators", "Identities of pipelines and teams; each sees its own stacks and nothing else."),
     ("keys", "API keys: made, listed and revoked, never shown again."),
     ("events", "What happened, by position."),

@@ -54,6 +54,8 @@ fn api() -> OpenApiRouter<AppState> {
         .routes(documented!(v1::abandonment::abandon))
         .routes(documented!(v1::suspensions::fleet))
         .routes(documented!(v1::suspensions::suspend_fleet, v1::suspensions::resume_fleet))
+        .routes(documented!(v1::tracing::read, v1::tracing::set, v1::tracing::reset))
+        .routes(documented!(v1::tracing::agents))
         .routes(documented!(v1::stacks::list))
         .routes(documented!(v1::stacks::put, v1::stacks::read, v1::stacks::delete))
         .routes(documented!(v1::targets::preview))
@@ -71,6 +73,7 @@ fn api() -> OpenApiRouter<AppState> {
         .routes(documented!(v1::agent::desired_state))
         .routes(documented!(v1::agent::content))
         .routes(documented!(v1::reports::post))
+        .routes(documented!(v1::tracing::report))
 }
 
 /// The `OpenAPI` 3.1 document, as it is committed.

@@ -15,6 +15,7 @@ mod records;
 mod steps;
 mod suspension;
 mod targeting;
+mod trace_settings;
 mod tracing;
 
 use std::time::Duration;

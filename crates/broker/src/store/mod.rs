@@ -21,10 +21,11 @@ mod suspensions;
 #[cfg(test)]
 mod tests;
 mod totals;
+mod tracing;
 
 pub(crate) use agents::{AgentFilter, AgentRow, Marked, NewAgent};
 pub(crate) use audit::NewAuditEntry;
-pub(crate) use changes::ChangeListener;
+pub(crate) use changes::{ChangeListener, Standing};
 pub(crate) use deployment_objects::{NewDeploymentObject, StoredContent};
 pub(crate) use deployments::{AgentTarget, Approval, ByStack, DesiredRow, RevisionSource};
 pub(crate) use enrolment::EnrolledAgent;
@@ -42,3 +43,4 @@ pub(crate) use stacks::{AcceptGeneration, DeletedStack, Scope, StackFilter, Stac
 pub(crate) use suspensions::{StoredSuspension, widest};
 #[cfg(test)]
 pub(crate) use tests::close as close_for_tests;
+pub(crate) use tracing::StoredTracing;

@@ -15,6 +15,7 @@ pub(crate) mod revoke;
 pub(crate) mod rollback;
 pub(crate) mod rollout;
 pub(crate) mod suspend;
+pub(crate) mod trace;
 
 use std::process::ExitCode;
 

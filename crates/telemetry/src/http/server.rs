@@ -16,7 +16,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 use crate::{
     Telemetry,
     metrics::{BrokerMetrics, HttpMethod},
-    propagation::{TraceContext, Untrusted},
+    propagation::{Stranger, TraceContext, Untrusted},
     sampler::Class,
     spans,
 };
@@ -104,17 +104,22 @@ impl ServerTelemetry {
 
     fn begin(&self, parts: &Parts, inbound: Option<&TraceContext>, route: Option<&str>) -> Span {
         let span = spans::http_server(HttpMethod::from(&parts.method), route);
-        // Off means off: a context would be memory for nothing.
         if span.is_disabled() {
             return span;
         }
-        let class = route.and_then(|route| self.class(&parts.method, route)).unwrap_or_default();
+        let class = route.and_then(|route| self.class(&parts.method, route)).unwrap_or_else(|| Class::of_method(&parts.method));
         let mut parent = inbound.map_or_else(Context::new, TraceContext::to_remote_parent);
-        // Who sent no context has nothing to be trusted with.
-        if inbound.is_some() && !(self.trust_inbound && (self.trusted)(parts)) {
-            parent = parent.with_value(Untrusted);
+        // Probes come from nobody in particular, and have a rate of their own.
+        if class != Class::Probe || inbound.is_some() {
+            let known = (self.trusted)(parts);
+            if inbound.is_some() && !(self.trust_inbound && known) {
+                parent = parent.with_value(Untrusted);
+            }
+            if !known {
+                parent = parent.with_value(Stranger);
+            }
         }
-        // Refused only when the span has begun.
+        // Refused only when the span has begun, and it has not.
         drop(span.set_parent(parent.with_value(class)));
         span
     }

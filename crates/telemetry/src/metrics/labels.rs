@@ -31,6 +31,7 @@ pub(super) const HEALTH: Label = words("health", HEALTH_WORDS);
 pub(super) const ACTION: Label = words("action", ReconcileAction::WORDS);
 pub(super) const CLASS: Label = words("class", FailureClass::WORDS);
 pub(super) const SPAN_RESULT: Label = words("result", &["exported", "failed", "dropped"]);
+pub(super) const CAUSE: Label = words("cause", &["queue_full", "export_failed", "shutdown", "switched_off"]);
 pub(super) const VERSION: Label = bounded("version", "the version of the program");
 pub(super) const COMMIT: Label = bounded("commit", "the commit that it was built from, or `unknown`");
 

@@ -1,12 +1,11 @@
-//! Metrics on their way to a collector.
+//! Metrics on their way to a collector, by the same transport as spans.
 
-use opentelemetry_otlp::{MetricExporter, WithExportConfig, WithHttpConfig, WithTonicConfig};
+use opentelemetry_otlp::{MetricExporter, Protocol as Wire, WithExportConfig, WithHttpConfig, WithTonicConfig};
 use opentelemetry_sdk::metrics::{PeriodicReader, Temporality};
-use tonic::transport::ClientTlsConfig;
 
 use crate::{
     config::{Compression, MetricsConfig, Protocol, TelemetryConfig},
-    pipeline::{ExporterError, checked, metadata},
+    pipeline::{Client, ExporterError, channel, http_url, metadata, target},
 };
 
 /// Collects and sends now and then, on a thread of its own. Over gRPC it must be made inside of a tokio runtime.
@@ -17,44 +16,41 @@ pub(crate) fn reader(
     // Refused only when another provider was installed before: then that one is used.
     drop(rustls::crypto::ring::default_provider().install_default());
     let sent = config.over(telemetry);
+    let uri = target(&sent)?;
     let exporter = match sent.protocol {
-        Protocol::Grpc => grpc(&sent),
-        Protocol::HttpProtobuf => http(&sent),
+        Protocol::Grpc => grpc(&sent, &uri),
+        Protocol::HttpProtobuf => http(&sent, &uri),
     }?;
     Ok(PeriodicReader::builder(exporter).with_interval(config.interval).build())
 }
 
-fn grpc(config: &TelemetryConfig) -> Result<MetricExporter, ExporterError> {
-    let endpoint = checked(config.effective_endpoint())?;
+fn grpc(config: &TelemetryConfig, uri: &http::Uri) -> Result<MetricExporter, ExporterError> {
+    let metadata = metadata(config)?;
     let mut builder = MetricExporter::builder()
         .with_tonic()
+        .with_protocol(Wire::Grpc)
         .with_temporality(Temporality::Cumulative)
-        .with_endpoint(endpoint.to_string())
+        .with_channel(channel(config, uri)?)
         .with_timeout(config.timeout)
-        .with_metadata(metadata(config)?);
-    if endpoint.scheme_str() == Some("https") {
-        builder = builder.with_tls_config(ClientTlsConfig::new().with_enabled_roots());
-    }
+        .with_interceptor(move |mut request: tonic::Request<()>| {
+            *request.metadata_mut() = metadata.clone();
+            Ok::<_, tonic::Status>(request)
+        });
     if config.compression == Compression::Gzip {
         builder = builder.with_compression(opentelemetry_otlp::Compression::Gzip);
     }
     Ok(builder.build()?)
 }
 
-fn http(config: &TelemetryConfig) -> Result<MetricExporter, ExporterError> {
-    let endpoint = checked(config.effective_endpoint())?;
-    let mut url = endpoint.to_string();
-    if endpoint.path() == "/" {
-        url = format!("{}/v1/metrics", url.trim_end_matches('/'));
-    }
-    metadata(config)?;
-    let headers = config.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+fn http(config: &TelemetryConfig, uri: &http::Uri) -> Result<MetricExporter, ExporterError> {
+    let headers = metadata(config)?.into_headers();
     let mut builder = MetricExporter::builder()
         .with_http()
+        .with_protocol(Wire::HttpBinary)
         .with_temporality(Temporality::Cumulative)
-        .with_endpoint(url)
+        .with_endpoint(http_url(uri, "/v1/metrics"))
         .with_timeout(config.timeout)
-        .with_headers(headers);
+        .with_http_client(Client::new(config, headers)?);
     if config.compression == Compression::Gzip {
         builder = builder.with_compression(opentelemetry_otlp::Compression::Gzip);
     }

@@ -10,6 +10,7 @@ mod database;
 mod delivery;
 mod http;
 mod kubernetes;
+mod ours;
 mod past;
 mod trouble;
 mod work;
@@ -27,6 +28,7 @@ pub use http::{
     record_http_status_server, record_resend_count,
 };
 pub use kubernetes::{KubernetesCall, kubernetes_call, record_audit_id};
+pub(crate) use ours::{Gate, ours};
 pub(crate) use past::TracerSlot;
 pub use past::{Past, record_past, record_past_of};
 pub(crate) use trouble::{ExportOutage, record_export_outage};

@@ -1,6 +1,6 @@
 //! Spans of what is over: a wait that is known only when it has ended.
 
-use std::time::SystemTime;
+use std::{sync::Arc, time::SystemTime};
 
 use opentelemetry::{
     KeyValue,
@@ -12,7 +12,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 use tracing_subscriber::Layer;
 
 use super::WaitReason;
-use crate::{propagation::TraceContext, sampler::Class};
+use crate::{pipeline::Counts, propagation::TraceContext, sampler::Class};
 
 /// What is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +61,7 @@ pub fn record_past(parent: &Span, what: Past, start: SystemTime, end: SystemTime
         return;
     }
     parent.with_subscriber(|(_, subscriber)| {
-        if let Some(TracerSlot(tracer)) = subscriber.downcast_ref() {
+        if let Some(TracerSlot { tracer, .. }) = subscriber.downcast_ref() {
             record(tracer, &context, None, what, start, end);
         }
     });
@@ -74,9 +74,11 @@ pub fn record_past_of(place: &TraceContext, cause: Option<&TraceContext>, what: 
     if !place.is_sampled() {
         return;
     }
-    let context = place.to_remote_parent().with_value(Class::Rollout);
     tracing::dispatcher::get_default(|subscriber| {
-        if let Some(TracerSlot(tracer)) = subscriber.downcast_ref() {
+        if let Some(TracerSlot { tracer, counts }) = subscriber.downcast_ref()
+            && counts.is_on()
+        {
+            let context = place.to_remote_parent().with_value(Class::Rollout);
             record(tracer, &context, cause, what, start, end);
         }
     });
@@ -103,6 +105,9 @@ fn record(
 
 /// Lets [`record_past`] find the tracer of the subscriber that a span belongs to. It observes nothing.
 #[derive(Debug)]
-pub(crate) struct TracerSlot(pub(crate) SdkTracer);
+pub(crate) struct TracerSlot {
+    pub(crate) tracer: SdkTracer,
+    pub(crate) counts: Arc<Counts>,
+}
 
 impl<S: tracing::Subscriber> Layer<S> for TracerSlot {}

@@ -63,7 +63,7 @@ pub(crate) struct ExportOutage {
 /// why. Always kept.
 pub(crate) fn record_export_outage(outage: ExportOutage) {
     tracing::dispatcher::get_default(|subscriber| {
-        let Some(TracerSlot(tracer)) = subscriber.downcast_ref() else { return };
+        let Some(TracerSlot { tracer, .. }) = subscriber.downcast_ref() else { return };
         // Not the current context: the exporter's thread makes no spans, so that exporting causes no exports.
         let root = opentelemetry::Context::new().with_value(Class::Trouble);
         let lost = i64::try_from(outage.lost).unwrap_or(i64::MAX);

@@ -163,7 +163,7 @@ pub fn record_poll(span: &Span, outcome: PollOutcome) {
     span.record("brokkr.poll.result", word);
 }
 
-/// `job {name}`, INTERNAL: one run of background work, the root of a trace of its own, kept by the rate of polls: most runs find nothing to do.
+/// `job {name}`, INTERNAL: one run of background work, the root of a trace of its own, kept by the rate of jobs: most runs find nothing to do.
 #[must_use]
 pub fn job(name: &'static str) -> Span {
     let span = tracing::info_span!(
@@ -175,7 +175,7 @@ pub fn job(name: &'static str) -> Span {
         brokkr.job.name = name,
         error.type = Empty,
     );
-    super::begin_trace(span, Class::Poll)
+    super::begin_trace(span, Class::Job)
 }
 
 /// Most causes that the span of background work links to: a link costs some 50 bytes, and a backend shows few.

@@ -208,7 +208,7 @@ fn a_parent_is_a_parent_and_a_link() {
 #[test]
 fn a_link_is_a_trace_of_its_own_that_follows_the_flag() {
     let capture = Capture::start();
-    capture.telemetry().sampler().set_rates(0.0, brokkr_telemetry::config::Rates::default());
+    capture.telemetry().sampler().set_rates(0.0, Rates::default());
     let _guard = capture.enter();
     for traceparent in [INBOUND.to_owned(), INBOUND.replace("-01", "-00")] {
         let span = process();

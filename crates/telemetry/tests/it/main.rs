@@ -9,4 +9,6 @@ mod http_server;
 mod metrics;
 mod metrics_push;
 mod receiver;
+mod run_time;
+mod tls;
 mod w3c;

@@ -36,6 +36,10 @@ const ROUTES: &[(&str, &str, Needs)] = &[
     ("GET", "/api/v1/fleet", Needs::Permission(P::AgentsRead)),
     ("PUT", "/api/v1/fleet/suspension", Needs::Permission(P::FleetWrite)),
     ("DELETE", "/api/v1/fleet/suspension", Needs::Permission(P::FleetWrite)),
+    ("GET", "/api/v1/tracing", Needs::Permission(P::AgentsRead)),
+    ("PUT", "/api/v1/tracing", Needs::Permission(P::FleetWrite)),
+    ("DELETE", "/api/v1/tracing", Needs::Permission(P::FleetWrite)),
+    ("GET", "/api/v1/tracing/agents", Needs::Permission(P::AgentsRead)),
     ("GET", "/api/v1/stacks", Needs::Permission(P::StacksRead)),
     ("PUT", "/api/v1/stacks/{stack}", Needs::Permission(P::StacksWrite)),
     ("GET", "/api/v1/stacks/{stack}", Needs::Permission(P::StacksRead)),
@@ -57,6 +61,7 @@ const ROUTES: &[(&str, &str, Needs)] = &[
     ("POST", "/api/v1/agent/key", Needs::Permission(P::AgentWork)),
     ("GET", "/api/v1/agent/desired-state", Needs::Permission(P::AgentWork)),
     ("GET", "/api/v1/agent/stacks/{stack}/content/{digest}", Needs::Permission(P::AgentWork)),
+    ("PUT", "/api/v1/agent/tracing", Needs::Permission(P::AgentWork)),
     ("POST", "/api/v1/agent/reports", Needs::Permission(P::AgentWork)),
 ];
 

@@ -124,7 +124,7 @@ pub(crate) async fn desired_state(
     state.presence.agent_seen(caller.agent, now);
     state.presence.handed(caller.agent, rows.seq, now);
     state.feed.saw(rows.seq);
-    let (seq, rotate_key) = (rows.seq, rows.rotate_key);
+    let (seq, rotate_key, tracing) = (rows.seq, rows.rotate_key, rows.tracing);
     let deployments = hand_off(&state, rows.deployments, known.unwrap_or(0), caller.protocol)?;
     let installation = state.feed.installation();
     let desired = DesiredState {
@@ -132,6 +132,7 @@ pub(crate) async fn desired_state(
         installation: installation.id.clone(),
         epoch: installation.epoch.clone(),
         rotate_key,
+        tracing,
         deployments,
     };
     let mut response = Json(desired).into_response();

@@ -128,7 +128,8 @@ pub(crate) async fn update(
         tx.update_labels(agent.id, &labels, now).await?;
         retarget(&mut tx, agent.id, &name, &labels, change, now).await?;
         leave(&mut tx, &state, &caller, "agent.updated", (agent.id, &name), json!({"labels": labels}), now).await?;
-        tx.publish_change(change).await?;
+        // The agent itself, whether its stacks change or not: how it traces may follow its labels.
+        tx.mark_agents(&[agent.id], change).await?;
         tx.commit().await?;
         state.changed();
         agent.labels = labels;

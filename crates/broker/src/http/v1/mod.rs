@@ -20,3 +20,4 @@ pub(super) mod stacks;
 pub(super) mod suspensions;
 pub(super) mod targets;
 pub(super) mod tokens;
+pub(super) mod tracing;
