@@ -3,6 +3,7 @@
 //! - [`control_plane`]: etcd, kube-apiserver, controllers and KWOK, with [`cluster`] to look into it;
 //! - [`postgres`]: a private PostgreSQL server, one database per test;
 //! - [`otlp`]: an OTLP receiver that shows what arrived as a tree and as shares of the time;
+//! - [`prometheus`] and [`collector`]: a real Prometheus with promtool, and a real OpenTelemetry Collector;
 //! - [`simulator`]: thousands of agents in one process, to measure a broker with;
 //! - [`kube_proxy`]: faults on the way to the API server, call by call;
 //! - [`process`]: our own executables as child processes, [`http`] to talk to them;
@@ -13,6 +14,7 @@
 
 pub mod certificate;
 pub mod cluster;
+pub mod collector;
 pub mod control_plane;
 pub mod evidence;
 pub mod fleet;
@@ -22,4 +24,5 @@ pub mod lab;
 pub mod otlp;
 pub mod postgres;
 pub mod process;
+pub mod prometheus;
 pub mod simulator;
