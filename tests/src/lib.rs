@@ -4,6 +4,7 @@
 //! - [`postgres`]: a private PostgreSQL server, one database per test;
 //! - [`otlp`]: an OTLP receiver that shows what arrived as a tree and as shares of the time;
 //! - [`prometheus`] and [`collector`]: a real Prometheus with promtool, and a real OpenTelemetry Collector;
+//! - [`dashboards`]: the Grafana dashboards that we ship;
 //! - [`simulator`]: thousands of agents in one process, to measure a broker with;
 //! - [`kube_proxy`]: faults on the way to the API server, call by call;
 //! - [`process`]: our own executables as child processes, [`http`] to talk to them;
@@ -16,6 +17,7 @@ pub mod certificate;
 pub mod cluster;
 pub mod collector;
 pub mod control_plane;
+pub mod dashboards;
 pub mod evidence;
 pub mod fleet;
 pub mod http;

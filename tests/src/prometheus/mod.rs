@@ -6,7 +6,7 @@ mod rules;
 
 pub use answer::{Alert, Answer, Exemplar, Sample};
 pub use promtool::{check_metrics, check_rules, test_rules};
-pub use rules::{Group, Rule, RuleFile};
+pub use rules::{Group, Rule, RuleFile, hurried};
 
 use std::{path::PathBuf, time::Duration};
 

@@ -94,7 +94,7 @@ impl RuleFile {
 
 /// An expression in which a minute is a second.
 #[must_use]
-pub(crate) fn hurried(expression: &str) -> String {
+pub fn hurried(expression: &str) -> String {
     let mut parts = expression.split('[');
     let mut result = parts.next().unwrap_or_default().to_owned();
     for part in parts {
