@@ -82,7 +82,7 @@ async fn a_cluster_whose_agents_all_stand_by_is_told() {
     let file = scratch.write("lease.json", lease.to_string()).unwrap();
     cluster.kubectl(&["apply", "-f", file.to_str().unwrap()]).unwrap();
     let settings = [("BROKKR__LEADER_ELECTION__ENABLED", "true")];
-    let mut agent = broker.unconnected_agent(&name, cluster.kubeconfig(), &settings).await.unwrap();
+    let mut agent = broker.unconnected_agent(name.as_ref(), cluster.kubeconfig(), &settings).await.unwrap();
     agent.process.wait_for_line("standing by", LIMIT, |line| line.contains("this one stands by")).await.unwrap();
     let prometheus = watch(&[of_broker(&broker), of_agent(&agent)]).await;
     prometheus.fires("BrokkrAgentNoLeader", LIMIT).await.unwrap();
