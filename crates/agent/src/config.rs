@@ -102,6 +102,7 @@ impl Settings for Config {
         problems.require(!self.leader_election.lease_name.is_empty(), "leader_election.lease_name", "must not be empty");
         problems.range("server.drain_seconds", self.server.drain_seconds, 1..=3_600);
         brokkr_runtime::config::check_telemetry(&self.telemetry, problems);
+        brokkr_runtime::config::check_metrics(&self.metrics, problems);
     }
 }
 

@@ -128,6 +128,17 @@ impl Monitor {
         self.0.lock().retain(|stack, _| is_there(*stack));
     }
 
+    /// How many objects are how; what was not looked at yet is unknown.
+    pub(crate) fn by_health(&self) -> Vec<(&'static str, i64)> {
+        let mut counts = [HealthStatus::Healthy, HealthStatus::Progressing, HealthStatus::Degraded, HealthStatus::Unknown]
+            .map(|status| (status, 0));
+        for look in self.0.lock().values().flat_map(|watched| watched.objects.values()) {
+            let status = look.assessment.as_ref().map_or(HealthStatus::Unknown, |assessment| assessment.status);
+            counts.iter_mut().filter(|(of, _)| *of == status).for_each(|(_, count)| *count += 1);
+        }
+        counts.map(|(status, count)| (status.as_str(), count)).into()
+    }
+
     /// Looks at what changed, and tells the broker, until `stopping`.
     pub(crate) async fn run(
         workshop: Arc<Workshop>,

@@ -64,13 +64,16 @@ impl Poller {
         loop {
             let started = Instant::now();
             let span = spans::poll();
-            let polled = self.workshop.client.desired_state(etag.as_deref(), self.wait).instrument(span.clone()).await;
+            let timed = self.workshop.client.timed_desired_state(etag.as_deref(), self.wait).instrument(span.clone()).await;
+            let elapsed = started.elapsed();
+            let parked = timed.as_ref().map(|timed| timed.parked).unwrap_or_default();
+            let polled = timed.map(|timed| timed.polled);
             let result = match &polled {
                 Ok(Polled::Unchanged) => PollResult::Empty,
                 Ok(Polled::Changed { .. }) => PollResult::Success,
                 Err(_) => PollResult::Error,
             };
-            span.in_scope(|| self.metrics.poll(result, started.elapsed()));
+            span.in_scope(|| self.metrics.poll(result, elapsed.saturating_sub(parked)));
             match result {
                 PollResult::Success => spans::record_poll(&span, PollOutcome::Changed),
                 PollResult::Empty => spans::record_poll(&span, PollOutcome::Unchanged),

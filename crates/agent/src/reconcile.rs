@@ -8,13 +8,16 @@ use std::{
 use brokkr_api::{
     Relation, StackId,
     client::ClientError,
-    desired_state::{DesiredDeployment, DesiredState},
-    reports::{Failure, Report, ReportResult, Reports},
+    desired_state::{Action, DesiredDeployment, DesiredState},
+    policy::DriftOutcome,
+    reports::{Failure, ObjectOutcome, Report, ReportResult, Reports},
     rollouts::Phase,
 };
 use brokkr_runtime::{Clock, Ids, Lifecycle};
 use brokkr_telemetry::{
-    TraceContext, relate,
+    AgentMetrics, TraceContext,
+    metrics::ReconcileAction,
+    relate,
     spans::{self, ConsumerOutcome, ProcessDeployment},
 };
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -35,6 +38,7 @@ use crate::{
 /// Runs attempts.
 pub(crate) struct Reconciler {
     pub(crate) workshop: Arc<Workshop>,
+    pub(crate) metrics: AgentMetrics,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ids: Arc<dyn Ids>,
     pub(crate) status: Arc<Status>,
@@ -75,6 +79,7 @@ impl Reconciler {
 
     fn start(&self, state: Desired, due: Due, hold: Hold, slots: Arc<Semaphore>, finished: mpsc::UnboundedSender<(Due, Ended)>) {
         let (workshop, status, clock) = (Arc::clone(&self.workshop), Arc::clone(&self.status), Arc::clone(&self.clock));
+        let metrics = self.metrics.clone();
         self.lifecycle.spawn_work(async move {
             let slot = Slot::take(slots).await;
             let deployment = state.deployments.iter().find(|deployment| deployment.stack_id == due.stack);
@@ -84,7 +89,7 @@ impl Reconciler {
                 Some(deployment) => {
                     let (waiting, waits) = mpsc::unbounded_channel();
                     let order = Order { state: &state, deployment, due, hold: &hold, slot: &slot, waiting: &waiting };
-                    carry_out(&workshop, order, waits, &status, &*clock).await
+                    carry_out(&workshop, order, waits, &status, &*clock, &metrics).await
                 }
                 None => Ended::Done,
             };
@@ -104,10 +109,12 @@ async fn carry_out(
     mut waits: mpsc::UnboundedReceiver<Failure>,
     status: &Status,
     clock: &dyn Clock,
+    metrics: &AgentMetrics,
 ) -> Ended {
     let Order { state, deployment, due, hold, .. } = order;
     let span = span_of(deployment, due, status);
     let work = async {
+        let began = Instant::now();
         let attempt = workshop.attempt(order);
         tokio::pin!(attempt);
         let attempted = loop {
@@ -118,7 +125,10 @@ async fn carry_out(
                 }
             }
         };
+        let of = if deployment.action == Action::Apply { ReconcileAction::Apply } else { ReconcileAction::Delete };
+        metrics.reconciled(of, began.elapsed());
         let Attempted::Report(mut report) = attempted else { return (attempted, false) };
+        measure(&report, metrics);
         workshop.health.begin(deployment, &state.epoch, &mut report, clock, Instant::now());
         log(deployment, &report, status);
         let sent = send(workshop, state, &report).instrument(spans::report()).await;
@@ -142,6 +152,21 @@ async fn carry_out(
         _ if hold.stop().is_some() => Ended::Held,
         _ => Ended::Again,
     }
+}
+
+/// Counts what an attempt came upon.
+fn measure(report: &Report, metrics: &AgentMetrics) {
+    let count = |outcome| report.objects.iter().filter(|object| object.outcome == outcome).count() as u64;
+    metrics.prunes_refused(count(ObjectOutcome::Held));
+    let repaired = report.drift.iter().filter(|drift| drift.outcome == DriftOutcome::Repaired);
+    metrics.drift_repaired(repaired.count() as u64);
+    let failed = report.objects.iter().filter(|object| object.outcome == ObjectOutcome::Failed);
+    let mut reasons: Vec<_> = failed.filter_map(|object| object.reason.as_deref()).collect();
+    if reasons.is_empty() && report.phase == Phase::Failed {
+        reasons.extend(report.error.as_ref().map(|error| error.reason.as_str()));
+    }
+    // What waits for a person has no class, and is no failure.
+    reasons.into_iter().filter_map(Class::of_word).for_each(|class| metrics.failed(class));
 }
 
 /// A CONSUMER span in the trace of the work for an attempt at a revision; a trace of its own, linked to that, for a look at what is

@@ -12,7 +12,7 @@ use brokkr_runtime::{
     Clock, Drain, Ended, Ids, Lifecycle, Signals, SystemClock, SystemIds, daemon,
     server::{self, Limits, Server},
 };
-use brokkr_telemetry::{InitOptions, Service, Telemetry, http::ServerTelemetry};
+use brokkr_telemetry::{AgentMetrics, InitOptions, Service, Telemetry, http::ServerTelemetry};
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
@@ -24,7 +24,7 @@ use crate::{
     attempt::{Approvals, Workshop},
     cluster::{Cluster, Resources},
     config::Config,
-    desired::Contents,
+    desired::{Contents, Desired},
     drift::Contests,
     identity::Identity,
     leader::Candidate,
@@ -47,7 +47,7 @@ pub(crate) fn main(config: Config) -> ExitCode {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         instance_id: me.clone(),
         telemetry: config.telemetry.clone(),
-        metrics: config.metrics,
+        metrics: config.metrics.clone(),
         log: config.log.clone(),
     };
     daemon::run(options, async |telemetry, signals| serve(config, me, telemetry, signals).await)
@@ -66,6 +66,8 @@ async fn serve(config: Config, me: String, telemetry: &Telemetry, mut signals: S
     let client = link::client(&config, key)?;
     let listener =
         TcpListener::bind(config.server.listen).await.with_context(|| format!("server.listen: {}", config.server.listen))?;
+    let (metrics_beside, metrics_port) =
+        server::metrics::place(telemetry.metrics_endpoint(), config.metrics.listen).await.context("metrics.listen")?;
     let (lifecycle, crashes) = Lifecycle::new();
     let stopping = || lifecycle.stopping().clone();
     let status = Arc::new(Status::default());
@@ -73,11 +75,12 @@ async fn serve(config: Config, me: String, telemetry: &Telemetry, mut signals: S
     let guarded = candidate.as_ref().map_or_else(|| cluster.clone(), |candidate| cluster.guarded_by(candidate.standing.clone()));
     let (workshop, news) = workshop(&config, client, guarded, &status);
     let (sender, receiver) = watch::channel(None);
+    measure(&metrics, &workshop, &status, receiver.clone());
     let poller = Poller {
         workshop: Arc::clone(&workshop),
         identity,
         status: Arc::clone(&status),
-        metrics,
+        metrics: metrics.clone(),
         clock: Arc::clone(&clock),
         ids: Arc::clone(&ids),
         wait: Duration::from_secs(config.broker.wait_seconds.clamp(1, brokkr_api::wait::MAX_WAIT_SECONDS)),
@@ -95,6 +98,7 @@ async fn serve(config: Config, me: String, telemetry: &Telemetry, mut signals: S
     lifecycle.spawn("health", Monitor::run(Arc::clone(&workshop), Arc::clone(&clock), news.touched, news.applied, stopping()));
     let reconciler = Reconciler {
         workshop,
+        metrics,
         clock,
         ids,
         status: Arc::clone(&status),
@@ -106,18 +110,21 @@ async fn serve(config: Config, me: String, telemetry: &Telemetry, mut signals: S
     let router = server::probes(
         Arc::new(AgentProbe { status, spans: telemetry.status_handle() }),
         lifecycle.draining().clone(),
-        telemetry.metrics_endpoint(),
+        metrics_beside,
     );
     let router = ServerTelemetry::new(telemetry, None).wrap(router);
     let address = listener.local_addr().unwrap_or(config.server.listen);
     info!(%address, version = env!("CARGO_PKG_VERSION"), broker = config.broker.url, "the agent runs");
-    let server = Server {
+    let server = || Server {
         tls: None,
         limits: Limits::default(),
         draining: lifecycle.draining().clone(),
         stopping: lifecycle.stopping().clone(),
     };
-    lifecycle.spawn("http-server", server::serve(listener, router, server));
+    if let Some(port) = metrics_port {
+        lifecycle.spawn("metrics-server", port.serve(server()));
+    }
+    lifecycle.spawn("http-server", server::serve(listener, router, server()));
     let drain = Drain { delay: Duration::ZERO, grace: Duration::from_secs(config.server.drain_seconds) };
     let Some(candidate) = candidate else { return Ok(lifecycle.run(crashes, signals, drain).await) };
     // The lead is kept until the work in flight has ended.
@@ -127,6 +134,21 @@ async fn serve(config: Config, me: String, telemetry: &Telemetry, mut signals: S
     };
     candidate.release().await;
     Ok(ended)
+}
+
+/// Where the gauges are read when somebody looks: all of it is in memory.
+fn measure(metrics: &AgentMetrics, workshop: &Arc<Workshop>, status: &Arc<Status>, desired: watch::Receiver<Option<Desired>>) {
+    let status = Arc::clone(status);
+    metrics.leader.by(move || i64::from(status.may_act()));
+    metrics.stacks.by(move || number(desired.borrow().as_ref().map_or(0, |state| state.deployments.len())));
+    let contests = Arc::clone(workshop);
+    metrics.drift_contested.by(move || number(contests.contests.contested(Instant::now())));
+    let objects = Arc::clone(workshop);
+    metrics.count_objects(move || objects.health.by_health());
+}
+
+fn number(of: usize) -> i64 {
+    i64::try_from(of).unwrap_or(i64::MAX)
 }
 
 /// What those who work tell those who look after what was done.

@@ -63,6 +63,7 @@ impl Settings for Config {
         problems.range("retention.audit_days", u64::from(self.retention.audit_days), 1..=36_500);
         self.limits.check(problems);
         brokkr_runtime::config::check_telemetry(&self.telemetry, problems);
+        brokkr_runtime::config::check_metrics(&self.metrics, problems);
     }
 }
 

@@ -10,6 +10,7 @@ mod jobs;
 mod keyring;
 mod maintenance;
 mod presence;
+mod sampler;
 mod serve;
 mod store;
 #[cfg(test)]

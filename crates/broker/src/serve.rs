@@ -1,14 +1,22 @@
 //! `brokkr-broker serve`, from configuration to exit code.
 
-use std::{process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    process::ExitCode,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use anyhow::Context;
 use brokkr_runtime::{
     Clock, Drain, Ended, Ids, Lifecycle, Signals, SystemClock, SystemIds, daemon,
     server::{self, Limits, Server, tls::Tls},
 };
-use brokkr_telemetry::{InitOptions, Service, Telemetry, http::ServerTelemetry, spans};
-use tokio::{net::TcpListener, sync::Notify};
+use brokkr_telemetry::{BrokerMetrics, InitOptions, Service, Telemetry, http::ServerTelemetry, spans};
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, watch},
+};
+use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info};
 
 use crate::{
@@ -18,6 +26,7 @@ use crate::{
     http::{self, AppState},
     jobs::{self, Job, key_age::KeyAge, offline::Offline, retention::Retention, sequencer::Sequencer},
     keyring,
+    sampler::Sampler,
     presence::{self, Presence},
     store,
 };
@@ -30,7 +39,7 @@ pub(crate) fn main(config: Config) -> ExitCode {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         instance_id: instance.clone(),
         telemetry: config.telemetry.clone(),
-        metrics: config.metrics,
+        metrics: config.metrics.clone(),
         log: config.log.clone(),
     };
     daemon::run(options, async |telemetry, signals| serve(config, telemetry, signals, instance).await)
@@ -43,6 +52,8 @@ async fn serve(config: Config, telemetry: &Telemetry, mut signals: Signals, inst
     // The port first: a second broker that was started by mistake must not touch the database.
     let listener =
         TcpListener::bind(config.server.listen).await.with_context(|| format!("server.listen: {}", config.server.listen))?;
+    let (metrics_beside, metrics_port) =
+        server::metrics::place(telemetry.metrics_endpoint(), config.metrics.listen).await.context("metrics.listen")?;
     let tls = config.server.tls.files().map(Tls::load).transpose()?;
     let start = async {
         let (db, installation) = store::open(&config.database, metrics.clone(), &*clock, &*ids).await?;
@@ -71,6 +82,7 @@ async fn serve(config: Config, telemetry: &Telemetry, mut signals: Signals, inst
                 time: Duration::from_secs(config.server.request_timeout_seconds),
             },
             allowed_origins: config.server.cors.allowed_origins.into(),
+            metrics_path: config.metrics.path.into(),
         },
         limits: Arc::new(http::Limits::new(config.limits)),
         totals_changed: Arc::new(Notify::new()),
@@ -90,18 +102,27 @@ async fn serve(config: Config, telemetry: &Telemetry, mut signals: Signals, inst
     let key_age =
         KeyAge { db: db.clone(), clock: Arc::clone(&clock), ids: Arc::clone(&state.ids), most: config.agents.most_key_age() };
     lifecycle.spawn(KeyAge::NAME, jobs::run(key_age, db.clone(), Arc::clone(&clock), instance, stopping()));
-    let (keeper, changed) = (Arc::clone(&state.presence), Arc::clone(&state.totals_changed));
-    lifecycle.spawn("presence", presence::keep(keeper, db, clock, metrics.clone(), state.settings.active, changed, stopping()));
+    let changed = || Arc::clone(&state.totals_changed);
+    lifecycle.spawn("presence", presence::keep(Arc::clone(&state.presence), db.clone(), changed(), stopping()));
+    if telemetry.measures() {
+        let sampler = Sampler { db, clock, metrics: metrics.clone(), active: state.settings.active };
+        lifecycle.spawn("metrics", sampler.run(changed(), stopping()));
+    }
     let router = http::router(
         &state,
         ServerTelemetry::new(telemetry, Some(metrics.clone())),
         telemetry.status_handle(),
-        telemetry.metrics_endpoint(),
+        metrics_beside,
     );
     let address = listener.local_addr().unwrap_or(config.server.listen);
     info!(%address, version = env!("CARGO_PKG_VERSION"), installation = installation.id, "the broker serves");
     if let Some(tls) = tls.clone() {
+        lifecycle.spawn("certificate-expiry", tell_expiry(tls.expiry(), metrics.clone(), stopping()));
         lifecycle.spawn("certificate", tls.follow(stopping()));
+    }
+    if let Some(port) = metrics_port {
+        let server = Server { tls: None, limits: Limits::default(), draining: lifecycle.draining().clone(), stopping: stopping() };
+        lifecycle.spawn("metrics-server", port.serve(server));
     }
     let server = Server { tls, limits: Limits::default(), draining: lifecycle.draining().clone(), stopping: stopping() };
     lifecycle.spawn("http-server", server::serve(listener, router, server));
@@ -112,6 +133,20 @@ async fn serve(config: Config, telemetry: &Telemetry, mut signals: Signals, inst
     let ended = lifecycle.run(crashes, signals, drain).await;
     closing.close().await;
     Ok(ended)
+}
+
+/// Keeps the gauge of the certificate that is served, until `stopping`.
+async fn tell_expiry(mut expiry: watch::Receiver<Option<SystemTime>>, metrics: BrokerMetrics, stopping: CancellationToken) {
+    loop {
+        if let Some(at) = *expiry.borrow_and_update() {
+            metrics.certificate_expiry.set(at);
+        }
+        tokio::select! {
+            () = stopping.cancelled() => return,
+            // Nobody follows the files any more only when the broker ends.
+            changed = expiry.changed() => if changed.is_err() { return stopping.cancelled().await },
+        }
+    }
 }
 
 /// The one time that the first key is shown: on the standard output, never in the log.

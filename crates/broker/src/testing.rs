@@ -158,6 +158,7 @@ impl World {
                 active: Duration::from_secs(75),
                 requests: api::RequestLimits::default(),
                 allowed_origins: Arc::default(),
+                metrics_path: brokkr_api::routes::METRICS.into(),
             },
             // The clock stands still here: a quota that is used up would never fill again.
             limits: Arc::new(api::Limits::new(LimitsConfig::off())),

@@ -21,7 +21,7 @@ use serde::de::DeserializeOwned;
 pub use problems::{Problem, Problems};
 pub use reference::reference;
 use sources::Sources;
-pub use telemetry::check_telemetry;
+pub use telemetry::{check_metrics, check_telemetry};
 
 /// Files that are read when none is named; the first that exists wins.
 pub const DEFAULT_FILES: [&str; 2] = ["config.toml", "/etc/brokkr/config.toml"];

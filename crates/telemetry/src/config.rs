@@ -1,11 +1,14 @@
 //! The sections `[telemetry]`, `[metrics]` and `[log]`. Every default stands here and nowhere else.
 
 mod duration;
+mod metrics;
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub use metrics::{MetricsConfig, MetricsExporter};
 
 /// `[telemetry]`: where spans go, and how many.
 #[derive(Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -102,14 +105,6 @@ pub enum Compression {
     Gzip,
 }
 
-/// `[metrics]`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct MetricsConfig {
-    /// Whether metrics are recorded and served at `/metrics`.
-    pub enabled: bool,
-}
-
 /// `[log]`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -159,12 +154,6 @@ impl Default for Rates {
 impl Default for BatchConfig {
     fn default() -> Self {
         Self { queue_size: 2048, batch_size: 512, delay: Duration::from_secs(5) }
-    }
-}
-
-impl Default for MetricsConfig {
-    fn default() -> Self {
-        Self { enabled: true }
     }
 }
 

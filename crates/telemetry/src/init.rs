@@ -15,7 +15,7 @@ use tracing_subscriber::{
 use crate::{
     config::{Exporter, LogConfig, MetricsConfig, TelemetryConfig},
     logging::{self, LevelError},
-    metrics::{AGENT, AgentMetrics, BROKER, BrokerMetrics, Instruments, MetricsEndpoint, PROCESS, ProcessMetrics},
+    metrics::{AGENT, AgentMetrics, BROKER, BrokerMetrics, Instruments, MetricsEndpoint, PROCESS, ProcessMetrics, push},
     pipeline::{self, Counts, PipelineStatus},
     sampler::{SamplerHandle, clamp},
     spans::TracerSlot,
@@ -99,7 +99,7 @@ pub(crate) fn build(
     let counts = Arc::new(Counts::default());
     let sampler = SamplerHandle::new(&options.telemetry);
     // The meter comes first: what is measured from the beginning must find it.
-    let (endpoint, meter, instruments) = metrics(&options, &counts)?;
+    let Metrics { endpoint, meter, instruments, trouble: unsent } = metrics(&options, &counts)?;
     let log = logging::layer(&options.log, options.service.name(&options.telemetry), writer, colours)?;
     let (tracer, trouble) = if options.telemetry.enabled { tracer(&options, &sampler, &counts, provider) } else { (None, None) };
     let spans = tracer.as_ref().map(|provider| {
@@ -122,23 +122,46 @@ pub(crate) fn build(
     counts.tell(&dispatch);
     let telemetry = Telemetry { dispatch, tracer, meter, endpoint, instruments, sampler, counts, options };
     telemetry.say(trouble.as_deref());
+    if let Some(trouble) = unsent {
+        tracing::dispatcher::with_default(&telemetry.dispatch, || tracing::warn!(trouble, "metrics cannot be sent to a collector"));
+    }
     Ok(telemetry)
 }
 
-type Metrics = (Option<MetricsEndpoint>, Option<SdkMeterProvider>, Instruments);
+/// What metrics are recorded with, and what kept them from being sent.
+#[derive(Default)]
+struct Metrics {
+    endpoint: Option<MetricsEndpoint>,
+    meter: Option<SdkMeterProvider>,
+    instruments: Instruments,
+    trouble: Option<String>,
+}
 
 fn metrics(options: &InitOptions, counts: &Arc<Counts>) -> Result<Metrics, InitError> {
     let mut instruments = Instruments::default();
     if !options.metrics.enabled {
-        return Ok((None, None, instruments));
+        return Ok(Metrics::default());
     }
     let of_service = if options.service == Service::Broker { BROKER } else { AGENT };
     let catalogue = of_service.iter().chain(PROCESS).copied();
     let resource = Resource::builder().with_attributes(options.described()).build();
-    let (endpoint, provider) = MetricsEndpoint::new(resource, instruments.exemplars.clone(), catalogue)?;
+    let mut builder = SdkMeterProvider::builder().with_resource(resource);
+    let mut made = Metrics::default();
+    if options.metrics.are_served() {
+        let (endpoint, reader) = MetricsEndpoint::new(&options.metrics.path, instruments.exemplars.clone(), catalogue)?;
+        builder = builder.with_reader(reader);
+        made.endpoint = Some(endpoint);
+    }
+    if options.metrics.are_sent() {
+        match push::reader(&options.metrics, &options.telemetry) {
+            Ok(reader) => builder = builder.with_reader(reader),
+            Err(error) => made.trouble = Some(error.to_string()),
+        }
+    }
+    let provider = builder.build();
     instruments.meter = Some(provider.meter(SCOPE));
     ProcessMetrics::register(&instruments, &options.version, counts);
-    Ok((Some(endpoint), Some(provider), instruments))
+    Ok(Metrics { meter: Some(provider), instruments, ..made })
 }
 
 /// A provider, and what kept it from having an exporter.
@@ -210,6 +233,12 @@ impl Telemetry {
         AgentMetrics::new(&self.instruments)
     }
 
+    /// Whether metrics are recorded.
+    #[must_use]
+    pub fn measures(&self) -> bool {
+        self.instruments.meter.is_some()
+    }
+
     /// What `/metrics` answers. None where metrics are off: answer 404 then.
     #[must_use]
     pub fn metrics_endpoint(&self) -> Option<MetricsEndpoint> {
@@ -232,6 +261,10 @@ impl Telemetry {
     #[must_use]
     pub fn status_handle(&self) -> StatusHandle {
         StatusHandle { enabled: self.tracer.is_some(), counts: self.counts.clone() }
+    }
+
+    pub(crate) fn metrics_path(&self) -> &str {
+        &self.options.metrics.path
     }
 
     pub(crate) fn trusts_inbound(&self) -> bool {

@@ -5,59 +5,7 @@ use std::{fmt, time::Duration};
 use http::StatusCode;
 use kube::core::{Status, response::StatusCause};
 
-/// What kind of failure, and with it what to do next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Class {
-    /// The API server does not answer.
-    Unreachable,
-    /// It did not answer in time.
-    Timeout,
-    /// It is overloaded or in trouble.
-    Transient,
-    /// Another manager owns a field, or the object changed in between.
-    Conflict,
-    /// The agent has no right to do this.
-    Forbidden,
-    /// The object is wrong.
-    Invalid,
-    /// The cluster has no such kind.
-    MissingKind,
-    /// There is no such object, or its namespace is missing.
-    NotFound,
-    /// What was asked for is too long ago.
-    Expired,
-    /// The object is larger than the API server takes.
-    TooLarge,
-    /// The object belongs to somebody else.
-    Exists,
-    /// Somebody else keeps changing it back.
-    Contested,
-    /// It is being deleted and does not go.
-    Terminating,
-    /// It is applied and does not become healthy, and something waits for it.
-    Unhealthy,
-}
-
-impl Class {
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Unreachable => "unreachable",
-            Self::Timeout => "timeout",
-            Self::Transient => "transient",
-            Self::Conflict => "conflict",
-            Self::Forbidden => "forbidden",
-            Self::Invalid => "invalid",
-            Self::MissingKind => "missing_kind",
-            Self::NotFound => "not_found",
-            Self::Expired => "expired",
-            Self::TooLarge => "too_large",
-            Self::Exists => "exists",
-            Self::Contested => "contested",
-            Self::Terminating => "terminating",
-            Self::Unhealthy => "unhealthy",
-        }
-    }
-}
+pub(crate) use brokkr_telemetry::metrics::FailureClass as Class;
 
 /// A failed call: class and a message that contains no value of the object.
 #[derive(Debug, Clone, PartialEq, Eq)]

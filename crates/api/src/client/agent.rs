@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use reqwest::{
     Method, StatusCode,
-    header::{ETAG, IF_NONE_MATCH},
+    header::{ETAG, HeaderMap, IF_NONE_MATCH},
 };
 
 use super::{Client, ClientError, REQUEST_TIMEOUT, accept};
@@ -16,6 +16,15 @@ use crate::{
     routes,
     wait::Wait,
 };
+
+/// The answer to a poll, and for how long the broker parked it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TimedPoll {
+    /// The answer.
+    pub polled: Polled,
+    /// The time in which the broker had nothing to tell; nothing where it does not say.
+    pub parked: Duration,
+}
 
 /// The answer to a poll.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,18 +54,27 @@ impl Client {
     /// # Errors
     /// Every [`ClientError`].
     pub async fn desired_state(&self, etag: Option<&str>, wait: Duration) -> Result<Polled, ClientError> {
+        Ok(self.timed_desired_state(etag, wait).await?.polled)
+    }
+
+    /// The same, with the time for which the broker parked the poll.
+    ///
+    /// # Errors
+    /// Every [`ClientError`].
+    pub async fn timed_desired_state(&self, etag: Option<&str>, wait: Duration) -> Result<TimedPoll, ClientError> {
         let query = DesiredStateQuery { wait: Some(Wait::from(wait)) };
         let mut request = self.request(Method::GET, routes::DESIRED_STATE, &[])?.query(&query).timeout(wait + REQUEST_TIMEOUT);
         if let Some(etag) = etag {
             request = request.header(IF_NONE_MATCH, etag);
         }
         let response = accept(request.send().await?).await?;
+        let parked = parked(response.headers());
         if response.status() == StatusCode::NOT_MODIFIED {
-            return Ok(Polled::Unchanged);
+            return Ok(TimedPoll { polled: Polled::Unchanged, parked });
         }
         let etag = response.headers().get(ETAG).and_then(|tag| tag.to_str().ok()).unwrap_or_default().to_owned();
         let state = response.json().await.map_err(|source| ClientError::Answer(Box::new(source)))?;
-        Ok(Polled::Changed { etag, state })
+        Ok(TimedPoll { polled: Polled::Changed { etag, state }, parked })
     }
 
     /// The content of a deployment of this agent: a JSON array of objects. As text, because a tree of values takes several times the
@@ -76,5 +94,33 @@ impl Client {
     /// `epoch_changed` when the desired state must be read again first.
     pub async fn report(&self, reports: &Reports) -> Result<ReportResults, ClientError> {
         self.send(Method::POST, routes::REPORTS, &[], reports).await
+    }
+}
+
+/// For how long the broker parked the request, by its `Server-Timing` header: `parked;dur=29983.2`, in milliseconds.
+fn parked(headers: &HeaderMap) -> Duration {
+    let entries = headers.get_all("server-timing").iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    let of = |entry: &str| entry.trim().strip_prefix("parked;dur=")?.trim().parse::<f64>().ok();
+    let millis = entries.filter_map(of).find(|millis| millis.is_finite() && *millis >= 0.0);
+    millis.and_then(|millis| Duration::try_from_secs_f64(millis / 1000.0).ok()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parked_time_is_read_from_the_header_and_nonsense_is_none() {
+        let of = |value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("server-timing", value.parse().unwrap());
+            parked(&headers)
+        };
+        assert_eq!(of("parked;dur=29983.250"), Duration::from_micros(29_983_250));
+        assert_eq!(of("cache;dur=5, parked;dur=7"), Duration::from_millis(7));
+        for value in ["", "parked", "parked;dur=", "parked;dur=-1", "parked;dur=NaN", "parked;dur=1e400", "dur=5"] {
+            assert_eq!(of(value), Duration::ZERO, "{value}");
+        }
+        assert_eq!(parked(&HeaderMap::new()), Duration::ZERO);
     }
 }

@@ -60,6 +60,8 @@ pub(crate) struct Settings {
     pub(crate) active: Duration,
     pub(crate) requests: RequestLimits,
     pub(crate) allowed_origins: Arc<[Origin]>,
+    /// Where metrics are served.
+    pub(crate) metrics_path: Arc<str>,
 }
 
 impl Deref for AppState {

@@ -5,11 +5,14 @@ pub(crate) mod offline;
 pub(crate) mod retention;
 pub(crate) mod sequencer;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use brokkr_api::Timestamp;
 use brokkr_runtime::Clock;
-use brokkr_telemetry::spans;
+use brokkr_telemetry::{metrics::OpResult, spans};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, warn};
 
@@ -92,7 +95,11 @@ async fn round<J: Job>(
     let now = clock.now();
     let span = undisturbed.begin(now, J::PERIOD);
     if job.is_due().await? && db.take_lease(J::NAME, holder, now, now.after(J::PERIOD * 10)).await? {
-        job.round(Round { undisturbed: span }).await?;
+        let began = Instant::now();
+        let done = job.round(Round { undisturbed: span }).await;
+        let result = if done.is_ok() { OpResult::Success } else { OpResult::Error };
+        db.metrics().job_ran(J::NAME, result, began.elapsed());
+        done?;
         undisturbed.end(now);
     }
     Ok(())
@@ -101,6 +108,16 @@ async fn round<J: Job>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_job_is_in_the_catalogue_of_metrics() {
+        let jobs = [sequencer::Sequencer::NAME, retention::Retention::NAME, offline::Offline::NAME, key_age::KeyAge::NAME];
+        assert_eq!(jobs, brokkr_telemetry::metrics::JOBS);
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/jobs");
+        let files = std::fs::read_dir(folder).unwrap().map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap());
+        let declared = files.filter(|text| text.contains("\nimpl Job for ")).count();
+        assert_eq!(declared, jobs.len(), "a new job is named here and in the catalogue");
+    }
 
     #[test]
     fn a_gap_between_rounds_begins_the_count_again() {

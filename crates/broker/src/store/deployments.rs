@@ -65,7 +65,7 @@ statements! {
          WHERE i.singleton = 1 ORDER BY a.name";
     READ_DESIRED = Select deployments
         "SELECT f.seq, a.rotation_wanted_at, d.stack_id, s.name AS stack, d.revision, d.action, d.generation, d.digest, d.fan_out, d.traceparent,
-                d.tracestate, d.change_seq, d.desired_at, d.observed_revision, d.attempts, d.scope, d.approved_plan, s.policy, s.labels, a.suspension AS agent_suspension,
+                d.tracestate, d.change_seq, d.desired_at, d.picked_up_at, d.observed_revision, d.attempts, d.scope, d.approved_plan, s.policy, s.labels, a.suspension AS agent_suspension,
                 s.suspension AS stack_suspension, (SELECT i.suspension FROM installation i WHERE i.singleton = 1) AS fleet_suspension,
                 c.encryption_key, CASE WHEN SUM(COALESCE(c.bytes, 0)) OVER (ORDER BY d.stack_id) <= CAST($3 AS BIGINT) THEN c.body END AS body
          FROM agents a
@@ -137,6 +137,8 @@ pub(crate) struct DesiredRow {
     pub(crate) trace: Option<TraceContext>,
     pub(crate) change_seq: u64,
     pub(crate) desired_at: Timestamp,
+    /// Whether this revision was handed to the agent before.
+    pub(crate) picked_up: bool,
     pub(crate) observed_revision: u64,
     pub(crate) attempts: u64,
     pub(crate) suspended: Option<Suspension>,
@@ -161,6 +163,7 @@ fn desired(row: &Row) -> Result<DesiredRow, Error> {
         trace: trace(row)?,
         change_seq: row.count("change_seq")?,
         desired_at: row.time("desired_at")?,
+        picked_up: row.opt_int("picked_up_at")?.is_some(),
         observed_revision: row.count("observed_revision")?,
         attempts: row.count("attempts")?,
         suspended: widest([

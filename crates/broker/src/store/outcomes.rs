@@ -20,7 +20,7 @@ use super::{
 // A report that names no object tells of health alone: what happened to each object stays as it was told.
 statements! {
     LOCK_DEPLOYMENTS = Select deployments
-        "SELECT d.stack_id, d.revision, d.observed_revision, d.generation, d.action, d.phase, d.traceparent, d.tracestate,
+        "SELECT d.stack_id, d.revision, d.observed_revision, d.generation, d.action, d.phase, d.traceparent, d.tracestate, d.desired_at,
                 (SELECT s.name FROM stacks s WHERE s.id = d.stack_id) AS stack
          FROM deployments d WHERE d.agent_id = $1 AND d.stack_id IN (SELECT item.value->>'id' FROM each($2))
          ORDER BY d.stack_id /*lock*/";
@@ -52,6 +52,8 @@ pub(crate) struct DeploymentRow {
     pub(crate) phase: Phase,
     pub(crate) stack: Name,
     pub(crate) trace: Option<TraceContext>,
+    /// When the change was accepted.
+    pub(crate) desired_at: Timestamp,
 }
 
 /// What one report writes.
@@ -118,6 +120,7 @@ impl Tx {
                 phase: phase(row, "phase")?,
                 stack: row.parse("stack")?,
                 trace: trace(row)?,
+                desired_at: row.time("desired_at")?,
             };
             Ok((row.parse("stack_id")?, deployment))
         };

@@ -149,6 +149,27 @@ enum TxEngine {
 }
 
 impl Db {
+    /// What the broker measures.
+    pub(crate) fn metrics(&self) -> &BrokerMetrics {
+        &self.instruments.metrics
+    }
+
+    /// Counts connections whenever somebody looks, from the memory of the pools.
+    pub(super) fn count_connections(&self, most: u32) {
+        let pools = self.engine.clone();
+        self.metrics().database_connections_max.set(most.into());
+        self.metrics().count_connections(move || {
+            let count = |size: u32, idle: usize| {
+                let idle = i64::try_from(idle).unwrap_or(i64::MAX);
+                (idle, (i64::from(size) - idle).max(0))
+            };
+            match &pools {
+                Engine::Postgres(pool) => count(pool.size(), pool.num_idle()),
+                Engine::Sqlite { write, read } => count(write.size() + read.size(), write.num_idle() + read.num_idle()),
+            }
+        });
+    }
+
     /// All rows of a statement that only reads, outside any transaction.
     pub(crate) async fn all(&self, statement: &Statement, values: Vec<Value>) -> Result<Vec<Row>, Error> {
         let run = async {

@@ -1,6 +1,9 @@
 //! What makes no sense in the section that both daemons have.
 
-use brokkr_telemetry::config::TelemetryConfig;
+use std::time::Duration;
+
+use brokkr_api::routes;
+use brokkr_telemetry::config::{MetricsConfig, TelemetryConfig};
 
 use super::Problems;
 
@@ -10,4 +13,15 @@ pub fn check_telemetry(config: &TelemetryConfig, problems: &mut Problems) {
     problems.require(!config.batch.delay.is_zero(), "telemetry.batch.delay", "must be longer than nothing");
     problems.require(config.batch.queue_size > 0, "telemetry.batch.queue_size", "must be at least 1");
     problems.require(config.batch.batch_size > 0, "telemetry.batch.batch_size", "must be at least 1");
+}
+
+/// Tells what makes no sense in `[metrics]`.
+pub fn check_metrics(config: &MetricsConfig, problems: &mut Problems) {
+    let path = config.path.as_str();
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.".contains(&byte);
+    let is_path = path.len() > 1 && path.starts_with('/') && !path.ends_with('/') && !path.contains("//") && path.bytes().all(is_plain);
+    problems.require(is_path, "metrics.path", "is not a path of letters, digits, -, _ and . such as /metrics");
+    let is_taken = [routes::HEALTHZ, routes::READYZ, routes::DOCS].contains(&path) || path.starts_with("/api/");
+    problems.require(!is_taken, "metrics.path", "is the path of something else");
+    problems.require(config.interval >= Duration::from_secs(1), "metrics.interval", "must be at least 1s");
 }

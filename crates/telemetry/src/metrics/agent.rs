@@ -33,7 +33,7 @@ metrics! {
         => "time() - (brokkr_agent_last_successful_poll_timestamp > 0)";
     /// Stacks that the agent is to have in its cluster, or to remove from it.
     pub stacks: Observed "brokkr_agent_stacks" [] => "sum(brokkr_agent_stacks)";
-    /// Objects of applied stacks, by how they are; what was not looked at yet is unknown.
+    /// Objects of applied stacks that can be well or not, by how they are; what was not looked at yet is unknown.
     objects: Observed "brokkr_agent_objects" [HEALTH] => "sum by (health) (brokkr_agent_objects)";
     /// Time that attempts to carry out or to check a deployment took, in seconds, waits included.
     reconcile_duration: Histogram "brokkr_agent_reconcile_duration_seconds" [ACTION] in RECONCILE_SECONDS

@@ -11,6 +11,8 @@ mod labels;
 mod negotiation;
 mod openmetrics;
 mod process;
+pub(crate) mod push;
+mod usage;
 
 pub use agent::{AGENT, AgentMetrics};
 pub use broker::{BROKER, BrokerMetrics};

@@ -8,6 +8,7 @@ use super::{
     Instruments, MetricInfo, MetricKind,
     instruments::Gauge,
     labels::{COMMIT, SPAN_RESULT, VERSION},
+    usage,
 };
 use crate::pipeline::Counts;
 
@@ -47,6 +48,7 @@ impl ProcessMetrics {
         let build = [KeyValue::new("version", version.to_owned()), KeyValue::new("commit", BUILT_FROM)];
         Gauge::declare(instruments, &BUILD_INFO).set_with(1, &build);
         let Some(meter) = &instruments.meter else { return };
+        usage::register(meter);
         let counts = counts.clone();
         meter
             .u64_observable_counter(SPANS.name.trim_end_matches("_total"))

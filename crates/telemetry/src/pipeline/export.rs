@@ -64,13 +64,13 @@ fn http(config: &TelemetryConfig) -> Result<SpanExporter, ExporterError> {
     Ok(builder.build()?)
 }
 
-fn checked(endpoint: &str) -> Result<http::Uri, ExporterError> {
+pub(crate) fn checked(endpoint: &str) -> Result<http::Uri, ExporterError> {
     let uri = endpoint.parse::<http::Uri>().ok();
     let usable = |uri: &http::Uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some();
     uri.filter(usable).ok_or_else(|| ExporterError::Endpoint(endpoint.to_owned()))
 }
 
-fn metadata(config: &TelemetryConfig) -> Result<MetadataMap, ExporterError> {
+pub(crate) fn metadata(config: &TelemetryConfig) -> Result<MetadataMap, ExporterError> {
     let mut metadata = MetadataMap::new();
     for (name, value) in &config.headers {
         let bad = || ExporterError::Header(name.clone());

@@ -13,7 +13,7 @@ use opentelemetry_sdk::{
 
 pub(crate) use counting::{CountingExporter, SampledOnly};
 pub use export::ExporterError;
-pub(crate) use export::otlp;
+pub(crate) use export::{checked, metadata, otlp};
 pub(crate) use status::Counts;
 pub use status::PipelineStatus;
 

@@ -7,4 +7,5 @@ mod export;
 mod http_client;
 mod http_server;
 mod metrics;
+mod metrics_push;
 mod receiver;

@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use brokkr_api::{
-    ErrorCode, PROTOCOL_VERSION, StackId,
+    AgentId, ErrorCode, PROTOCOL_VERSION, StackId, Timestamp,
     agents::{Hello, MAX_CAPABILITIES, Welcome},
     desired_state::{Content, DesiredDeployment, DesiredState, DesiredStateQuery, MAX_INLINE_BYTES},
     trace::WorkTrace,
@@ -105,8 +105,8 @@ pub(crate) async fn desired_state(
     if let Some(known) = known {
         Box::pin(refuse_older_database(&state, known)).await?;
         let started = Instant::now();
-        let changed = wait_for_change(&state, &caller, known, query.wait.unwrap_or_default().duration()).await;
-        parked = started.elapsed();
+        let (changed, waited) = wait_for_change(&state, &caller, known, query.wait.unwrap_or_default().duration()).await;
+        parked = if waited { started.elapsed() } else { Duration::ZERO };
         still_valid(&state, &caller)?;
         state.presence.agent_seen(caller.agent, state.clock.now());
         if !changed {
@@ -118,6 +118,9 @@ pub(crate) async fn desired_state(
     // Boxed: a parked poll must not carry the room of a query that it may never make.
     let rows = Box::pin(state.db.read_desired(caller.agent, MAX_INLINE_BYTES, MAX_INLINE_TOTAL)).await?;
     let now = state.clock.now();
+    if let Some(known) = known.filter(|_| !parked.is_zero()) {
+        measure_wakeup(&state, caller.agent, known, &rows.deployments, now);
+    }
     state.presence.agent_seen(caller.agent, now);
     state.presence.handed(caller.agent, rows.seq, now);
     state.feed.saw(rows.seq);
@@ -137,6 +140,18 @@ pub(crate) async fn desired_state(
     }
     response.extensions_mut().insert(Parked(parked));
     Ok(response)
+}
+
+/// How long ago the newest revision was accepted that this answer is the first to tell of. Approvals, suspensions and policies wake an
+/// agent as well and leave no time behind.
+fn measure_wakeup(state: &AppState, agent: AgentId, known: u64, rows: &[DesiredRow], now: Timestamp) {
+    let handed = state.presence.handed_at(agent);
+    let is_new = |row: &&DesiredRow| {
+        row.change_seq > known && !row.picked_up && row.attempts == 0 && handed.is_none_or(|handed| row.desired_at > handed)
+    };
+    if let Some(accepted) = rows.iter().filter(is_new).map(|row| row.desired_at).max() {
+        state.db.metrics().woken(now.since(accepted));
+    }
 }
 
 /// The change number of an `ETag` of this epoch; nothing for any other, which is then answered in full.
@@ -182,25 +197,27 @@ fn with_others(deadline: Instant) -> Instant {
     *START + Duration::from_millis(millis.div_ceil(GRID_MILLIS).saturating_mul(GRID_MILLIS))
 }
 
-/// Waits until the agent's highest change is above `known`, the key is revoked or the broker stops.
-async fn wait_for_change(state: &AppState, caller: &AgentCaller, known: u64, wait: Duration) -> bool {
+/// Waits until the agent's highest change is above `known`, the key is revoked or the broker stops. Tells whether it is, and whether
+/// there was anything to wait for.
+async fn wait_for_change(state: &AppState, caller: &AgentCaller, known: u64, wait: Duration) -> (bool, bool) {
     let mut highest = state.feed.subscribe(caller.agent);
     let mut newer = *highest.borrow_and_update() > known;
     if newer || wait.is_zero() {
-        return newer;
+        return (newer, false);
     }
+    let _parked = state.db.metrics().poll_waiters.enter();
     // A key opens nothing after its time, a parked poll included.
     let lifetime = caller.caller.row.expires_at.map_or(wait, |at| at.since(state.clock.now()));
     let deadline = with_others(Instant::now() + wait.min(lifetime));
     let ending = state.ending();
     loop {
         tokio::select! {
-            () = ending.cancelled() => return newer,
-            () = tokio::time::sleep_until(deadline) => return newer,
+            () = ending.cancelled() => return (newer, true),
+            () = tokio::time::sleep_until(deadline) => return (newer, true),
             changed = highest.changed() => {
                 newer = *highest.borrow_and_update() > known;
                 if newer || changed.is_err() || still_valid(state, caller).is_err() {
-                    return newer;
+                    return (newer, true);
                 }
             }
         }

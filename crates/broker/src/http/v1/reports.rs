@@ -6,6 +6,7 @@ use axum::extract::State;
 use brokkr_api::{
     AgentId, ErrorCode, EventId, StackId, Timestamp,
     deployment_objects::MAX_OBJECTS,
+    desired_state::Action,
     policy::{Drift, MAX_DRIFT, MAX_DRIFT_FIELD, MAX_DRIFT_FIELDS, MAX_DRIFT_MANAGERS, MAX_HELD, MAX_MANAGER},
     reports::{MAX_MESSAGE, MAX_REASON, MAX_REPORTS, Report, ReportResult, ReportResults, Reports},
     rollouts::Phase,
@@ -80,8 +81,12 @@ pub(crate) async fn post(
     state.presence.agent_seen(caller.agent, now);
     for outcome in &outcomes {
         state.feed.reported(outcome.stack);
+        let first = deployments.get(&outcome.stack).filter(|deployment| deployment.observed_revision < deployment.revision);
+        if let Some(deployment) = first.filter(|deployment| outcome.acknowledged && deployment.action == Action::Apply) {
+            state.db.metrics().deployment_applied(now.since(deployment.desired_at));
+        }
     }
-    if !deleted.is_empty() {
+    if !outcomes.is_empty() {
         state.totals_changed.notify_one();
     }
     Ok(Json(ReportResults { results }))
