@@ -23,7 +23,7 @@ async fn a_backend_that_is_gone_and_a_collector_that_is_gone_are_told_apart() {
     ];
     let broker = Broker::start(Engine::Sqlite, &telemetry).await.unwrap();
     let prometheus = watch(&[of_broker(&broker), Target::new("brokkr-collector", &collector.own_metrics)]).await;
-    let arrives = "sum(rate(otelcol_exporter_sent_spans_total[5s])) > 0";
+    let arrives = "brokkr:collector_spans_sent:rate5m > 0";
     while_busy(&broker, prometheus.wait_for(arrives, LIMIT, |answer| !answer.is_empty())).await.unwrap();
 
     drop(backend);

@@ -28,12 +28,10 @@ use crate::{
 const OF_THE_MACHINE: [&str; 4] = ["BrokkrHttpLatency", "BrokkrDatabaseLatency", "BrokkrKubernetesLatency", "BrokkrWakeupLag"];
 
 /// Queries that may find nothing, by where they stand and what they ask, and why.
-const MAY_FIND_NOTHING: [(&str, &str); 5] = [
+const MAY_FIND_NOTHING: [(&str, &str); 3] = [
     ("alert BrokkrNoBroker", "brokers that were there and are not"),
     ("alert BrokkrAgentNotPolling", "agents without an answer for three minutes"),
     ("alert BrokkrTracesMissing", "busy daemons that stopped to send spans"),
-    ("alert BrokkrCollectorSendFailing", "an exporter that has never failed has no such counter"),
-    ("alert BrokkrCollectorRefusing", "a receiver that has never refused has no such counter"),
 ];
 
 struct Scene<'a> {

@@ -19,23 +19,15 @@ const RUNBOOKS: &str = "docs/content/how-to/runbooks.md";
 const BASE: &str = "https://brokkr.io/docs/how-to/runbooks#";
 
 /// What is not ours and yet named by a query: Prometheus itself, the process, the collector and its span metrics.
-const FOREIGN: [&str; 16] = [
-    "ALERTS",
-    "up",
+const FOREIGN: [&str; 8] = [
     "process_cpu_seconds_total",
     "process_max_fds",
     "process_open_fds",
     "process_resident_memory_bytes",
     "process_start_time_seconds",
-    "otelcol_exporter_enqueue_failed_spans_total",
     "otelcol_exporter_queue_capacity",
     "otelcol_exporter_queue_size",
-    "otelcol_exporter_send_failed_spans_total",
-    "otelcol_exporter_sent_spans_total",
-    "otelcol_receiver_accepted_spans_total",
-    "otelcol_receiver_refused_spans_total",
     "traces_span_metrics_calls_total",
-    "traces_span_metrics_duration_milliseconds_bucket",
 ];
 
 /// Alerts that no test brings about for real, and why; their unit tests stand for them.
