@@ -1,6 +1,7 @@
 //! Metrics that page the right person: rules, dashboards and documentation against a real Prometheus, and the alerts under the
 //! faults that they are for.
 #![expect(clippy::unwrap_used, reason = "the helpers of a test fail it where it went wrong")]
+#![expect(clippy::disallowed_methods, reason = "a test's certificates are made for today")]
 
 #[path = "monitoring/queries.rs"]
 mod queries;

@@ -5,7 +5,7 @@ mod promtool;
 mod rules;
 
 pub use answer::{Alert, Answer, Exemplar, Sample};
-pub use promtool::{check_metrics, check_rules, test_rules};
+pub use promtool::{check_config, check_metrics, check_rules, test_rules};
 pub use rules::{Group, Rule, RuleFile, hurried};
 
 use std::{path::PathBuf, time::Duration};

@@ -29,6 +29,14 @@ pub fn check_metrics(exposition: &str) -> Result<Vec<String>, LabError> {
     Ok(complaints)
 }
 
+/// Whether a configuration of Prometheus is one, whatever files it refers to.
+///
+/// # Errors
+/// What promtool says against it.
+pub fn check_config(file: &Path) -> Result<(), LabError> {
+    run(&["check", "config", "--syntax-only"], file)
+}
+
 /// Whether a file of rules is one.
 ///
 /// # Errors

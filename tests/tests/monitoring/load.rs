@@ -9,7 +9,7 @@ use brokkr_api::{
 use brokkr_tests::{
     cluster::Cluster,
     collector::Collector,
-    fleet::{Agent, Broker, Engine, LIMIT, config_map},
+    fleet::{Agent, Broker, Engine, LIMIT, config_map, wait_for_metric},
     http,
     lab::until,
     otlp::Receiver,
@@ -35,64 +35,66 @@ const MAY_FIND_NOTHING: [(&str, &str); 3] = [
 ];
 
 struct Scene<'a> {
-    cluster: &'a Cluster,
     broker: &'a Broker,
+    agent: &'a Agent,
     namespace: String,
     shop: Name,
-    brief: Name,
     broken: Name,
     shrunk: Name,
 }
 
 impl<'a> Scene<'a> {
-    async fn set(cluster: &'a Cluster, broker: &'a Broker, agent: &Agent) -> Self {
+    async fn set(cluster: &Cluster, broker: &'a Broker, agent: &'a Agent) -> Self {
         let namespace = cluster.create_namespace("monitored").await.unwrap();
         let stack = async |name: &str| broker.stack(name, &[agent]).await;
-        let (shop, brief) = (stack("shop").await, stack("brief").await);
-        let (broken, shrunk) = (stack("broken").await, stack("shrunk").await);
+        let (shop, broken, shrunk) = (stack("shop").await, stack("broken").await, stack("shrunk").await);
         let key = CreateKey {
             name: "pipeline".parse().unwrap(),
             role: Role::Admin,
             generator: None,
             agent: None,
             scopes: vec![],
-            // In the year 2100: soon for a certificate, and late enough for a test.
+            // In the year 2100: nobody is told yet.
             expires_at: Some(Timestamp::from_micros(4_102_444_800_000_000)),
         };
         broker.admin().create_key(&key).await.unwrap();
-        Self { cluster, broker, namespace, shop, brief, broken, shrunk }
+        // Somebody meddles, once.
+        let steady = stack("steady").await;
+        broker.apply(&steady, &config_map(&namespace, "steady", "ours")).await;
+        let theirs = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "steady"}, "data": {"value": "theirs"}});
+        let api = cluster.api::<ConfigMap>(&namespace);
+        api.patch("steady", &PatchParams::apply("somebody-else").force(), &Patch::Apply(&theirs)).await.unwrap();
+        wait_for_metric(&agent.base, "brokkr_agent_drift_repairs_total", |repairs| repairs == 1.0).await;
+        Self { broker, agent, namespace, shop, broken, shrunk }
     }
 
     fn maps(&self, prefix: &str, count: usize, value: &str) -> String {
         (0..count).map(|index| config_map(&self.namespace, &format!("{prefix}-{index}"), value)).collect()
     }
 
-    /// What goes well.
-    async fn day(&self, round: usize) {
-        self.broker.apply(&self.shop, &self.maps("shop", 2, &round.to_string())).await;
-        self.broker.apply(&self.brief, &self.maps("brief", 1, "1")).await;
-        self.broker.delete(&self.brief).await;
-        let targets = self.broker.admin().stack(&self.shop).await.unwrap().targets;
-        let put = brokkr_api::stacks::PutStack { targets, ..brokkr_api::stacks::PutStack::default() };
-        self.broker.admin().put_stack(&self.brief, &put).await.unwrap();
-        let theirs = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "shop-0"}, "data": {"value": "theirs"}});
-        let api = self.cluster.api::<ConfigMap>(&self.namespace);
-        api.patch("shop-0", &PatchParams::apply("somebody-else").force(), &Patch::Apply(&theirs)).await.unwrap();
+    /// What goes well: a change, and a stack that comes and goes.
+    async fn day(&self, name: &str) {
+        self.broker.apply(&self.shop, &self.maps("shop", 2, name)).await;
+        let brief = self.broker.stack(name, &[self.agent]).await;
+        self.broker.apply(&brief, &self.maps(name, 1, "1")).await;
+        self.broker.delete(&brief).await;
     }
 
     /// The same, and something that the API server refuses, and a deletion that waits for somebody.
     async fn bad_day(&self, round: usize) {
-        self.day(round).await;
+        self.day(&format!("bad-{round}")).await;
         let service = format!(
             "---\napiVersion: v1\nkind: Service\nmetadata: {{name: broken, namespace: {}}}\nspec: {{ports: [{{port: {}}}]}}\n",
             self.namespace,
             70_000 + round
         );
         self.broker.send(&self.broken, &service).await;
-        let left = if round.is_multiple_of(2) { 5 } else { 1 };
-        self.broker.send(&self.shrunk, &self.maps("shrunk", left, &round.to_string())).await;
         self.broker.settle(&self.broken).await;
-        self.broker.settle(&self.shrunk).await;
+        if round.is_multiple_of(2) {
+            self.broker.apply(&self.shrunk, &self.maps("shrunk", 5, &round.to_string())).await;
+        } else {
+            self.broker.send(&self.shrunk, &self.maps("shrunk", 1, &round.to_string())).await;
+        }
     }
 }
 
@@ -120,8 +122,8 @@ async fn every_query_that_we_give_to_people_is_answered_and_nobody_is_paged_for_
 
     // Long enough for everything that waits five minutes, or seconds, to have fired.
     let seen = "min(count_over_time(up[15s])) >= 13";
-    let quiet = while_doing(prometheus.wait_for(seen, LIMIT, |answer| !answer.is_empty()), async |round| scene.day(round).await);
-    quiet.await.unwrap();
+    let quiet = prometheus.wait_for(seen, LIMIT, |answer| !answer.is_empty());
+    while_doing(quiet, async |round| scene.day(&format!("calm-{round}")).await).await.unwrap();
     let paged = prometheus.alerts().await.unwrap();
     let paged: Vec<_> = paged.iter().filter(|alert| alert.is_firing() && !OF_THE_MACHINE.contains(&alert.name())).collect();
     assert!(paged.is_empty(), "for nothing: {paged:#?}");

@@ -8,7 +8,8 @@ use std::{
 use brokkr_telemetry::metrics::{MetricKind, catalogue};
 use brokkr_tests::{
     dashboards,
-    prometheus::{RuleFile, check_rules, test_rules},
+    lab::Scratch,
+    prometheus::{RuleFile, check_config, check_rules, test_rules},
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -67,6 +68,14 @@ fn unit_tests() -> PathBuf {
 fn promtool_accepts_the_rules_and_their_unit_tests_pass() {
     check_rules(&RuleFile::path()).unwrap();
     test_rules(&unit_tests()).unwrap();
+}
+
+#[test]
+fn the_scrape_configuration_of_the_documentation_is_one() {
+    let page = std::fs::read_to_string(in_repository("docs/content/reference/monitoring.md")).unwrap();
+    let block = page.split("```yaml\n").filter_map(|rest| rest.split("```").next()).find(|block| block.starts_with("global:"));
+    let scratch = Scratch::new("scrape").unwrap();
+    check_config(&scratch.write("prometheus.yaml", block.unwrap()).unwrap()).unwrap();
 }
 
 #[test]
