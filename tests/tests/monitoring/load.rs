@@ -111,7 +111,7 @@ async fn every_query_that_we_give_to_people_is_answered_and_nobody_is_paged_for_
     ];
     let broker = Broker::start_with_tls(Engine::Postgres, &telemetry).await.unwrap();
     let authority = broker.certificate_file().unwrap().display().to_string();
-    let of_the_agent = [("BROKKR__BROKER__CA_FILE", authority.as_str()), ("BROKKR__BROKER__WAIT_SECONDS", "2")];
+    let of_the_agent = [("BROKKR__BROKER__CA_FILE", authority.as_str()), ("BROKKR__BROKER__WAIT_SECONDS", "1")];
     let settings: Vec<_> = telemetry.iter().copied().chain(of_the_agent).collect();
     let agent = broker.agent(&cluster.unique("monitored"), &settings).await.unwrap();
     let scene = Scene::set(&cluster, &broker, &agent).await;
