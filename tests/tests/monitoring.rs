@@ -3,8 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "the helpers of a test fail it where it went wrong")]
 #![expect(clippy::disallowed_methods, reason = "a test's certificates are made for today")]
 
-#[path = "monitoring/queries.rs"]
-mod queries;
 #[path = "monitoring/clusters.rs"]
 mod clusters;
 #[path = "monitoring/collectors.rs"]
@@ -17,6 +15,8 @@ mod deadlines;
 mod load;
 #[path = "monitoring/outages.rs"]
 mod outages;
+#[path = "monitoring/queries.rs"]
+mod queries;
 #[path = "monitoring/rules.rs"]
 mod rules;
 #[path = "monitoring/world.rs"]

@@ -26,8 +26,8 @@ use crate::{
     http::{self, AppState},
     jobs::{self, Job, key_age::KeyAge, offline::Offline, retention::Retention, sequencer::Sequencer},
     keyring,
-    sampler::Sampler,
     presence::{self, Presence},
+    sampler::Sampler,
     store,
 };
 
@@ -108,12 +108,8 @@ async fn serve(config: Config, telemetry: &Telemetry, mut signals: Signals, inst
         let sampler = Sampler { db, clock, metrics: metrics.clone(), active: state.settings.active };
         lifecycle.spawn("metrics", sampler.run(changed(), stopping()));
     }
-    let router = http::router(
-        &state,
-        ServerTelemetry::new(telemetry, Some(metrics.clone())),
-        telemetry.status_handle(),
-        metrics_beside,
-    );
+    let router =
+        http::router(&state, ServerTelemetry::new(telemetry, Some(metrics.clone())), telemetry.status_handle(), metrics_beside);
     let address = listener.local_addr().unwrap_or(config.server.listen);
     info!(%address, version = env!("CARGO_PKG_VERSION"), installation = installation.id, "the broker serves");
     if let Some(tls) = tls.clone() {
@@ -121,7 +117,8 @@ async fn serve(config: Config, telemetry: &Telemetry, mut signals: Signals, inst
         lifecycle.spawn("certificate", tls.follow(stopping()));
     }
     if let Some(port) = metrics_port {
-        let server = Server { tls: None, limits: Limits::default(), draining: lifecycle.draining().clone(), stopping: stopping() };
+        let server =
+            Server { tls: None, limits: Limits::default(), draining: lifecycle.draining().clone(), stopping: stopping() };
         lifecycle.spawn("metrics-server", port.serve(server));
     }
     let server = Server { tls, limits: Limits::default(), draining: lifecycle.draining().clone(), stopping: stopping() };

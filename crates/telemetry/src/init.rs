@@ -123,7 +123,9 @@ pub(crate) fn build(
     let telemetry = Telemetry { dispatch, tracer, meter, endpoint, instruments, sampler, counts, options };
     telemetry.say(trouble.as_deref());
     if let Some(trouble) = unsent {
-        tracing::dispatcher::with_default(&telemetry.dispatch, || tracing::warn!(trouble, "metrics cannot be sent to a collector"));
+        tracing::dispatcher::with_default(&telemetry.dispatch, || {
+            tracing::warn!(trouble, "metrics cannot be sent to a collector")
+        });
     }
     Ok(telemetry)
 }

@@ -8,7 +8,12 @@ pub(super) const DASHBOARD: Dashboard = Dashboard {
         Row {
             title: "Now",
             panels: &[
-                Panel::numbers("Brokers that answer", "none", "Of those that are scraped.", &[of(r#"sum(up{%, job="brokkr-broker"})"#, "brokers")]),
+                Panel::numbers(
+                    "Brokers that answer",
+                    "none",
+                    "Of those that are scraped.",
+                    &[of(r#"sum(up{%, job="brokkr-broker"})"#, "brokers")],
+                ),
                 Panel::numbers(
                     "Agents",
                     "none",
@@ -19,7 +24,10 @@ pub(super) const DASHBOARD: Dashboard = Dashboard {
                     "Stacks and deployment objects",
                     "none",
                     "What is stored.",
-                    &[of("max(brokkr_stacks_total{%})", "stacks"), of("max(brokkr_deployment_objects_total{%})", "deployment objects")],
+                    &[
+                        of("max(brokkr_stacks_total{%})", "stacks"),
+                        of("max(brokkr_deployment_objects_total{%})", "deployment objects"),
+                    ],
                 ),
                 Panel::numbers(
                     "Oldest unsettled change",
@@ -35,7 +43,10 @@ pub(super) const DASHBOARD: Dashboard = Dashboard {
                 "Firing",
                 "none",
                 "Each alert has a section in the runbooks.",
-                &[of(r#"sum by (alertname, severity, cluster, namespace) (ALERTS{%, alertname=~"Brokkr.+", alertstate="firing"})"#, "{{alertname}}")],
+                &[of(
+                    r#"sum by (alertname, severity, cluster, namespace) (ALERTS{%, alertname=~"Brokkr.+", alertstate="firing"})"#,
+                    "{{alertname}}",
+                )],
             )
             .wide(24)],
         },
@@ -111,7 +122,12 @@ pub(super) const DASHBOARD: Dashboard = Dashboard {
                         "{{cluster}}",
                     )],
                 ),
-                Panel::stack("Objects by health", "none", "Of what is applied.", &[of("sum by (health) (brokkr_agent_objects{%})", "{{health}}")]),
+                Panel::stack(
+                    "Objects by health",
+                    "none",
+                    "Of what is applied.",
+                    &[of("sum by (health) (brokkr_agent_objects{%})", "{{health}}")],
+                ),
                 Panel::table(
                     "Builds",
                     "none",

@@ -102,7 +102,8 @@ fn panel(panel: &Panel, id: usize, place: &Value) -> Value {
         View::Table => ("table", json!({"showHeader": true}), json!({})),
         View::Traces => ("table", json!({"showHeader": true}), json!({})),
     };
-    let links: Vec<Value> = panel.traces.iter().map(|query| json!({"title": "Traces", "url": explore(query), "targetBlank": true})).collect();
+    let links: Vec<Value> =
+        panel.traces.iter().map(|query| json!({"title": "Traces", "url": explore(query), "targetBlank": true})).collect();
     json!({
         "id": id, "type": kind, "title": panel.title, "description": panel.about, "gridPos": place, "links": links,
         "datasource": if panel.view == View::Traces { traces() } else { metrics() },
@@ -147,7 +148,20 @@ fn explore(query: &str) -> String {
     for byte in pane.to_string().bytes() {
         match byte {
             // `$`, `{` and `}` stay as they are: Grafana puts the values of variables there before a browser sees it.
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'$' | b'{' | b'}' | b'[' | b']' | b':' | b',' => {
+            b'a'..=b'z'
+            | b'A'..=b'Z'
+            | b'0'..=b'9'
+            | b'-'
+            | b'_'
+            | b'.'
+            | b'~'
+            | b'$'
+            | b'{'
+            | b'}'
+            | b'['
+            | b']'
+            | b':'
+            | b',' => {
                 encoded.push(char::from(byte));
             }
             other => encoded.push_str(&format!("%{other:02X}")),

@@ -122,7 +122,12 @@ impl Prometheus {
     ///
     /// # Errors
     /// After `limit`, with the last answer.
-    pub async fn wait_for(&self, expression: &str, limit: Duration, wanted: impl Fn(&Answer) -> bool) -> Result<Answer, LabError> {
+    pub async fn wait_for(
+        &self,
+        expression: &str,
+        limit: Duration,
+        wanted: impl Fn(&Answer) -> bool,
+    ) -> Result<Answer, LabError> {
         let look = || async {
             let answer = self.query(expression).await.map_err(|error| error.to_string())?;
             if wanted(&answer) { Ok(answer) } else { Err(format!("{answer:?}")) }

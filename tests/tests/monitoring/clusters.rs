@@ -36,7 +36,11 @@ async fn an_api_server_that_fails_is_told_and_one_that_does_not_answer_leaves_a_
     })
     .await
     .unwrap();
-    assert!(errors.annotations["description"].contains(&format!("{} calls fail", errors.labels["operation"])), "{}", errors.say());
+    assert!(
+        errors.annotations["description"].contains(&format!("{} calls fail", errors.labels["operation"])),
+        "{}",
+        errors.say()
+    );
     prometheus.fires("BrokkrDeploymentsFailed", LIMIT).await.unwrap();
 
     proxy.plan(|call| (!call.is_watch()).then_some(Fault::Silence));

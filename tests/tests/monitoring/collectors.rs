@@ -30,7 +30,10 @@ async fn a_backend_that_is_gone_and_a_collector_that_is_gone_are_told_apart() {
     let failing = while_busy(&broker, prometheus.fires("BrokkrCollectorSendFailing", LIMIT)).await.unwrap();
     assert_eq!(failing.labels["exporter"], "otlp_grpc");
     let elsewhere = prometheus.alerts().await.unwrap();
-    assert!(!elsewhere.iter().any(|alert| alert.name() == "BrokkrTelemetryFailing"), "the broker got rid of its spans: {elsewhere:?}");
+    assert!(
+        !elsewhere.iter().any(|alert| alert.name() == "BrokkrTelemetryFailing"),
+        "the broker got rid of its spans: {elsewhere:?}"
+    );
 
     collector.process.kill();
     let told = async {

@@ -46,7 +46,14 @@ async fn a_certificate_and_a_key_that_end_tomorrow_are_told_today() {
     let admin = ClientBuilder::new(&base, KeySource::File(admin_key)).unwrap();
     let admin = admin.authorities(certificate.pem().as_bytes()).unwrap().build().unwrap();
     let expires_at = i64::try_from(tomorrow * 1_000_000).ok().map(Timestamp::from_micros);
-    let request = CreateKey { name: "pipeline".parse().unwrap(), role: Role::Admin, generator: None, agent: None, scopes: vec![], expires_at };
+    let request = CreateKey {
+        name: "pipeline".parse().unwrap(),
+        role: Role::Admin,
+        generator: None,
+        agent: None,
+        scopes: vec![],
+        expires_at,
+    };
     let look = || async { admin.create_key(&request).await.map_err(|error| format!("{error:?}")) };
     until("the broker", LIMIT, look).await.unwrap();
 

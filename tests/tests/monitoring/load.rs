@@ -28,10 +28,12 @@ use crate::{
 const OF_THE_MACHINE: [&str; 4] = ["BrokkrHttpLatency", "BrokkrDatabaseLatency", "BrokkrKubernetesLatency", "BrokkrWakeupLag"];
 
 /// Queries that may find nothing, by where they stand and what they ask, and why.
-const MAY_FIND_NOTHING: [(&str, &str); 3] = [
+const MAY_FIND_NOTHING: [(&str, &str); 5] = [
     ("alert BrokkrNoBroker", "brokers that were there and are not"),
     ("alert BrokkrAgentNotPolling", "agents without an answer for three minutes"),
     ("alert BrokkrTracesMissing", "busy daemons that stopped to send spans"),
+    ("record brokkr:collector_spans_lost:rate5m", "a collector that has never lost a span has no such counter"),
+    ("alert BrokkrCollectorSendFailing", "the same; the test with a backend that is gone sees it fire"),
 ];
 
 struct Scene<'a> {
@@ -61,7 +63,8 @@ impl<'a> Scene<'a> {
         // Somebody meddles, once.
         let steady = stack("steady").await;
         broker.apply(&steady, &config_map(&namespace, "steady", "ours")).await;
-        let theirs = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "steady"}, "data": {"value": "theirs"}});
+        let theirs =
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "steady"}, "data": {"value": "theirs"}});
         let api = cluster.api::<ConfigMap>(&namespace);
         api.patch("steady", &PatchParams::apply("somebody-else").force(), &Patch::Apply(&theirs)).await.unwrap();
         wait_for_metric(&agent.base, "brokkr_agent_drift_repairs_total", |repairs| repairs == 1.0).await;

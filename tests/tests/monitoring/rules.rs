@@ -38,7 +38,10 @@ const UNSEEN: [(&str, &str); 9] = [
     ("BrokkrKubernetesLatency", "the proxy before the API server refuses calls or swallows them, and delays none"),
     ("BrokkrWakeupLag", "the lag counts from a commit to an answer within one process"),
     ("BrokkrQueueAge", "nothing is queued that could be held up from outside yet"),
-    ("BrokkrJobsFailing", "a job that fails for fifteen minutes and yet leaves the broker alive is no fault that can be injected"),
+    (
+        "BrokkrJobsFailing",
+        "a job that fails for fifteen minutes and yet leaves the broker alive is no fault that can be injected",
+    ),
     ("BrokkrObjectsDegraded", "the stand-in for the kubelet makes every pod ready"),
     ("BrokkrCollectorRefusing", "a collector refuses spans when it has no memory left"),
     ("BrokkrCollectorQueueFull", "a queue of the collector is full for the moment in which a test's spans fit in it"),
@@ -109,7 +112,8 @@ fn every_alert_says_how_urgent_it_is_and_what_is_wrong_and_has_a_section_in_the_
         assert_eq!(said("runbook_url"), format!("{BASE}{}", alert.to_lowercase()));
         assert!(sections.contains(alert), "{RUNBOOKS} has no section for {alert}");
     }
-    let strangers: Vec<_> = sections.iter().filter(|section| section.starts_with("Brokkr") && !alerts.contains(*section)).collect();
+    let strangers: Vec<_> =
+        sections.iter().filter(|section| section.starts_with("Brokkr") && !alerts.contains(*section)).collect();
     assert!(strangers.is_empty(), "sections for alerts that there are not: {strangers:?}");
 }
 

@@ -7,8 +7,9 @@ use brokkr_tests::{
     http,
     prometheus::{Prometheus, RuleFile, Target},
 };
+use futures::{StreamExt, stream::FuturesUnordered};
 
-/// An answer every so often is more than a request a second, which counts as busy.
+/// A request every so often is more than a request a second, which counts as busy.
 const BETWEEN_REQUESTS: Duration = Duration::from_millis(100);
 
 /// Starts a Prometheus that has scraped everything once.
@@ -41,18 +42,22 @@ pub(crate) async fn while_doing<T>(happened: impl Future<Output = T>, mut does: 
 }
 
 /// One request for the list of stacks by the admin; the status, or nothing where there is no answer.
-pub(crate) async fn ask(broker: &Broker, key: &str) -> Option<u16> {
+async fn ask(broker: &Broker, key: &str) -> Option<u16> {
     let request = http::client().unwrap().get(format!("{}/api/v1/stacks", broker.base)).bearer_auth(key);
     request.send().await.ok().map(|answer| answer.status().as_u16())
 }
 
-/// A steady flow of requests until something has happened.
+/// A steady flow of requests until something has happened, whether or not those before are answered.
 pub(crate) async fn while_busy<T>(broker: &Broker, happened: impl Future<Output = T>) -> T {
-    let key = broker.key();
-    let mut pace = tokio::time::interval(BETWEEN_REQUESTS);
-    while_doing(happened, async |_| {
-        pace.tick().await;
-        ask(broker, &key).await;
-    })
-    .await
+    let (key, mut pace) = (broker.key(), tokio::time::interval(BETWEEN_REQUESTS));
+    let mut asked = FuturesUnordered::new();
+    tokio::pin!(happened);
+    loop {
+        tokio::select! {
+            biased;
+            outcome = &mut happened => return outcome,
+            _ = pace.tick() => asked.push(ask(broker, &key)),
+            Some(_status) = asked.next() => {}
+        }
+    }
 }

@@ -99,7 +99,8 @@ impl Client {
 
 /// For how long the broker parked the request, by its `Server-Timing` header: `parked;dur=29983.2`, in milliseconds.
 fn parked(headers: &HeaderMap) -> Duration {
-    let entries = headers.get_all("server-timing").iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    let entries =
+        headers.get_all("server-timing").iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
     let of = |entry: &str| entry.trim().strip_prefix("parked;dur=")?.trim().parse::<f64>().ok();
     let millis = entries.filter_map(of).find(|millis| millis.is_finite() && *millis >= 0.0);
     millis.and_then(|millis| Duration::try_from_secs_f64(millis / 1000.0).ok()).unwrap_or_default()

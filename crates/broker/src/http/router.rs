@@ -123,7 +123,9 @@ fn served(document: &utoipa::openapi::OpenApi, metrics: &str) -> Vec<(Method, St
         has.into_iter().filter(|(_, operation)| operation.is_some()).map(|(method, _)| (method, path.clone())).collect::<Vec<_>>()
     });
     let others = [routes::HEALTHZ, routes::READYZ, metrics, routes::OPENAPI, routes::DOCS];
-    of_api.chain(others.into_iter().flat_map(|path| [Method::GET, Method::HEAD].map(|method| (method, path.to_owned())))).collect()
+    of_api
+        .chain(others.into_iter().flat_map(|path| [Method::GET, Method::HEAD].map(|method| (method, path.to_owned()))))
+        .collect()
 }
 
 /// What is answered for a handler that panicked; the log has the panic.

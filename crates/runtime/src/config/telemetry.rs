@@ -19,7 +19,8 @@ pub fn check_telemetry(config: &TelemetryConfig, problems: &mut Problems) {
 pub fn check_metrics(config: &MetricsConfig, problems: &mut Problems) {
     let path = config.path.as_str();
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.".contains(&byte);
-    let is_path = path.len() > 1 && path.starts_with('/') && !path.ends_with('/') && !path.contains("//") && path.bytes().all(is_plain);
+    let is_path =
+        path.len() > 1 && path.starts_with('/') && !path.ends_with('/') && !path.contains("//") && path.bytes().all(is_plain);
     problems.require(is_path, "metrics.path", "is not a path of letters, digits, -, _ and . such as /metrics");
     let is_taken = [routes::HEALTHZ, routes::READYZ, routes::DOCS].contains(&path) || path.starts_with("/api/");
     problems.require(!is_taken, "metrics.path", "is the path of something else");

@@ -56,7 +56,8 @@ pub async fn place(
 
 pub(super) async fn metrics_text(State(metrics): State<Option<MetricsEndpoint>>, headers: HeaderMap) -> Response {
     let Some(metrics) = metrics else {
-        return (StatusCode::NOT_FOUND, "metrics are not served here: see enabled, exporter and listen of [metrics]\n").into_response();
+        return (StatusCode::NOT_FOUND, "metrics are not served here: see enabled, exporter and listen of [metrics]\n")
+            .into_response();
     };
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
     let rendered = metrics.render(accept);

@@ -110,7 +110,8 @@ mod tests {
     #[test]
     fn what_is_not_set_is_that_of_the_spans() {
         let telemetry: TelemetryConfig =
-            toml::from_str("protocol = \"http/protobuf\"\nendpoint = \"http://c:4318/v1/traces\"\nheaders = { a = \"1\" }").unwrap();
+            toml::from_str("protocol = \"http/protobuf\"\nendpoint = \"http://c:4318/v1/traces\"\nheaders = { a = \"1\" }")
+                .unwrap();
         let sent = MetricsConfig::default().over(&telemetry);
         assert_eq!((sent.effective_endpoint(), sent.protocol), ("http://c:4318", Protocol::HttpProtobuf));
         assert_eq!(sent.headers, telemetry.headers);

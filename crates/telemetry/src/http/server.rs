@@ -61,7 +61,8 @@ impl ServerTelemetry {
     /// until [`ServerTelemetry::trusting`] says whose.
     #[must_use]
     pub fn new(telemetry: &Telemetry, metrics: Option<BrokerMetrics>) -> Self {
-        let probes = ["/healthz", "/readyz", telemetry.metrics_path()].map(|route| ((Method::GET, route.to_owned()), Class::Probe));
+        let probes =
+            ["/healthz", "/readyz", telemetry.metrics_path()].map(|route| ((Method::GET, route.to_owned()), Class::Probe));
         let trust_inbound = telemetry.trusts_inbound();
         Self { metrics, classes: HashMap::from(probes), served: None, trust_inbound, trusted: Arc::new(|_| false) }
     }

@@ -10,7 +10,10 @@ use crate::{
 };
 
 /// Collects and sends now and then, on a thread of its own. Over gRPC it must be made inside of a tokio runtime.
-pub(crate) fn reader(config: &MetricsConfig, telemetry: &TelemetryConfig) -> Result<PeriodicReader<MetricExporter>, ExporterError> {
+pub(crate) fn reader(
+    config: &MetricsConfig,
+    telemetry: &TelemetryConfig,
+) -> Result<PeriodicReader<MetricExporter>, ExporterError> {
     // Refused only when another provider was installed before: then that one is used.
     drop(rustls::crypto::ring::default_provider().install_default());
     let sent = config.over(telemetry);

@@ -52,9 +52,11 @@ fn series(metric: &Metric) -> Vec<(String, f64)> {
         None => f64::NAN,
     };
     match metric.data.clone().unwrap() {
-        Data::Gauge(gauge) => {
-            gauge.data_points.iter().map(|point| (format!("{}{}", metric.name, labels(&point.attributes)), number(point.value))).collect()
-        }
+        Data::Gauge(gauge) => gauge
+            .data_points
+            .iter()
+            .map(|point| (format!("{}{}", metric.name, labels(&point.attributes)), number(point.value)))
+            .collect(),
         Data::Sum(sum) => {
             let suffix = if sum.is_monotonic { "_total" } else { "" };
             let name = |point: &opentelemetry_proto::tonic::metrics::v1::NumberDataPoint| {
@@ -139,7 +141,8 @@ fn measure(telemetry: &Telemetry) {
 fn served(telemetry: &Telemetry) -> BTreeMap<String, f64> {
     let body = telemetry.metrics_endpoint().unwrap().render(None).body;
     let lines = body.lines().filter(|line| !line.starts_with('#') && !line.contains("_bucket"));
-    let series = lines.map(|line| line.rsplit_once(' ').unwrap()).map(|(series, value)| (series.to_owned(), value.parse().unwrap()));
+    let series =
+        lines.map(|line| line.rsplit_once(' ').unwrap()).map(|(series, value)| (series.to_owned(), value.parse().unwrap()));
     series.filter(|(series, _)| !series.starts_with("target_info")).collect()
 }
 
