@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
-.PHONY: help setup kubernetes collector fuzzer build demo test check soak fmt clippy docs generate generated-check deny bench-loop bench-broker bench-agent
+.PHONY: help setup kubernetes collector fuzzer build demo test check soak fmt clippy docs generate generated-check deny bench-loop bench-broker bench-agent bench-metrics
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -78,3 +78,7 @@ bench-broker: setup ## The broker under 10,000 simulated agents, half an hour (B
 bench-agent: setup kubernetes ## The agent: throughput, resync, one change, drift, memory, with release binaries; writes target/bench/agent.json
 	@cargo build --release --workspace --bins
 	@target/release/brokkr-lab bench-agent $(BENCH)
+
+bench-metrics: setup ## A scrape under 10,000 simulated agents: time, size, series, on both engines; writes target/bench/metrics.json
+	@cargo build --release --package brokkr-broker --package brokkr-tests --bins
+	@target/release/brokkr-lab bench-metrics $(BENCH)

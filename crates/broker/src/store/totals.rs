@@ -26,16 +26,17 @@ statements! {
     COUNT_FINISHED = Select deployments
         "SELECT phase, count(*) AS n FROM deployments WHERE phase IN ('applied', 'healthy', 'degraded', 'deleted', 'orphaned') GROUP BY phase";
     /// The phase that is shown, as in every reading of deployments. What has no content yet, and a deletion that waits for an
-    /// approval, wait for a person: they count, and are not late.
+    /// approval, wait for a person: they count, and are not late. Cross joins, so that SQLite begins with the deployments that are
+    /// not finished, whatever its statistics say.
     COUNT_UNFINISHED = Select deployments
         "SELECT shown.phase, count(*) AS n, min(shown.since) AS oldest FROM
              (SELECT CASE WHEN s.suspension IS NOT NULL OR a.suspension IS NOT NULL
                       OR (SELECT i.suspension FROM installation i WHERE i.singleton = 1) IS NOT NULL THEN 'suspended' ELSE d.phase END AS phase,
                      CASE WHEN d.phase <> 'failed' AND d.generation > 0 AND p.last_seen_at >= $1
                       AND (d.held_plan IS NULL OR d.held_plan = d.approved_plan) THEN d.desired_at END AS since
-              FROM deployments d JOIN agents a ON a.id = d.agent_id JOIN stacks s ON s.id = d.stack_id
-              LEFT JOIN presence p ON p.agent_id = d.agent_id
-              WHERE d.phase IN ('pending', 'progressing', 'failed', 'deleting')) shown
+              FROM deployments d CROSS JOIN agents a CROSS JOIN stacks s
+              LEFT JOIN presence p ON p.agent_id = a.id
+              WHERE d.phase IN ('pending', 'progressing', 'failed', 'deleting') AND a.id = d.agent_id AND s.id = d.stack_id) shown
          GROUP BY shown.phase";
     COUNT_DELIVERIES = Select outbox "SELECT count(*) AS n, min(created_at) AS oldest FROM outbox WHERE state = 'pending'";
     /// A key that waits for its first use or that a newer one has replaced is followed by another.

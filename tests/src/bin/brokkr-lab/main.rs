@@ -4,6 +4,7 @@
 mod bench_agent;
 mod bench_broker;
 mod bench_loop;
+mod bench_metrics;
 mod bench_table;
 mod control_plane;
 mod demo;
@@ -58,6 +59,8 @@ enum Lab {
     BenchAgent(bench_agent::Plan),
     /// The broker under a fleet of thousands: CPU, memory, statements and times on both database engines.
     BenchBroker(bench_broker::Plan),
+    /// What a look at the metrics costs under a fleet of thousands, on both database engines.
+    BenchMetrics(bench_metrics::Plan),
     /// Simulated agents, thousands in one process, that speak the real protocol with a broker.
     Fleet(FleetOptions),
     /// An OTLP receiver that shows the traces it got at /traces/{id}.
@@ -98,6 +101,7 @@ async fn run(lab: Lab) -> Result<(), LabError> {
         Lab::BenchLoop(rounds) => bench_loop::run(rounds).await,
         Lab::BenchAgent(plan) => bench_agent::run(&plan).await,
         Lab::BenchBroker(plan) => bench_broker::run(&plan).await,
+        Lab::BenchMetrics(plan) => bench_metrics::run(&plan).await,
         Lab::Fleet(options) => fleet::run(&options, &mut orders).await,
         Lab::Otlp(at) => otlp::run(at, &mut orders).await,
     }

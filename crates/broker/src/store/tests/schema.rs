@@ -49,6 +49,27 @@ async fn every_statement_is_valid_on_both_engines() {
     .await;
 }
 
+/// What a statement does: writes where any part of it writes, and reads otherwise.
+fn verb(text: &str) -> DbOperation {
+    let writes = |word: &str| text.starts_with(word) || text.contains(&format!("AS ({word}"));
+    match () {
+        () if writes("INSERT INTO ") => DbOperation::Insert,
+        () if writes("UPDATE ") => DbOperation::Update,
+        () if writes("DELETE FROM ") => DbOperation::Delete,
+        () => DbOperation::Select,
+    }
+}
+
+#[test]
+fn every_statement_counts_as_what_it_does_and_one_with_a_common_table_as_its_writing_verb() {
+    assert_eq!(verb("WITH gone AS (DELETE FROM a RETURNING b) SELECT b FROM gone"), DbOperation::Delete);
+    assert_eq!(verb("WITH some AS (SELECT b FROM a) SELECT b FROM some"), DbOperation::Select);
+    for statement in every_statement() {
+        let text = statement.rendered().postgres.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(statement.operation, verb(&text), "{}: {text}", statement.name);
+    }
+}
+
 #[test]
 fn every_file_with_statements_is_in_the_list() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store");
