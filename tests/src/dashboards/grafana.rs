@@ -99,8 +99,7 @@ fn panel(panel: &Panel, id: usize, place: &Value) -> Value {
         View::Numbers => {
             ("stat", json!({"reduceOptions": {"calcs": ["lastNotNull"]}, "colorMode": "none", "textMode": "auto"}), json!({}))
         }
-        View::Table => ("table", json!({"showHeader": true}), json!({})),
-        View::Traces => ("table", json!({"showHeader": true}), json!({})),
+        View::Table | View::Traces => ("table", json!({"showHeader": true}), json!({})),
     };
     let links: Vec<Value> =
         panel.traces.iter().map(|query| json!({"title": "Traces", "url": explore(query), "targetBlank": true})).collect();

@@ -34,7 +34,7 @@ struct Panel {
     /// Of 24.
     width: u8,
     queries: &'static [Query],
-    /// The traces that belong to it, in TraceQL.
+    /// The traces that belong to it, in `TraceQL`.
     traces: Option<&'static str>,
 }
 
@@ -53,7 +53,7 @@ enum View {
     Traces,
 }
 
-/// A query in PromQL, where `{%}` stands for the chosen clusters and namespaces.
+/// A query in `PromQL`, where `{%}` stands for the chosen clusters and namespaces.
 struct Query {
     expr: &'static str,
     legend: &'static str,

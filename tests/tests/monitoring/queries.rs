@@ -145,3 +145,17 @@ fn the_names_of_metrics_are_found_and_labels_are_not() {
     let found = metrics_of(r#"sum by (brokkr) (rate(brokkr_a_total{job="brokkr_x"}[5m])) / brokkr:b:rate5m > 0"#);
     assert_eq!(found, ["brokkr:b:rate5m".to_owned(), "brokkr_a_total".to_owned()].into());
 }
+
+#[test]
+fn in_a_hurry_a_minute_is_a_second_in_ranges_waits_and_limits_and_nowhere_else() {
+    let before = "rate(a[5m]) > 0.05 and b[1d] > 15 * 60 or c > 2 * 86400 and d > 60 * 60\n";
+    assert_eq!(hurried(before), "rate(a[5s]) > 0.05 and b[1440s] > 15 * 1 or c > 2 * 86400 and d > 60 * 1\n");
+    assert_eq!(hurried("max(x[30s]) > 3 * 60"), "max(x[1s]) > 3 * 1", "a second at least, and at the end as well");
+    let rules = RuleFile::ours().unwrap();
+    let all = rules.clone().in_a_hurry();
+    for (before, after) in rules.rules().zip(all.rules()) {
+        assert!(!after.expr.contains("* 60"), "{}", after.expr);
+        assert_eq!(before.expr.contains('['), after.expr.contains("s]"), "{}", after.expr);
+        assert_eq!(before.lasting.is_some(), after.lasting.as_ref().is_some_and(|lasting| lasting.ends_with('s')));
+    }
+}
