@@ -18,6 +18,9 @@ write docs/content/reference/openapi.json brokkr-broker openapi
 write docs/content/reference/errors.md brokkr-broker errors
 write docs/content/reference/metrics.md brokkr-broker metrics
 write docs/content/reference/tracing.md brokkr-broker tracing
+for dashboard in agent broker fleet rollout; do
+  write "monitoring/dashboards/$dashboard.json" brokkr-lab "$dashboard"
+done
 
 if [ "${1:-}" = --check ]; then
   status=0

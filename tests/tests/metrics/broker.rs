@@ -184,12 +184,12 @@ async fn requests_statements_connections_and_jobs_are_counted_as_they_happen() {
         // The first round of a job is at once; its lease is in the database.
         agrees(
             &broker,
-            "brokkr_job_runs_total{job=\"retention\",result=\"success\"}",
+            "brokkr_job_runs_total{name=\"retention\",result=\"success\"}",
             "SELECT count(*) FROM leases WHERE name = 'retention'",
         )
         .await;
-        assert_eq!(metric(&broker.base, "brokkr_job_duration_seconds_count{job=\"retention\"}").await, 1.0);
-        assert_eq!(metric(&broker.base, "brokkr_job_runs_total{job=\"retention\",result=\"error\"}").await, 0.0);
+        assert_eq!(metric(&broker.base, "brokkr_job_duration_seconds_count{name=\"retention\"}").await, 1.0);
+        assert_eq!(metric(&broker.base, "brokkr_job_runs_total{name=\"retention\",result=\"error\"}").await, 0.0);
         let version = env!("CARGO_PKG_VERSION");
         let text = scrape(&broker.base, "text/plain").await;
         assert!(text.lines().any(|line| line.starts_with("brokkr_build_info{commit=")

@@ -68,10 +68,10 @@ metrics! {
     queue_oldest_age: SecondsGauge "brokkr_queue_oldest_age_seconds" [QUEUE]
         => "max by (queue) (brokkr_queue_oldest_age_seconds)";
     /// Rounds of background work, by how they ended. Only the broker that holds the lease of a job has rounds.
-    job_runs: Counter "brokkr_job_runs_total" [JOB, OP_RESULT] => "sum by (job, result) (rate(brokkr_job_runs_total[5m]))";
+    job_runs: Counter "brokkr_job_runs_total" [JOB, OP_RESULT] => "sum by (name, result) (rate(brokkr_job_runs_total[5m]))";
     /// Time that rounds of background work took, in seconds.
     job_duration: Histogram "brokkr_job_duration_seconds" [JOB] in JOB_SECONDS
-        => "sum by (job) (rate(brokkr_job_duration_seconds_sum[5m])) / sum by (job) (rate(brokkr_job_duration_seconds_count[5m]))";
+        => "sum by (name) (rate(brokkr_job_duration_seconds_sum[5m])) / sum by (name) (rate(brokkr_job_duration_seconds_count[5m]))";
     /// When the certificate that the broker serves expires, in Unix seconds; absent without TLS.
     pub certificate_expiry: SecondsGauge "brokkr_certificate_expiry_timestamp_seconds" []
         => "min(brokkr_certificate_expiry_timestamp_seconds) - time()";
@@ -165,10 +165,10 @@ impl BrokerMetrics {
     pub fn job_ran(&self, job: &'static str, result: OpResult, elapsed: Duration) {
         debug_assert!(JOBS.contains(&job), "{job} is not in the catalogue");
         self.job_runs.add(1, &job_labels(job, result));
-        self.job_duration.record(elapsed, &[KeyValue::new("job", job)]);
+        self.job_duration.record(elapsed, &[KeyValue::new("name", job)]);
     }
 }
 
 fn job_labels(job: &'static str, result: OpResult) -> [KeyValue; 2] {
-    [KeyValue::new("job", job), KeyValue::new("result", result.as_str())]
+    [KeyValue::new("name", job), KeyValue::new("result", result.as_str())]
 }
