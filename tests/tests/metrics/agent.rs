@@ -70,7 +70,6 @@ async fn applying_is_counted_as_the_api_server_saw_it() {
     assert!(world.metric(reconciled).await >= 1.0);
     let text = scrape(&world.agent.base, "text/plain").await;
     assert!(count_series(&text) < 250, "{} series", count_series(&text));
-    println!("an agent has {} series", count_series(&text));
 
     world.broker.delete(&world.stack).await;
     wait_for_metric(&world.agent.base, "brokkr_agent_reconcile_duration_seconds_count{action=\"delete\"}", |count| count >= 1.0)

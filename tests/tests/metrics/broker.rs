@@ -219,6 +219,5 @@ async fn an_idle_broker_has_fewer_than_400_series() {
         }
         let text = scrape(&broker.base, "text/plain").await;
         assert!(count_series(&text) < 400, "{} series", count_series(&text));
-        println!("{engine:?}: an idle broker has {} series", count_series(&text));
     }
 }
