@@ -5,6 +5,7 @@
 //! - [`otlp`]: an OTLP receiver that shows what arrived as a tree and as shares of the time;
 //! - [`simulator`]: thousands of agents in one process, to measure a broker with;
 //! - [`kube_proxy`]: faults on the way to the API server, call by call;
+//! - [`charts`]: what follows from the values of a chart;
 //! - [`process`]: our own executables as child processes, [`http`] to talk to them;
 //! - [`lab`]: how all of these are started so that nothing survives a failed or killed test.
 //!
@@ -12,6 +13,7 @@
 //! pipe to its creator closes: at the end of a test run, after a panic, and after `kill -9`.
 
 pub mod certificate;
+pub mod charts;
 pub mod cluster;
 pub mod control_plane;
 pub mod evidence;

@@ -42,22 +42,25 @@ enum ConfigCommand {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Generated {
+    /// The reference copy of `config.toml`
     Config,
+    /// The JSON Schema of the configuration, for the chart's values
+    ConfigSchema,
 }
 
 /// Parses the arguments and runs. Exit codes: 0 asked to end, 1 failed, 2 wrong arguments, 64 wrong configuration.
 pub fn main() -> ExitCode {
     let args = Args::parse();
     let file = args.config.as_deref();
-    if let Command::Generate { what: Generated::Config } = args.command {
-        return generate();
+    if let Command::Generate { what } = args.command {
+        return generate(what);
     }
     let config = match config::load::<Config>(file) {
         Ok(config) => config,
         Err(error) => return error.tell(),
     };
     match args.command {
-        Command::Generate { what: Generated::Config } => generate(),
+        Command::Generate { what } => generate(what),
         Command::Run => serve::main(config),
         Command::Doctor(options) => doctor::main(&config, &options),
         Command::Config { command: ConfigCommand::Check } => config::valid(file),
@@ -65,8 +68,12 @@ pub fn main() -> ExitCode {
 }
 
 #[expect(clippy::print_stdout, reason = "the generated text is the output of this command")]
-fn generate() -> ExitCode {
+fn generate(what: Generated) -> ExitCode {
     let head = "config.toml of brokkr-agent: every key with its default. Generated from the code by `make generate`.\nBROKKR__SECTION__KEY in the environment wins over this file.";
-    print!("{}", config::reference::<Config>(head));
+    let text = match what {
+        Generated::Config => config::reference::<Config>(head),
+        Generated::ConfigSchema => config::schema::<Config>(),
+    };
+    print!("{text}");
     ExitCode::SUCCESS
 }

@@ -10,6 +10,8 @@ use crate::{config::Config, http};
 pub(crate) enum Generated {
     /// The reference copy of `config.toml`
     Config,
+    /// The JSON Schema of the configuration, for the chart's values
+    ConfigSchema,
     /// The `OpenAPI` document
     Openapi,
     /// Every error code
@@ -26,6 +28,7 @@ pub(crate) fn generate(what: Generated) -> String {
         Generated::Config => brokkr_runtime::config::reference::<Config>(
             "config.toml of brokkr-broker: every key with its default. Generated from the code by `make generate`.\nBROKKR__SECTION__KEY in the environment wins over this file.",
         ),
+        Generated::ConfigSchema => brokkr_runtime::config::schema::<Config>(),
         Generated::Openapi => http::openapi(),
         Generated::Errors => errors(),
         Generated::Metrics => metric_page(),

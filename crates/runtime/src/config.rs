@@ -19,7 +19,7 @@ use std::{
 use serde::de::DeserializeOwned;
 
 pub use problems::{Problem, Problems};
-pub use reference::reference;
+pub use reference::{reference, schema};
 use sources::Sources;
 pub use telemetry::check_telemetry;
 
