@@ -3,16 +3,19 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
-.PHONY: help setup kubernetes fuzzer build demo test check soak fmt clippy docs generate generated-check deny bench-loop bench-broker bench-agent
+.PHONY: help setup kubernetes collector fuzzer build demo test check soak fmt clippy docs generate generated-check deny bench-loop bench-broker bench-agent
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-16s %s\n", $$1, $$2 }'
 
-setup: ## Install what is missing (a C compiler, PostgreSQL, sqlite3)
+setup: ## Install what is missing (a C compiler, PostgreSQL, sqlite3, Prometheus)
 	@scripts/setup.sh
 
 kubernetes: ## Build the real Kubernetes programs into a cache outside the tree (once, about 9 minutes)
 	@tests/kubernetes/build.sh >/dev/null
+
+collector: ## Build a real OpenTelemetry Collector into a cache outside the tree (once, about 4 minutes)
+	@tests/collector/build.sh >/dev/null
 
 fuzzer: ## Install the schema-based fuzzer into a cache outside the tree (once; needs Python 3)
 	@tests/schemathesis/install.sh >/dev/null
@@ -26,7 +29,7 @@ demo: ## From nothing to a traced rollout on a real Kubernetes API server
 	@tests/kubernetes/build.sh >/dev/null
 	@target/debug/brokkr-lab demo
 
-test: setup kubernetes fuzzer ## Everything, on SQLite and PostgreSQL, against a real Kubernetes control plane
+test: setup kubernetes collector fuzzer ## Everything, on SQLite and PostgreSQL, against a real Kubernetes control plane
 	@cargo build --workspace --bins
 	@cargo test --workspace --all-features
 

@@ -16,6 +16,9 @@ write docs/content/reference/openapi.json brokkr-broker openapi
 write docs/content/reference/errors.md brokkr-broker errors
 write docs/content/reference/metrics.md brokkr-broker metrics
 write docs/content/reference/spans.md brokkr-broker spans
+for dashboard in agent broker fleet rollout; do
+  write "monitoring/dashboards/$dashboard.json" brokkr-lab "$dashboard"
+done
 
 # A chart must be whole when it is packaged: what both have in common, and what they share with others, is copied into each.
 for daemon in broker agent; do

@@ -3,6 +3,8 @@
 //! - [`control_plane`]: etcd, kube-apiserver, controllers and KWOK, with [`cluster`] to look into it;
 //! - [`postgres`]: a private PostgreSQL server, one database per test;
 //! - [`otlp`]: an OTLP receiver that shows what arrived as a tree and as shares of the time;
+//! - [`prometheus`] and [`collector`]: a real Prometheus with promtool, and a real OpenTelemetry Collector;
+//! - [`dashboards`]: the Grafana dashboards that we ship;
 //! - [`simulator`]: thousands of agents in one process, to measure a broker with;
 //! - [`kube_proxy`]: faults on the way to the API server, call by call;
 //! - [`charts`]: what follows from the values of a chart;
@@ -15,7 +17,9 @@
 pub mod certificate;
 pub mod charts;
 pub mod cluster;
+pub mod collector;
 pub mod control_plane;
+pub mod dashboards;
 pub mod evidence;
 pub mod fleet;
 pub mod http;
@@ -24,4 +28,5 @@ pub mod lab;
 pub mod otlp;
 pub mod postgres;
 pub mod process;
+pub mod prometheus;
 pub mod simulator;

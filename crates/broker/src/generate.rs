@@ -51,10 +51,23 @@ fn errors() -> String {
 fn metric_page() -> String {
     let mut page = HEAD.to_owned()
         + "# Metrics\n\nServed at `/metrics` by the broker (port 3000) and the agent (port 8080), as Prometheus text or OpenMetrics with exemplars.\n\
-           No metric carries an agent, a stack or a request id.\n\n| metric | type | labels | meaning |\n|---|---|---|---|\n";
+           No metric carries an agent, a stack or a request id. Beside these there are `process_*` and `target_info`.\n\n\
+           | metric | type | labels | meaning |\n|---|---|---|---|\n";
     for metric in metrics::catalogue() {
-        let labels: Vec<_> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
+        let labels: Vec<_> = metric.label_names().map(|label| format!("`{label}`")).collect();
         page += &format!("| `{}` | {} | {} | {} |\n", metric.name, metric.kind.as_str(), labels.join(", "), metric.help.trim());
+    }
+    page += "\n## Values of labels\n\n| metric | label | values |\n|---|---|---|\n";
+    for metric in metrics::catalogue() {
+        for label in metric.labels {
+            let words: Vec<_> = label.values.iter().map(|word| format!("`{word}`")).collect();
+            let values = if words.is_empty() { label.of.to_owned() } else { words.join(" ") };
+            page += &format!("| `{}` | `{}` | {values} |\n", metric.name, label.name);
+        }
+    }
+    page += "\n## A query to begin with\n\n| metric | query |\n|---|---|\n";
+    for metric in metrics::catalogue() {
+        page += &format!("| `{}` | `{}` |\n", metric.name, metric.query);
     }
     page
 }

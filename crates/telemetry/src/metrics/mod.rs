@@ -14,10 +14,12 @@ mod process;
 
 pub use agent::{AGENT, AgentMetrics};
 pub use broker::{BROKER, BrokerMetrics};
-pub use catalogue::{MetricInfo, MetricKind, catalogue};
+pub use catalogue::{Label, MetricInfo, MetricKind, catalogue};
 pub use endpoint::{MetricsEndpoint, Rendered};
 pub(crate) use instruments::Instruments;
-pub use instruments::{Gauge, SecondsGauge};
-pub use labels::{DbOperation, HttpMethod, KubeOperation, OpResult, PollResult};
+pub use instruments::{Gauge, Level, Observed, SecondsGauge, Within};
+pub use labels::{
+    DbOperation, FailureClass, HEALTH_WORDS, HttpMethod, JOBS, KubeOperation, OpResult, PHASES, PollResult, QUEUES, ReconcileAction,
+};
 pub use process::PROCESS;
 pub(crate) use process::ProcessMetrics;

@@ -15,11 +15,13 @@ mod postgres;
 use brokkr_tests::{
     charts,
     control_plane::Options,
+    dashboards,
     lab::{LabError, Orders, Reply},
     otlp::Where,
     simulator::FleetOptions,
 };
 use clap::{Parser, Subcommand};
+use serde_json::Value;
 use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
 
 /// Real programs for development and tests. Each subcommand prints one line of JSON when it is ready (on a terminal: how
@@ -38,6 +40,12 @@ enum Wish {
     /// Prints a file that follows from a chart's values.
     #[command(subcommand)]
     Chart(Chart),
+    /// Prints a Grafana dashboard: agent, broker, fleet or rollout.
+    Generate {
+        /// Which one.
+        #[arg(value_parser = dashboard)]
+        dashboard: Value,
+    },
     #[command(flatten)]
     Lab(Lab),
 }
@@ -83,6 +91,10 @@ async fn main() -> ExitCode {
         // For people, whoever reads: it speaks no JSON, and goes on at the end of stdin.
         Wish::Demo(demo) => return demo::run(demo).await,
         Wish::Chart(file) => return chart(&file),
+        Wish::Generate { dashboard } => {
+            println!("{dashboard:#}");
+            return ExitCode::SUCCESS;
+        }
         Wish::Lab(lab) => lab,
     };
     match run(lab).await {
@@ -127,6 +139,11 @@ async fn run(lab: Lab) -> Result<(), LabError> {
         Lab::Fleet(options) => fleet::run(&options, &mut orders).await,
         Lab::Otlp(at) => otlp::run(at, &mut orders).await,
     }
+}
+
+fn dashboard(name: &str) -> Result<Value, String> {
+    let known = || dashboards::names().collect::<Vec<_>>().join(", ");
+    dashboards::render(name).ok_or_else(|| format!("there are {}", known()))
 }
 
 /// Whether a person looks at stdout, rather than a program.
