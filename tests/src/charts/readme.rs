@@ -10,7 +10,7 @@ pub(super) fn render(values: &Values, about: &Value) -> String {
     let mut page = format!(
         "<!-- Generated from Chart.yaml and values.yaml by `make generate`: edit those. -->\n\n# {name}\n\n{}\n\n\
          ```sh\nhelm install {name} charts/{name} --namespace brokkr-system --create-namespace\n```\n\n\
-         The guides stand in [Deploy](../../docs/content/how-to/deploy.md). Kubernetes {}.\n\n## Values\n\n\
+         The guides stand in [Deploy](../../docs/content/how-to/deploy.md). Kubernetes {} or later.\n\n## Values\n\n\
          | value | default | meaning |\n|---|---|---|\n",
         text("description"),
         text("kubeVersion").trim_start_matches(">=").trim_end_matches("-0"),
@@ -48,7 +48,7 @@ mod tests {
         let text = "# All of o.\no:\n  # One | two.\n  s: a\n# @schema {}\nfree: {a: 1}\n";
         let about = serde_json::json!({"name": "x", "description": "An x.", "kubeVersion": ">=1.29.0-0"});
         let page = render(&Values::parse(text).unwrap(), &about);
-        assert!(page.contains("# x\n\nAn x.\n") && page.contains("Kubernetes 1.29.0."), "{page}");
+        assert!(page.contains("# x\n\nAn x.\n") && page.contains("Kubernetes 1.29.0 or later."), "{page}");
         let rows = "| **`o`** | | All of o. |\n| `o.s` | `\"a\"` | One \\| two. |\n| `free` | `{\"a\":1}` |  |\n";
         assert!(page.ends_with(rows), "{page}");
     }
