@@ -17,10 +17,11 @@ ENV CARGO_INCREMENTAL=0 CARGO_PROFILE_RELEASE_STRIP=symbols SOURCE_DATE_EPOCH=0 
 RUN cargo build --release --locked --package brokkr-broker --package brokkr-agent --package brokkr-cli
 RUN for program in brokkr-broker brokkr-agent brokkr; do \
     scripts/image-root.sh "target/release/$program" "/images/$program"; \
-  done
+  done && mkdir /images/empty
 
 FROM scratch AS broker
 COPY --from=build /images/brokkr-broker /
+COPY --from=build --chown=65532:65532 /images/empty /var/lib/brokkr
 USER 65532:65532
 WORKDIR /var/lib/brokkr
 EXPOSE 3000
@@ -29,6 +30,7 @@ CMD ["serve"]
 
 FROM scratch AS agent
 COPY --from=build /images/brokkr-agent /
+COPY --from=build --chown=65532:65532 /images/empty /var/lib/brokkr
 USER 65532:65532
 WORKDIR /var/lib/brokkr
 EXPOSE 8080
@@ -37,6 +39,7 @@ CMD ["run"]
 
 FROM scratch AS cli
 COPY --from=build /images/brokkr /
+COPY --from=build --chown=65532:65532 /images/empty /work
 USER 65532:65532
 WORKDIR /work
 ENTRYPOINT ["/usr/bin/brokkr"]

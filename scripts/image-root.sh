@@ -7,7 +7,7 @@ program=$1
 root=$2
 
 umask 022
-mkdir -p "$root"/{etc/ssl/certs,usr/bin,var/lib/brokkr,work,tmp}
+mkdir -p "$root"/{etc/ssl/certs,usr/bin,tmp}
 install -m 0755 "$program" "$root/usr/bin/"
 # The loader and each library, at the path by which the program asks for it; names are resolved by glibc itself since 2.34.
 ldd "$program" | grep -o '/[^ ]*' | sort -u | while read -r library; do
@@ -18,7 +18,5 @@ printf 'root:x:0:0:root:/:/sbin/nologin\nnonroot:x:65532:65532:nonroot:/var/lib/
 printf 'root:x:0:\nnonroot:x:65532:\n' >"$root/etc/group"
 printf 'hosts: files dns\n' >"$root/etc/nsswitch.conf"
 chmod 1777 "$root/tmp"
-# Where nobody may chown (a test as an ordinary user) the folder is the builder's.
-chown 65532:65532 "$root/var/lib/brokkr" "$root/work" 2>/dev/null || true
 # The same content has the same layer.
 find "$root" -exec touch --no-dereference --date=@"${SOURCE_DATE_EPOCH:-0}" {} +
