@@ -69,7 +69,8 @@ mod tests {
 
     #[test]
     fn types_come_from_the_defaults_and_notes_add_to_them() {
-        let text = "# A number.\n# @schema {\"minimum\": 1}\nn: 2\no:\n  s: ''\n# @schema {}\nfree: {a: 1}\n# @config\nconfig: {}\n";
+        let text =
+            "# A number.\n# @schema {\"minimum\": 1}\nn: 2\no:\n  s: ''\n# @schema {}\nfree: {a: 1}\n# @config\nconfig: {}\n";
         let values = Values::parse(text).unwrap();
         let schema = render(&values, json!({"type": "object", "$defs": {"Log": {"type": "object"}}}));
         assert_eq!(schema["properties"]["n"], json!({"description": "A number.", "type": "integer", "default": 2, "minimum": 1}));

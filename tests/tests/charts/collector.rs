@@ -133,9 +133,8 @@ async fn the_collector_beside_a_daemon_passes_spans_on_and_masks_secrets() {
         sender.send("planted", &planted, Status::Unset);
         sender.finish().await;
 
-        let is_there = |spans: &[Span]| {
-            named(spans, "planted").is_some() && spans.iter().any(|span| span.service == "brokkr-broker")
-        };
+        let is_there =
+            |spans: &[Span]| named(spans, "planted").is_some() && spans.iter().any(|span| span.service == "brokkr-broker");
         let spans = backend.wait_for("spans of both", LIMIT, is_there).await.unwrap();
         let planted = named(&spans, "planted").unwrap();
         let shown = format!("{planted:?}");

@@ -84,8 +84,7 @@ async fn a_broker_is_installed_upgraded_rolled_back_and_uninstalled_and_its_key_
 
     let before = config(&cluster, ns, name).await;
     let more = "config.log.level=debug";
-    let upgrade =
-        ["upgrade", "forge", &chart, "--namespace", ns, "--reuse-values", "--set", more, "--wait", "--timeout", "3m"];
+    let upgrade = ["upgrade", "forge", &chart, "--namespace", ns, "--reuse-values", "--set", more, "--wait", "--timeout", "3m"];
     helm.run(upgrade).unwrap();
     let after = config(&cluster, ns, name).await;
     assert!(after.contains("level = \"debug\"") && !before.contains("debug"), "{before}\n{after}");
@@ -114,7 +113,9 @@ async fn brokers_on_postgresql_wait_for_the_job_that_migrates_and_agents_come_in
     let helm = Helm::on(cluster.kubeconfig()).await;
     let namespace = cluster.create_namespace("pair").await.unwrap();
     let ns = namespace.as_str();
-    cluster.kubectl(&["create", "secret", "generic", "database", "--namespace", ns, "--from-literal=url=postgres://a/b"]).unwrap();
+    cluster
+        .kubectl(&["create", "secret", "generic", "database", "--namespace", ns, "--from-literal=url=postgres://a/b"])
+        .unwrap();
     let values = "replicas=2,database.type=postgresql,database.postgresql.existingSecret=database,migration.mode=hook";
     let (broker, agent) = (chart("broker"), chart("agent"));
     helm.run(["install", "forge", &broker, "--namespace", ns, "--set", values, "--wait", "--timeout", "3m"]).unwrap();
