@@ -114,7 +114,7 @@ async fn dashboards_and_rules_are_those_of_the_repository() {
     let folder = repository().join("monitoring/dashboards");
     for file in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
         let (stem, name) = (file.file_stem().unwrap().to_str().unwrap(), file.file_name().unwrap().to_str().unwrap());
-        let map = find(&rendered, "ConfigMap", &format!("-{stem}"));
+        let map = find(&rendered, "ConfigMap", &format!("brokkr-broker-{stem}"));
         let ours: Value = serde_json::from_str(map["data"][name].as_str().unwrap()).unwrap();
         let theirs: Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
         assert_eq!((ours, &map["metadata"]["labels"]["grafana_dashboard"]), (theirs, &"1".into()));
@@ -133,8 +133,7 @@ async fn the_api_server_takes_each_render_strictly() {
     let scratch = brokkr_tests::lab::Scratch::new("strict").unwrap();
     for daemon in CHARTS {
         for (name, values) in matrix(daemon) {
-            let args = ["--values", values.as_str(), "--no-hooks=false"];
-            let rendered = helm.template(daemon, &namespace, &args).unwrap();
+            let rendered = helm.template(daemon, &namespace, &["--values", &values]).unwrap();
             // The namespace that the values deliver to.
             let rendered = rendered.replace("namespace: shop", &format!("namespace: {namespace}"));
             let file = scratch.write(&format!("{daemon}-{name}.yaml"), rendered).unwrap();
