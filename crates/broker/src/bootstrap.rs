@@ -198,7 +198,7 @@ mod tests {
             "nothing was stored before"
         );
 
-        let key = std::fs::read_to_string(&file).unwrap();
+        let key = fs::read_to_string(&file).unwrap();
         assert!(key::is_well_formed(key.trim()));
         assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         assert!(matches!(first_admin_key(&db, clock, ids, Some(&file)).await, Ok(Bootstrap::Unneeded)));

@@ -39,7 +39,7 @@ fn without_random(manifests: &str) -> String {
 #[tokio::test]
 async fn each_set_of_values_renders_what_is_kept() {
     let helm = Helm::alone().await;
-    let keep = env::var(KEEP).is_ok_and(|value| value == "1");
+    let keep = env::var_os(KEEP).is_some_and(|value| value == "1");
     for daemon in CHARTS {
         for (name, values) in matrix(daemon) {
             let rendered = helm.template(daemon, "brokkr-system", &["--values", &values]).unwrap();
