@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::live::{DIGEST, FIELDS};
 
-/// Of a manifest with more fields than this nothing is noted: a note has 5 to 6 bytes for each, and is stored with every object.
+/// Of a manifest with more fields and maps than this nothing is noted: a note has 5 to 6 bytes for each, and is stored with every object.
 /// Conflicts on it are then reported and not resolved after a restart.
 const MOST: usize = 400;
 
@@ -67,6 +67,8 @@ fn hash(path: &str) -> [u8; 4] {
 fn walk(value: &Value, path: &mut String, hashes: &mut Vec<[u8; 4]>) -> Option<()> {
     match value {
         Value::Object(map) if !map.is_empty() => {
+            // A map that is nobody's in parts is one field, such as the selector of a Service.
+            hashes.push(hash(path));
             for (name, child) in map {
                 within(path, &format!(".{name}"), |path| walk(child, path, hashes))?;
             }
@@ -154,6 +156,15 @@ mod tests {
         ] {
             assert!(!sets(&manifest, path), "{path}");
         }
+    }
+
+    #[test]
+    fn maps_and_lists_that_are_one_field_are_noted_as_one() {
+        let manifest = json!({"kind": "Service", "spec": {"selector": {"app": "web"}, "externalIPs": ["10.0.0.1"]}});
+        for path in [".spec.selector", ".spec.selector.app", ".spec.externalIPs"] {
+            assert!(sets(&manifest, path), "{path}");
+        }
+        assert!(!sets(&manifest, ".spec.ports"));
     }
 
     #[test]
