@@ -20,6 +20,7 @@ use crate::{
     config::{LogFormat, Rates},
     init::{InitError, MakeProvider, build},
     logging::Memory,
+    sampler::Ids,
 };
 
 /// A telemetry of its own, whose spans and log lines stay in memory.
@@ -54,7 +55,12 @@ impl Capture {
         let spans = Spans::default();
         let kept = spans.clone();
         let provider: MakeProvider = Box::new(move |resource, sampler| {
-            SdkTracerProvider::builder().with_resource(resource).with_sampler(sampler).with_span_processor(kept).build()
+            SdkTracerProvider::builder()
+                .with_resource(resource)
+                .with_sampler(sampler)
+                .with_id_generator(Ids::default())
+                .with_span_processor(kept)
+                .build()
         });
         let telemetry = build(options, logs.writer(), false, Some(provider))?;
         Ok(Self { telemetry, spans, logs })

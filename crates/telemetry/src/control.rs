@@ -23,7 +23,7 @@ pub use run_time::{Effective, RUN_TIME, RunTime};
 use crate::{
     config::{Exporter, TelemetryConfig, endpoint},
     pipeline::{self, Counts, PipelineStatus, Switch, Switched, Way},
-    sampler::{SamplerHandle, clamp},
+    sampler::{Ids, SamplerHandle, clamp},
 };
 
 /// How long a former exporter has for what it still holds.
@@ -81,6 +81,7 @@ impl Control {
         SdkTracerProvider::builder()
             .with_resource(self.resource(&self.0.base))
             .with_sampler(self.0.sampler.sampler())
+            .with_id_generator(Ids::default())
             .with_span_limits(SpanLimits::default())
             .with_span_processor(Switched { switch: self.0.switch.clone(), counts: self.0.counts.clone() })
             .build()

@@ -349,4 +349,9 @@ impl StatusHandle {
     pub fn status(&self) -> PipelineStatus {
         self.counts.status()
     }
+
+    /// Whether spans are made at all.
+    pub(crate) fn is_on(&self) -> bool {
+        self.counts.is_on()
+    }
 }

@@ -1,12 +1,14 @@
 //! Which spans are kept.
 //!
 //! - A child follows the flag of its parent. A local parent that is recorded without being sampled has children that are recorded, too.
-//! - A remote parent of an untrusted caller gives its trace id only; the rates decide.
+//! - A remote parent of an untrusted caller gives its trace id only; the rates decide ([`head`]).
 //! - A root that links somewhere follows the flag of the link, so that a rollout is kept whole or not at all.
 //! - Any other root is kept by the rate of its class, from the trace id alone, so that every process of ours decides alike. A class without a rate of
 //!   its own has the general one, or the share that makes so many traces a second.
 //! - Of what strangers begin or continue, so many a second are kept at most.
 
+mod head;
+mod ids;
 mod limits;
 
 use std::{
@@ -26,10 +28,11 @@ use parking_lot::{Mutex, RwLock};
 
 use limits::{Adaptive, Bucket};
 
-use crate::{
-    config::{Rates, TelemetryConfig},
-    propagation::{Stranger, Untrusted},
-};
+use head::Decided;
+pub(crate) use head::{Head, Place};
+pub(crate) use ids::{Ids, with_trace_id};
+
+use crate::config::{Rates, TelemetryConfig};
 
 /// Class of an operation, which chooses the rate of a trace that begins with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -110,6 +113,11 @@ impl SamplerHandle {
         self.rules.record_rollouts.store(record, Ordering::Relaxed);
     }
 
+    /// Whether one more trace of somebody that we do not know may be kept.
+    fn admits_stranger(&self) -> bool {
+        self.rules.strangers.lock().take(Instant::now())
+    }
+
     pub(crate) fn sampler(&self) -> RuleSampler {
         RuleSampler { rules: self.rules.clone() }
     }
@@ -176,25 +184,14 @@ impl RuleSampler {
         }
     }
 
-    /// The same, and no more than strangers may have.
-    fn by_limit(&self, parent: &Context, class: Class, trace_id: TraceId) -> bool {
-        let keeps = self.by_rate(class, trace_id);
-        keeps && (parent.get::<Stranger>().is_none() || self.rules.strangers.lock().take(Instant::now()))
-    }
-
     fn keeps(&self, parent: &Context, class: Class, trace_id: TraceId, links: &[Link]) -> bool {
         let span = parent.span();
         let place = span.span_context();
         if place.is_valid() {
-            let trusted = !place.is_remote() || parent.get::<Untrusted>().is_none();
-            return if trusted { place.is_sampled() } else { self.by_limit(parent, class, trace_id) };
+            return place.is_sampled();
         }
         let mut links = links.iter().filter(|link| link.span_context.is_valid()).peekable();
-        if links.peek().is_some() {
-            links.any(|link| link.span_context.is_sampled())
-        } else {
-            self.by_limit(parent, class, trace_id)
-        }
+        if links.peek().is_some() { links.any(|link| link.span_context.is_sampled()) } else { self.by_rate(class, trace_id) }
     }
 
     fn records(&self, parent: &Context, class: Class) -> bool {
@@ -222,7 +219,9 @@ impl ShouldSample for RuleSampler {
         let none = Context::new();
         let parent = parent.unwrap_or(&none);
         let class = parent.get::<Class>().copied().unwrap_or_default();
-        let decision = if self.keeps(parent, class, trace_id, links) {
+        let decision = if let Some(decided) = Decided::of(parent) {
+            decided
+        } else if self.keeps(parent, class, trace_id, links) {
             SamplingDecision::RecordAndSample
         } else if self.records(parent, class) {
             SamplingDecision::RecordOnly

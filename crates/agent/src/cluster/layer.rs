@@ -134,7 +134,7 @@ where
             server_address: &self.shared.server.host,
             server_port: self.shared.server.port,
         });
-        if let Some(trace) = TraceContext::of(&span).or_else(TraceContext::current) {
+        if let Some(trace) = TraceContext::of(&span).or_else(TraceContext::beside_current) {
             // API servers up to 1.35 refuse any flag but "sampled".
             trace.with_flags_masked().inject(request.headers_mut());
             // The API server takes this id into its audit log and its own spans, whether or not it joins the trace.

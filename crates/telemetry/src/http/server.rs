@@ -14,10 +14,10 @@ use tracing::{Instrument, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use crate::{
-    Telemetry,
+    StatusHandle, Telemetry,
     metrics::{BrokerMetrics, HttpMethod},
-    propagation::{Stranger, TraceContext, Untrusted},
-    sampler::Class,
+    propagation::TraceContext,
+    sampler::{Class, Head, Place, SamplerHandle, with_trace_id},
     spans,
 };
 
@@ -36,12 +36,16 @@ pub struct Parked(pub Duration);
 
 /// Gives every request its SERVER span, its place in the caller's trace, and its metrics.
 ///
-/// Handlers find a [`TraceContext`] in the extensions of the request: their own span's, or what the caller sent where spans are off.
+/// Handlers find their place as [`TraceContext::current`]: their own span's, or what the caller sent where tracing is off. A request that nobody
+/// will see has a place of its own and no span.
 /// The span ends with the head of the answer; a body that is still streaming is not part of it.
 #[derive(Clone)]
 pub struct ServerTelemetry {
     metrics: Option<BrokerMetrics>,
-    classes: HashMap<(Method, String), Class>,
+    status: StatusHandle,
+    sampler: SamplerHandle,
+    /// By route template.
+    classes: HashMap<String, Vec<(Method, Class)>>,
     served: Option<HashMap<String, Vec<Method>>>,
     trust_inbound: bool,
     trusted: Arc<dyn Fn(&Parts) -> bool + Send + Sync>,
@@ -62,9 +66,16 @@ impl ServerTelemetry {
     #[must_use]
     pub fn new(telemetry: &Telemetry, metrics: Option<BrokerMetrics>) -> Self {
         let probes =
-            ["/healthz", "/readyz", telemetry.metrics_path()].map(|route| ((Method::GET, route.to_owned()), Class::Probe));
-        let trust_inbound = telemetry.trusts_inbound();
-        Self { metrics, classes: HashMap::from(probes), served: None, trust_inbound, trusted: Arc::new(|_| false) }
+            ["/healthz", "/readyz", telemetry.metrics_path()].map(|route| (route.to_owned(), vec![(Method::GET, Class::Probe)]));
+        Self {
+            metrics,
+            status: telemetry.status_handle(),
+            sampler: telemetry.sampler(),
+            classes: HashMap::from(probes),
+            served: None,
+            trust_inbound: telemetry.trusts_inbound(),
+            trusted: Arc::new(|_| false),
+        }
     }
 
     /// The same, with metrics by route for these methods of these route templates alone: what a caller asks of a route that does not
@@ -81,7 +92,7 @@ impl ServerTelemetry {
     /// The same, with requests of this method and route template sampled by the rate of `class` where the sampler has to decide.
     #[must_use]
     pub fn with_class(mut self, method: Method, route: &'static str, class: Class) -> Self {
-        self.classes.insert((method, route.to_owned()), class);
+        self.classes.entry(route.to_owned()).or_default().push((method, class));
         self
     }
 
@@ -102,44 +113,54 @@ impl ServerTelemetry {
         router.layer(from_fn_with_state(Arc::new(self), serve))
     }
 
-    fn begin(&self, parts: &Parts, inbound: Option<&TraceContext>, route: Option<&str>) -> Span {
-        let span = spans::http_server(HttpMethod::from(&parts.method), route);
-        if span.is_disabled() {
-            return span;
+    fn begin(&self, parts: &Parts, inbound: Option<TraceContext>, route: Option<&str>) -> Begun {
+        if !self.status.is_on() {
+            return Begun::without_spans(inbound);
         }
         let class = route.and_then(|route| self.class(&parts.method, route)).unwrap_or_else(|| Class::of_method(&parts.method));
-        let mut parent = inbound.map_or_else(Context::new, TraceContext::to_remote_parent);
-        // Probes come from nobody in particular, and have a rate of their own.
-        if class != Class::Probe || inbound.is_some() {
-            let known = (self.trusted)(parts);
-            if inbound.is_some() && !(self.trust_inbound && known) {
-                parent = parent.with_value(Untrusted);
+        let head = Head { class, inbound: inbound.as_ref(), trust: self.trust_inbound };
+        match self.sampler.place(head, || (self.trusted)(parts)) {
+            Place::Unseen(context) => {
+                Begun { span: Span::none(), place: TraceContext::of_context(&context), context: Some(context) }
             }
-            if !known {
-                parent = parent.with_value(Stranger);
+            Place::Span(parent, trace_id) => {
+                let span = spans::http_server(HttpMethod::from(&parts.method), route);
+                // Refused only when the span has begun, and it has not.
+                drop(span.set_parent(parent));
+                match with_trace_id(trace_id, || TraceContext::of(&span)) {
+                    None => Begun::without_spans(inbound),
+                    place => Begun { span, context: None, place },
+                }
             }
         }
-        // Refused only when the span has begun, and it has not.
-        drop(span.set_parent(parent.with_value(class)));
-        span
     }
 
     fn class(&self, method: &Method, route: &str) -> Option<Class> {
-        self.classes.iter().find(|((of, template), _)| of == method && *template == route).map(|(_, class)| *class)
+        self.classes.get(route)?.iter().find(|(of, _)| of == method).map(|(_, class)| *class)
+    }
+}
+
+/// Where a request stands.
+struct Begun {
+    span: Span,
+    /// In which it is served where it has no span.
+    context: Option<Context>,
+    place: Option<TraceContext>,
+}
+
+impl Begun {
+    /// The caller's context is passed on as it came, to the log and to whatever is called.
+    fn without_spans(inbound: Option<TraceContext>) -> Self {
+        Self { span: Span::none(), context: inbound.as_ref().map(TraceContext::to_remote_parent), place: inbound }
     }
 }
 
 async fn serve(State(telemetry): State<Arc<ServerTelemetry>>, request: Request, next: Next) -> Response {
     let began = Instant::now();
-    let (mut parts, body) = request.into_parts();
-    let inbound = TraceContext::from_headers(&parts.headers);
+    let (parts, body) = request.into_parts();
     let route = parts.extensions.get::<MatchedPath>().cloned();
-    let span = telemetry.begin(&parts, inbound.as_ref(), route.as_ref().map(MatchedPath::as_str));
-    let own = TraceContext::of(&span);
-    let place = own.as_ref().or(inbound.as_ref()).cloned();
-    if let Some(place) = &place {
-        parts.extensions.insert(place.clone());
-    }
+    let inbound = TraceContext::from_headers(&parts.headers);
+    let Begun { span, context, place } = telemetry.begin(&parts, inbound, route.as_ref().map(MatchedPath::as_str));
     let is_served = |route: &MatchedPath| {
         let methods = telemetry.served.as_ref().map(|served| served.get(route.as_str()));
         methods.is_none_or(|methods| methods.is_some_and(|methods| methods.contains(&parts.method)))
@@ -152,11 +173,10 @@ async fn serve(State(telemetry): State<Arc<ServerTelemetry>>, request: Request, 
         span: span.clone(),
         answered: false,
     };
-    let answering = next.run(Request::from_parts(parts, body)).instrument(span.clone());
-    let mut response = match (&inbound, own) {
-        // Without spans the caller's context is passed on as it came, to the log and to whatever is called.
-        (Some(inbound), None) => answering.with_context(inbound.to_remote_parent()).await,
-        _ => answering.await,
+    let answering = next.run(Request::from_parts(parts, body));
+    let mut response = match context {
+        Some(context) => answering.with_context(context).await,
+        None => answering.instrument(span).await,
     };
     if let Some(value) = place.and_then(|place| HeaderValue::from_str(place.trace_id()).ok()) {
         response.headers_mut().insert(TRACE_ID_HEADER, value);

@@ -13,11 +13,3 @@ pub(crate) struct Inbound {
     pub(crate) random: bool,
     pub(crate) tracestate: Option<Arc<str>>,
 }
-
-/// Marks a remote parent whose sampled flag does not decide.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Untrusted;
-
-/// Marks the place of a caller who is not authenticated.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Stranger;

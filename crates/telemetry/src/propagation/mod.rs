@@ -10,13 +10,14 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState};
+use opentelemetry_sdk::trace::IdGenerator;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-pub(crate) use context::{Inbound, Stranger, Untrusted};
+pub(crate) use context::Inbound;
 pub use tracestate::MAX_TRACESTATE_BYTES;
 
-use crate::sampler::Class;
+use crate::sampler::{Class, Ids};
 
 /// Name of the header with trace id, span id and flags.
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -80,7 +81,19 @@ impl TraceContext {
         Self::of_context(&span.context())
     }
 
-    fn of_context(context: &opentelemetry::Context) -> Option<Self> {
+    /// A place in the trace of the current one with an id of its own, for a call that has no span and must be told from others all the same.
+    #[must_use]
+    pub fn beside_current() -> Option<Self> {
+        let current = opentelemetry::Context::current();
+        let span = current.span();
+        let place = span.span_context();
+        let own = Ids::default().new_span_id();
+        let state = place.trace_state().clone();
+        let beside = SpanContext::new(place.trace_id(), own, place.trace_flags(), place.is_remote(), state);
+        place.is_valid().then(|| Self::of_context(&current.with_remote_span_context(beside))).flatten()
+    }
+
+    pub(crate) fn of_context(context: &opentelemetry::Context) -> Option<Self> {
         let span = context.span();
         let place = span.span_context();
         if !place.is_valid() {

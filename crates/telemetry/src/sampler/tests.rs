@@ -6,10 +6,10 @@ use opentelemetry::{
 };
 use opentelemetry_sdk::trace::{SamplingDecision, SdkTracerProvider, ShouldSample};
 
-use super::{Class, SamplerHandle};
+use super::{Class, Head, Ids, Place, SamplerHandle, with_trace_id};
 use crate::{
+    TraceContext,
     config::{Rates, TelemetryConfig},
-    propagation::{Stranger, Untrusted},
 };
 
 /// Random values at both ends: kept by every rate but 0, and by no rate but 1.
@@ -54,17 +54,75 @@ fn a_root_is_kept_by_the_rate_of_its_class() {
     assert_eq!(decide(&handle, &of_class(Class::Job), LOW, &[]), SamplingDecision::RecordAndSample);
 }
 
+/// Whether a request is in a span that is sampled.
+fn has_span(handle: &SamplerHandle, class: Class, inbound: Option<&TraceContext>, trust: bool, known: bool) -> bool {
+    matches!(handle.place(Head { class, inbound, trust }, || known), Place::Span(..))
+}
+
+fn caller(sampled: bool) -> TraceContext {
+    let flags = if sampled { "01" } else { "00" };
+    TraceContext::from_parts(&format!("00-{HIGH}-00f067aa0ba902b7-{flags}"), None).unwrap()
+}
+
 #[test]
 fn strangers_get_so_many_traces_a_second_whether_they_begin_or_continue_them() {
     let config = TelemetryConfig { sampling_rate: 1.0, untrusted_traces_per_second: 0.0, ..TelemetryConfig::default() };
     let handle = SamplerHandle::new(&config);
-    let begins = Context::new().with_value(Stranger);
-    let continues = remote(true).with_value(Untrusted).with_value(Stranger);
-    for stranger in [begins, continues] {
-        assert_eq!(decide(&handle, &stranger, HIGH, &[]), SamplingDecision::Drop);
+    let sampled = caller(true);
+    for inbound in [None, Some(&sampled)] {
+        assert!(!has_span(&handle, Class::Default, inbound, true, false));
+        assert!(has_span(&handle, Class::Default, inbound, true, true));
     }
-    assert_eq!(decide(&handle, &Context::new(), HIGH, &[]), SamplingDecision::RecordAndSample);
-    assert_eq!(decide(&handle, &remote(true), HIGH, &[]), SamplingDecision::RecordAndSample);
+}
+
+#[test]
+fn probes_are_no_strangers_unless_they_continue_a_trace() {
+    let rates = Rates { probe: 1.0, ..Rates::default() };
+    let config = TelemetryConfig { rates, untrusted_traces_per_second: 0.0, ..TelemetryConfig::default() };
+    let handle = SamplerHandle::new(&config);
+    assert!(has_span(&handle, Class::Probe, None, true, false));
+    assert!(!has_span(&handle, Class::Probe, Some(&caller(true)), true, false));
+}
+
+#[test]
+fn the_flag_of_a_caller_decides_where_callers_are_trusted_and_this_one_is_known() {
+    for (rate, trust, known, sampled, expected) in [
+        (0.0, true, true, true, true),
+        (1.0, true, true, false, false),
+        (0.0, false, true, true, false),
+        (1.0, false, true, false, true),
+        (0.0, true, false, true, false),
+    ] {
+        let found = has_span(&all(rate), Class::Default, Some(&caller(sampled)), trust, known);
+        assert_eq!(found, expected, "rate {rate}, trust {trust}, known {known}, sampled {sampled}");
+    }
+}
+
+#[test]
+fn an_unseen_request_has_a_place_of_its_own_in_the_trace_of_its_caller() {
+    let inbound = caller(false);
+    let Place::Unseen(context) = all(0.0).place(Head { class: Class::Poll, inbound: Some(&inbound), trust: true }, || true)
+    else {
+        panic!("nobody sees it")
+    };
+    let place = TraceContext::of_context(&context).unwrap();
+    assert_eq!(place.trace_id(), inbound.trace_id());
+    assert_ne!(place.span_id(), inbound.span_id());
+    assert!(!place.is_sampled());
+}
+
+#[test]
+fn the_trace_that_was_decided_about_is_the_one_that_begins() {
+    let handle = all(0.5);
+    let provider = SdkTracerProvider::builder().with_sampler(handle.sampler()).with_id_generator(Ids::default()).build();
+    let tracer = provider.tracer("test");
+    for _ in 0..100 {
+        if let Place::Span(parent, id) = handle.place(Head { class: Class::Default, inbound: None, trust: false }, || true) {
+            let span = with_trace_id(id, || tracer.start_with_context("request", &parent));
+            assert!(span.span_context().is_sampled() && span.span_context().trace_id() == id);
+            assert_eq!(decide(&handle, &Context::new(), id, &[]), SamplingDecision::RecordAndSample);
+        }
+    }
 }
 
 #[test]
@@ -113,12 +171,6 @@ fn rates_change_at_run_time_and_are_clamped() {
 fn a_child_follows_its_parent_whatever_the_rates() {
     assert_eq!(decide(&all(0.0), &remote(true), LOW, &[]), SamplingDecision::RecordAndSample);
     assert_eq!(decide(&all(1.0), &remote(false), LOW, &[]), SamplingDecision::Drop);
-}
-
-#[test]
-fn an_untrusted_caller_decides_nothing() {
-    assert_eq!(decide(&all(0.0), &remote(true).with_value(Untrusted), LOW, &[]), SamplingDecision::Drop);
-    assert_eq!(decide(&all(1.0), &remote(false).with_value(Untrusted), LOW, &[]), SamplingDecision::RecordAndSample);
 }
 
 #[test]

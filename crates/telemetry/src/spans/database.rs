@@ -25,7 +25,7 @@ pub struct DbStatement<'a> {
 #[must_use]
 pub fn db_statement(statement: DbStatement<'_>) -> Span {
     let operation = statement.operation.sql();
-    tracing::info_span!(
+    child_span!(
         "db.statement",
         otel.name = %format_args!("{operation} {}", statement.collection),
         otel.kind = "client",
@@ -57,7 +57,7 @@ pub struct DbTransaction<'a> {
 /// `{verb}`, CLIENT: one step of a transaction. BEGIN includes the wait for a connection.
 #[must_use]
 pub fn db_transaction(transaction: DbTransaction<'_>) -> Span {
-    tracing::info_span!(
+    child_span!(
         "db.transaction",
         otel.name = transaction.verb,
         otel.kind = "client",

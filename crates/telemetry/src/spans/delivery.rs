@@ -21,7 +21,7 @@ pub struct SendDeployment<'a> {
 /// `send deployment`, PRODUCER: once for a generation, never once for an agent. Its context is what the deployments carry.
 #[must_use]
 pub fn send_deployment_object(send: SendDeployment<'_>) -> Span {
-    let span = tracing::info_span!(
+    let span = child_span!(
         "deployment.send",
         otel.name = "send deployment",
         otel.kind = "producer",
@@ -148,7 +148,7 @@ pub struct ObjectSpan<'a> {
 /// `apply object` or `delete object`, INTERNAL: everything done for one object, retries included.
 #[must_use]
 pub fn object(object: ObjectSpan<'_>) -> Span {
-    tracing::info_span!(
+    child_span!(
         "object",
         otel.name = object.action.span_name(),
         otel.kind = "internal",

@@ -37,7 +37,7 @@ pub struct HttpClientSpan<'a> {
 /// `{method} {url template}`, CLIENT: one attempt of a request.
 #[must_use]
 pub fn http_client(request: HttpClientSpan<'_>) -> Span {
-    tracing::info_span!(
+    child_span!(
         "http.client",
         otel.name = %name(request.method, request.url_template),
         otel.kind = "client",

@@ -26,7 +26,7 @@ pub struct KubernetesCall<'a> {
 /// `{verb} {resource}`, CLIENT: one request to the API server.
 #[must_use]
 pub fn kubernetes_call(call: KubernetesCall<'_>) -> Span {
-    tracing::info_span!(
+    child_span!(
         "kubernetes.call",
         otel.name = %format_args!("{} {}", call.verb, call.resource),
         otel.kind = "client",

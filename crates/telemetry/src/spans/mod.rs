@@ -3,7 +3,17 @@
 //! Names and attributes follow the OpenTelemetry semantic conventions where there are some (HTTP, database, messaging); what is ours is `brokkr.*`.
 //! An attribute holds a name, a number or a word of a closed set, never content: no keys, no manifest, no SQL parameter.
 //!
+//! What is only part of a trace that nobody will see is not made ([`child_span`]): the place of its parent stands for it.
+//!
 //! A span begins when it is first entered, or asked for its context. What places it in a trace ([`crate::propagation::relate`]) comes before.
+
+/// A span inside of what goes on already, as [`tracing::info_span`]. There is none under a place that is not recorded: everything below would
+/// follow it, and cost as much as if it were seen.
+macro_rules! child_span {
+    ($($fields:tt)*) => {
+        if $crate::spans::is_unseen() { tracing::Span::none() } else { tracing::info_span!($($fields)*) }
+    };
+}
 
 mod catalogue;
 mod database;
@@ -15,6 +25,7 @@ mod past;
 mod trouble;
 mod work;
 
+use opentelemetry::trace::TraceContextExt;
 use tracing::Span;
 
 pub use catalogue::{ATTRIBUTES, AttributeInfo, SPANS, SpanInfo};
@@ -42,6 +53,15 @@ pub use work::{
 pub fn record_error(span: &Span, error_type: &str) {
     span.record("otel.status_code", "ERROR");
     span.record("error.type", error_type);
+}
+
+/// Whether this is inside of something of ours that is not recorded.
+fn is_unseen() -> bool {
+    opentelemetry::Context::map_current(|context| {
+        let span = context.span();
+        let place = span.span_context();
+        place.is_valid() && !place.is_remote() && !span.is_recording()
+    })
 }
 
 /// A root of a trace of its own, whose keeping is decided by the rate of `class`.

@@ -67,7 +67,7 @@ impl WaitReason {
 /// `wait {reason}`, INTERNAL: a wait that begins now. One that is known only afterwards is a [`super::record_past`].
 #[must_use]
 pub fn wait(reason: WaitReason) -> Span {
-    tracing::info_span!(
+    child_span!(
         "wait",
         otel.name = reason.span_name(),
         otel.kind = "internal",
@@ -83,7 +83,7 @@ macro_rules! steps {
         $(#[$doc])*
         #[must_use]
         pub fn $function() -> Span {
-            tracing::info_span!(
+            child_span!(
                 $name,
                 otel.name = $name,
                 otel.kind = "internal",
@@ -127,7 +127,7 @@ pub fn record_agents(span: &Span, agents: u64) {
 /// `report`, INTERNAL: the outcome is told to the broker.
 #[must_use]
 pub fn report() -> Span {
-    tracing::info_span!("report", otel.name = "report", otel.kind = "internal", otel.status_code = Empty, brokkr.reason = Empty, error.type = Empty)
+    child_span!("report", otel.name = "report", otel.kind = "internal", otel.status_code = Empty, brokkr.reason = Empty, error.type = Empty)
 }
 
 /// `poll`, CLIENT: one long poll of an agent, the root of a trace of its own, kept by the rate of polls.

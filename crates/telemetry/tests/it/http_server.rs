@@ -28,8 +28,8 @@ const UNSAMPLED: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00
 
 type Case = (bool, bool, &'static [(&'static str, &'static str)], bool);
 
-async fn place(context: Option<Extension<TraceContext>>) -> String {
-    context.map(|context| context.0.traceparent).unwrap_or_default()
+async fn place() -> String {
+    TraceContext::current().map(|here| here.traceparent).unwrap_or_default()
 }
 
 fn router(capture: &Capture, configure: impl FnOnce(ServerTelemetry) -> ServerTelemetry) -> Router {
@@ -40,7 +40,7 @@ fn router(capture: &Capture, configure: impl FnOnce(ServerTelemetry) -> ServerTe
         .route("/missing", get(|| async { StatusCode::NOT_FOUND }))
         .route("/stuck", get(|| async { std::future::pending::<()>().await }))
         .route("/parked", get(|| async { (Extension(Parked(Duration::from_secs(30))), "late").into_response() }))
-        .route("/here", get(|| async { TraceContext::current().map(|here| here.traceparent).unwrap_or_default() }))
+        .route("/here", get(place))
         .route("/healthz", get(|| async { "ok" }))
         .route("/poll", get(place));
     configure(telemetry).wrap(router)
