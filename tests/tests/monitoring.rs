@@ -11,6 +11,8 @@ mod collectors;
 mod databases;
 #[path = "monitoring/deadlines.rs"]
 mod deadlines;
+#[path = "monitoring/faults.rs"]
+mod faults;
 #[path = "monitoring/load.rs"]
 mod load;
 #[path = "monitoring/outages.rs"]

@@ -67,7 +67,9 @@ impl Poller {
         loop {
             let started = Instant::now();
             let span = spans::poll();
-            let timed = self.workshop.client.timed_desired_state(etag.as_deref(), self.wait).instrument(span.clone()).await;
+            // Whether the broker is back is to be known now, and not when something has changed.
+            let wait = if failures == 0 { self.wait } else { Duration::ZERO };
+            let timed = self.workshop.client.timed_desired_state(etag.as_deref(), wait).instrument(span.clone()).await;
             let elapsed = started.elapsed();
             let parked = timed.as_ref().map(|timed| timed.parked).unwrap_or_default();
             let polled = timed.map(|timed| timed.polled);
@@ -86,7 +88,7 @@ impl Poller {
             match polled {
                 Ok(answer) => {
                     failures = 0;
-                    self.answered();
+                    let is_back = self.answered();
                     if let Polled::Changed { etag: tag, mut state } = answer {
                         self.workshop.contents.take(&mut state);
                         rotation_wanted = state.rotate_key;
@@ -94,8 +96,8 @@ impl Poller {
                         etag = Some(tag).filter(|tag| !tag.is_empty());
                         last = Some(Arc::new(state));
                         desired.send_replace(last.clone());
-                    } else if desired.borrow().is_none() {
-                        // Accepted again, and nothing has changed meanwhile.
+                    } else if is_back {
+                        // Nothing has changed meanwhile; what failed without the broker is tried again.
                         desired.send_replace(last.clone());
                     }
                     reporter.tell(&self.workshop.client).await;
@@ -120,12 +122,15 @@ impl Poller {
         }
     }
 
-    fn answered(&self) {
+    /// Tells whether the broker was in trouble before.
+    fn answered(&self) -> bool {
         self.metrics.heartbeat_sent();
         self.metrics.last_successful_poll_timestamp.set(self.clock.now().to_system_time());
-        if self.status.broker(None) {
+        let is_back = self.status.broker(None);
+        if is_back {
             info!(broker = %self.workshop.client.base(), "the broker answers again");
         }
+        is_back
     }
 
     /// Says once that the broker is in trouble, with the reason; more only when that is another or over. Tells whether the broker

@@ -57,6 +57,9 @@ impl Reconciler {
         let stopping = self.lifecycle.stopping().clone();
         loop {
             let current = desired.borrow_and_update().clone();
+            if !self.status.broker_is_away() {
+                schedule.has_broker(Instant::now());
+            }
             // Without a state that counts, because the broker refuses the agent, nothing is begun and nothing tried again.
             let next = current.as_ref().map(|state| {
                 told.news(state).iter().for_each(tell);
@@ -71,7 +74,12 @@ impl Reconciler {
             tokio::select! {
                 () = stopping.cancelled() => return,
                 changed = desired.changed() => if changed.is_err() { return },
-                Some((due, ended)) = results.recv() => schedule.ended(due, ended, Instant::now(), self.ids.fraction()),
+                Some((due, ended)) = results.recv() => {
+                    schedule.ended(due, ended, Instant::now(), self.ids.fraction());
+                    if self.status.broker_is_away() {
+                        schedule.had_no_broker(due.stack);
+                    }
+                }
                 Some(stack) = seen.recv() => schedule.look(stack, Instant::now()),
                 () = sleep_until(next.flatten()) => {}
             }

@@ -35,6 +35,8 @@ struct Entry {
     approved: Option<String>,
     /// When the last attempt ended.
     ended_at: Instant,
+    /// The broker was away when it ended.
+    without_broker: bool,
 }
 
 /// A revision that the broker wants.
@@ -145,7 +147,10 @@ impl Schedule {
             let (state, approved) = (State::Running, deployment.approved.clone());
             // What is seen while it is worked on is looked at afterwards.
             let look_at = now + self.resync;
-            self.stacks.insert(stack, Entry { revision, attempts: attempt, state, look_at, approved, ended_at: now });
+            self.stacks.insert(
+                stack,
+                Entry { revision, attempts: attempt, state, look_at, approved, ended_at: now, without_broker: false },
+            );
             due.push(Due { stack, revision, attempt, trigger, waited });
         }
         due
@@ -163,6 +168,23 @@ impl Schedule {
             };
             // One that was asked for meanwhile comes sooner.
             entry.look_at = entry.look_at.min(now + resync);
+        }
+    }
+
+    /// The attempt that just ended had no broker: whatever it failed of, it is tried again as soon as there is one.
+    pub(crate) fn had_no_broker(&mut self, stack: StackId) {
+        if let Some(entry) = self.stacks.get_mut(&stack) {
+            entry.without_broker = true;
+        }
+    }
+
+    /// The broker answers: what failed without it does not wait any longer.
+    pub(crate) fn has_broker(&mut self, now: Instant) {
+        for entry in self.stacks.values_mut() {
+            let waited = std::mem::take(&mut entry.without_broker);
+            if let (true, State::RetryAt(at)) = (waited, &mut entry.state) {
+                *at = now.min(*at);
+            }
         }
     }
 
@@ -272,6 +294,23 @@ mod tests {
         let at = schedule.next_due().unwrap();
         assert!(schedule.take_due(&desired("e", &[1]), now).is_empty());
         assert_eq!(schedule.take_due(&desired("e", &[1]), at)[0].attempt, 2);
+    }
+
+    #[test]
+    fn what_failed_without_the_broker_is_tried_again_when_it_answers_and_whatever_else_failed_waits() {
+        let (mut schedule, now) = (Schedule::new(RESYNC), Instant::now());
+        let due = schedule.take_due(&desired("e", &[1, 1]), now);
+        for due in &due {
+            schedule.ended(*due, Ended::Again, now, 0.5);
+        }
+        schedule.had_no_broker(due[0].stack);
+        assert!(schedule.take_due(&desired("e", &[1, 1]), now).is_empty());
+        schedule.has_broker(now);
+        let again = schedule.take_due(&desired("e", &[1, 1]), now);
+        assert_eq!(again.iter().map(|due| due.stack).collect::<Vec<_>>(), [due[0].stack]);
+        schedule.ended(again[0], Ended::Again, now, 0.5);
+        schedule.has_broker(now);
+        assert!(schedule.take_due(&desired("e", &[1, 1]), now).is_empty(), "once, and not again and again");
     }
 
     #[test]

@@ -54,7 +54,8 @@ pub(super) async fn slow(engine: Engine, settings: &[(&'static str, String)]) ->
     let stack = broker.stack("early", &[]).await;
     let lock = Lock::on(&broker);
     refused(Fault::DatabaseSlow(engine), &broker, &stack).await;
-    Incident::of(Fault::DatabaseSlow(engine), vec![("brokkr-broker", broker.base.clone())], (broker, lock))
+    let (admin, daemons) = (broker.admin(), vec![("brokkr-broker", broker.base.clone())]);
+    Incident::of(Fault::DatabaseSlow(engine), daemons, (broker, lock)).lasting(admin)
 }
 
 pub(super) async fn down(settings: &[(&'static str, String)]) -> Incident {
@@ -64,7 +65,8 @@ pub(super) async fn down(settings: &[(&'static str, String)]) -> Incident {
     let stack = broker.stack("early", &[]).await;
     postgres.stop_server().expect("the server stops");
     refused(Fault::DatabaseDown, &broker, &stack).await;
-    Incident::of(Fault::DatabaseDown, vec![("brokkr-broker", broker.base.clone())], (broker, postgres))
+    let (admin, daemons) = (broker.admin(), vec![("brokkr-broker", broker.base.clone())]);
+    Incident::of(Fault::DatabaseDown, daemons, (broker, postgres)).lasting(admin)
 }
 
 async fn refused(fault: Fault, broker: &Broker, stack: &Name) {

@@ -14,7 +14,7 @@ mod verdict;
 
 pub use rows::{Fault, ROWS, Row};
 
-use std::any::Any;
+use std::{any::Any, fmt};
 
 use api_server::ApiServer;
 use brokkr_api::{Name, client::Client};
@@ -35,12 +35,13 @@ pub struct FaultTable<'a> {
 }
 
 /// A fault that has happened, and whatever must live until it has been seen.
-#[derive(Debug)]
 pub struct Incident {
     /// The trace that it is told in; nothing when it has one of its own.
     pub trace: Option<String>,
     /// `service.name` and address of each daemon that has to do with it.
     pub daemons: Vec<(&'static str, String)>,
+    /// For more requests that meet it, where it lasts.
+    pub admin: Option<Client>,
     _keep: Box<dyn Any + Send>,
 }
 
@@ -89,14 +90,24 @@ impl<'a> FaultTable<'a> {
     }
 }
 
+impl fmt::Debug for Incident {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Incident").field("trace", &self.trace).field("daemons", &self.daemons).finish_non_exhaustive()
+    }
+}
+
 impl Incident {
     fn of(fault: Fault, daemons: Vec<(&'static str, String)>, keep: impl Any + Send) -> Self {
-        Self { trace: Some(trace_id(fault)), daemons, _keep: Box::new(keep) }
+        Self { trace: Some(trace_id(fault)), daemons, admin: None, _keep: Box::new(keep) }
+    }
+
+    fn lasting(self, admin: Client) -> Self {
+        Self { admin: Some(admin), ..self }
     }
 
     /// One that no request is to blame for.
     fn without_trace(daemons: Vec<(&'static str, String)>, keep: impl Any + Send) -> Self {
-        Self { trace: None, daemons, _keep: Box::new(keep) }
+        Self { trace: None, daemons, admin: None, _keep: Box::new(keep) }
     }
 }
 

@@ -49,6 +49,22 @@ async fn an_api_server_that_fails_is_told_and_one_that_does_not_answer_leaves_a_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_workload_that_gets_no_node_is_told() {
+    let cluster = Cluster::shared().await.unwrap();
+    let namespace = cluster.create_namespace("nowhere").await.unwrap();
+    let broker = Broker::start(Engine::Sqlite, &[]).await.unwrap();
+    let agent = broker.agent(&cluster.unique("nowhere"), &[]).await.unwrap();
+    let stack = broker.stack("shop", &[&agent]).await;
+    let deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "namespace": namespace},
+        "spec": {"selector": {"matchLabels": {"app": "web"}}, "template": {"metadata": {"labels": {"app": "web"}}, "spec": {
+            "nodeSelector": {"nowhere": "true"}, "containers": [{"name": "main", "image": "example/image:1"}]}}}});
+    broker.send(&stack, &deployment.to_string()).await;
+    let prometheus = watch(&[of_broker(&broker), of_agent(&agent)]).await;
+    let degraded = prometheus.fires("BrokkrObjectsDegraded", LIMIT).await.unwrap();
+    assert!(degraded.annotations["description"].starts_with("1 objects are degraded"), "{}", degraded.say());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn somebody_who_keeps_changing_an_object_back_is_told() {
     let cluster = Cluster::shared().await.unwrap();
     let namespace = cluster.create_namespace("contested").await.unwrap();

@@ -12,6 +12,8 @@ use crate::world::{of_broker, watch, while_busy, while_doing};
 
 /// Most statements of a second wait longer than the limit of the alert, which is half a second.
 const FROZEN: Duration = Duration::from_millis(700);
+/// Many requests wait longer than the two seconds of theirs.
+const DEEP_FROZEN: Duration = Duration::from_millis(2_800);
 const THAWED: Duration = Duration::from_millis(300);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -21,13 +23,17 @@ async fn a_slow_database_is_told_and_one_that_does_not_answer_fails_requests_and
     let broker = Broker::at(&database, &[("BROKKR__DATABASE__MAX_CONNECTIONS", "2")]).await.unwrap();
     let prometheus = watch(&[of_broker(&broker)]).await;
 
-    let slow = while_doing(prometheus.fires("BrokkrDatabaseLatency", LIMIT), async |_| {
+    let freeze = async |frozen| {
         postgres.freeze_server().unwrap();
-        sleep(FROZEN).await;
+        sleep(frozen).await;
         postgres.thaw_server().unwrap();
         sleep(THAWED).await;
-    });
+    };
+    let slow = while_doing(prometheus.fires("BrokkrDatabaseLatency", LIMIT), async |_| freeze(FROZEN).await);
     while_busy(&broker, slow).await.unwrap();
+    let slower = while_doing(prometheus.fires("BrokkrHttpLatency", LIMIT), async |_| freeze(DEEP_FROZEN).await);
+    let slower = while_busy(&broker, slower).await.unwrap();
+    assert_eq!(slower.labels["endpoint"], "/api/v1/stacks");
 
     postgres.freeze_server().unwrap();
     let told = async {

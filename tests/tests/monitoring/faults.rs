@@ -1,0 +1,95 @@
+//! The table of faults, with a Prometheus beside it: every fault of it pages somebody.
+
+use brokkr_api::{Name, stacks::PutStack};
+use brokkr_tests::{
+    fault_table::{Fault, FaultTable, Incident, ROWS},
+    fleet::LIMIT,
+    otlp::{Receiver, Where},
+    prometheus::{Prometheus, Target},
+};
+use futures::{StreamExt, stream};
+
+use crate::world::{watch, while_doing};
+
+/// Faults side by side.
+const SIDE_BY_SIDE: usize = 3;
+
+/// Which alert tells a fault.
+enum Told {
+    /// This one, while the fault lasts.
+    By(&'static str),
+    /// That of failures that trying again does not mend, of this class.
+    AsFailure(&'static str),
+    /// This one, in a test of its own: the table mends the fault at once, because it can be told in a trace only afterwards.
+    Elsewhere(&'static str),
+    /// None: whoever sent the request has the answer.
+    ByTheAnswer,
+}
+
+fn told(fault: Fault) -> Told {
+    match fault {
+        Fault::ApiServerFails | Fault::ApiServerConflicts | Fault::ApiServerSilent | Fault::QuotaExceeded => {
+            Told::By("BrokkrDeploymentsFailed")
+        }
+        Fault::ApiServerForbids => Told::AsFailure("forbidden"),
+        Fault::UnknownKind => Told::AsFailure("missing_kind"),
+        Fault::InvalidManifest => Told::AsFailure("invalid"),
+        Fault::AgentOffline => Told::By("BrokkrAgentsOffline"),
+        Fault::DatabaseSlow(_) | Fault::DatabaseDown => Told::By("BrokkrHttpErrors"),
+        Fault::BrokerRestarted => Told::Elsewhere("BrokkrNoBroker"),
+        Fault::CollectorDead | Fault::CollectorSlow => Told::Elsewhere("BrokkrTelemetryFailing"),
+        Fault::BrokenManifest => Told::ByTheAnswer,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_fault_of_the_table_that_lasts_fires_its_alert() {
+    let receiver = Receiver::start(Where::default()).unwrap();
+    stream::iter(ROWS).for_each_concurrent(SIDE_BY_SIDE, |row| lasts(&receiver, row.fault)).await;
+}
+
+async fn lasts(receiver: &Receiver, fault: Fault) {
+    let (Told::By(_) | Told::AsFailure(_)) = told(fault) else { return };
+    // Each with daemons of its own, so that no other fault can be what is told.
+    let incident = FaultTable::new(receiver).bring_about(fault).await;
+    let targets: Vec<_> = incident.daemons.iter().map(|(service, base)| Target::new(service, base)).collect();
+    let prometheus = watch(&targets).await;
+    match told(fault) {
+        Told::By(alert) => {
+            let fires = prometheus.fires(alert, LIMIT);
+            let fired = while_doing(fires, async |_| ask_again(&incident).await).await;
+            fired.unwrap_or_else(|error| panic!("{fault:?}: {error}"));
+        }
+        Told::AsFailure(class) => fails(&prometheus, fault, class).await,
+        Told::Elsewhere(_) | Told::ByTheAnswer => {}
+    }
+}
+
+/// A request that meets the fault again; where none does, nothing, for ever.
+async fn ask_again(incident: &Incident) {
+    match &incident.admin {
+        Some(admin) => {
+            let name: Name = "early".parse().unwrap();
+            let answer = admin.put_stack(&name, &PutStack::default()).await;
+            assert!(answer.is_err(), "the fault is over");
+        }
+        None => std::future::pending().await,
+    }
+}
+
+async fn fails(prometheus: &Prometheus, fault: Fault, class: &str) {
+    let fired = prometheus.fires("BrokkrAgentFailures", LIMIT).await.unwrap_or_else(|error| panic!("{fault:?}: {error}"));
+    assert_eq!(fired.labels["class"], class, "{fault:?}: {}", fired.say());
+}
+
+#[test]
+fn every_other_fault_has_a_test_of_its_own() {
+    let tests = [include_str!("outages.rs"), include_str!("collectors.rs")].concat();
+    let elsewhere = ROWS.iter().filter_map(|row| match told(row.fault) {
+        Told::Elsewhere(alert) => Some(alert),
+        _ => None,
+    });
+    for alert in elsewhere {
+        assert!(tests.contains(&format!("fires(\"{alert}\"")), "{alert}");
+    }
+}
