@@ -178,22 +178,21 @@ impl Agent {
     /// Takes what is new, and reports it as done.
     async fn obey(&mut self, wire: &mut Wire, shared: &Shared, answer: &Answer) -> io::Result<()> {
         let index: Index = serde_json::from_slice(&answer.body)?;
-        let mut reports = Vec::new();
+        let (mut reports, mut taken) = (Vec::new(), Vec::new());
         for entry in index.deployments {
-            let known = self.revisions.iter_mut().find(|(stack, _)| *stack == entry.stack_id);
-            if known.as_ref().is_some_and(|(_, revision)| *revision >= entry.revision) {
+            if self.revisions.iter().any(|(stack, revision)| *stack == entry.stack_id && *revision >= entry.revision) {
                 continue;
             }
-            match known {
-                Some((_, revision)) => *revision = entry.revision,
-                None => self.revisions.push((entry.stack_id, entry.revision)),
-            }
+            taken.push((entry.stack_id, entry.revision));
             reports.push(take(wire, shared, &self.key, entry).await?);
         }
-        self.etag.clone_from(&answer.etag);
         for reports in reports.chunks(brokkr_api::reports::MAX_REPORTS) {
             self.report(wire, shared, &index.epoch, reports.to_vec()).await?;
         }
+        // Only now: what could not be told is taken and told again.
+        self.revisions.retain(|(stack, _)| !taken.iter().any(|(other, _)| other == stack));
+        self.revisions.extend(taken);
+        self.etag.clone_from(&answer.etag);
         Ok(())
     }
 

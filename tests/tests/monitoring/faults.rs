@@ -9,7 +9,7 @@ use brokkr_tests::{
 };
 use futures::{StreamExt, stream};
 
-use crate::world::{watch, while_doing};
+use crate::world::{watch, while_asking};
 
 /// Faults side by side.
 const SIDE_BY_SIDE: usize = 3;
@@ -57,7 +57,7 @@ async fn lasts(receiver: &Receiver, fault: Fault) {
     match told(fault) {
         Told::By(alert) => {
             let fires = prometheus.fires(alert, LIMIT);
-            let fired = while_doing(fires, async |_| ask_again(&incident).await).await;
+            let fired = while_asking(fires, || ask_again(&incident)).await;
             fired.unwrap_or_else(|error| panic!("{fault:?}: {error}"));
         }
         Told::AsFailure(class) => fails(&prometheus, fault, class).await,
@@ -65,15 +65,12 @@ async fn lasts(receiver: &Receiver, fault: Fault) {
     }
 }
 
-/// A request that meets the fault again; where none does, nothing, for ever.
+/// A request that meets the fault again, where one can.
 async fn ask_again(incident: &Incident) {
-    match &incident.admin {
-        Some(admin) => {
-            let name: Name = "early".parse().unwrap();
-            let answer = admin.put_stack(&name, &PutStack::default()).await;
-            assert!(answer.is_err(), "the fault is over");
-        }
-        None => std::future::pending().await,
+    if let Some(admin) = &incident.admin {
+        let name: Name = "early".parse().unwrap();
+        let answer = admin.put_stack(&name, &PutStack::default()).await;
+        assert!(answer.is_err(), "the fault is over");
     }
 }
 

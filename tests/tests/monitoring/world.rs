@@ -49,15 +49,21 @@ async fn ask(broker: &Broker, key: &str) -> Option<u16> {
 
 /// A steady flow of requests until something has happened, whether or not those before are answered.
 pub(crate) async fn while_busy<T>(broker: &Broker, happened: impl Future<Output = T>) -> T {
-    let (key, mut pace) = (broker.key(), tokio::time::interval(BETWEEN_REQUESTS));
+    let key = broker.key();
+    while_asking(happened, || async { drop(ask(broker, &key).await) }).await
+}
+
+/// The same with requests of one's own.
+pub(crate) async fn while_asking<T, A: Future<Output = ()>>(happened: impl Future<Output = T>, ask: impl Fn() -> A) -> T {
+    let mut pace = tokio::time::interval(BETWEEN_REQUESTS);
     let mut asked = FuturesUnordered::new();
     tokio::pin!(happened);
     loop {
         tokio::select! {
             biased;
             outcome = &mut happened => return outcome,
-            _ = pace.tick() => asked.push(ask(broker, &key)),
-            Some(_status) = asked.next() => {}
+            _ = pace.tick() => asked.push(ask()),
+            Some(()) = asked.next() => {}
         }
     }
 }
