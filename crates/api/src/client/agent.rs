@@ -9,7 +9,7 @@ use reqwest::{
 
 use super::{Client, ClientError, REQUEST_TIMEOUT, accept};
 use crate::{
-    StackId,
+    StackId, WORK_HEADER,
     agents::{Hello, Welcome},
     desired_state::{DesiredState, DesiredStateQuery},
     reports::{ReportResults, Reports},
@@ -45,18 +45,32 @@ impl Client {
     /// # Errors
     /// Every [`ClientError`].
     pub async fn desired_state(&self, etag: Option<&str>, wait: Duration) -> Result<Polled, ClientError> {
-        let query = DesiredStateQuery { wait: Some(Wait::from(wait)) };
+        Ok(self.desired_state_or_work(etag, wait, None).await?.0)
+    }
+
+    /// The same for an agent that could take so many work orders: returns early when there is one for it, and tells whether there is.
+    ///
+    /// # Errors
+    /// Every [`ClientError`].
+    pub async fn desired_state_or_work(
+        &self,
+        etag: Option<&str>,
+        wait: Duration,
+        work_orders: Option<u32>,
+    ) -> Result<(Polled, bool), ClientError> {
+        let query = DesiredStateQuery { wait: Some(Wait::from(wait)), work_orders };
         let mut request = self.request(Method::GET, routes::DESIRED_STATE, &[])?.query(&query).timeout(wait + REQUEST_TIMEOUT);
         if let Some(etag) = etag {
             request = request.header(IF_NONE_MATCH, etag);
         }
         let response = accept(request.send().await?).await?;
+        let work = response.headers().contains_key(WORK_HEADER);
         if response.status() == StatusCode::NOT_MODIFIED {
-            return Ok(Polled::Unchanged);
+            return Ok((Polled::Unchanged, work));
         }
         let etag = response.headers().get(ETAG).and_then(|tag| tag.to_str().ok()).unwrap_or_default().to_owned();
         let state = response.json().await.map_err(|source| ClientError::Answer(Box::new(source)))?;
-        Ok(Polled::Changed { etag, state })
+        Ok((Polled::Changed { etag, state }, work))
     }
 
     /// The content of a deployment of this agent: a JSON array of objects. As text, because a tree of values takes several times the

@@ -9,6 +9,7 @@ mod fleet;
 mod key;
 mod operate;
 mod people;
+mod work;
 
 use std::{
     sync::{Arc, OnceLock},
