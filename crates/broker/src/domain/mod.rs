@@ -7,3 +7,4 @@ pub(crate) mod policy;
 pub(crate) mod rollout;
 pub(crate) mod seal;
 pub(crate) mod targeting;
+pub(crate) mod work_order;
