@@ -21,6 +21,7 @@ use tower::ServiceExt;
 use tracing::{dispatcher::DefaultGuard, instrument::WithSubscriber};
 
 use crate::{
+    board::Board,
     bootstrap::{Bootstrap, first_admin_key},
     config::{DatabaseConfig, LimitsConfig},
     domain::{handoff::Handoff, seal::Keyring},
@@ -146,16 +147,21 @@ impl World {
         // Of its own, whatever another world enters on this thread meanwhile: a span is begun and ended under one subscriber.
         let follow = Arc::clone(&feed).follow(lifecycle.stopping().clone()).with_subscriber(capture.dispatch());
         lifecycle.spawn("change-feed", follow);
+        let board = Arc::new(Board::default());
+        let follow = Arc::clone(&board).follow(db.clone(), Arc::clone(&clock) as _, metrics, lifecycle.stopping().clone());
+        lifecycle.spawn("work-orders-board", follow.with_subscriber(capture.dispatch()));
         let state = AppState::new(api::Shared {
             db,
             feed,
             presence: Arc::new(Presence::default()),
+            board,
             clock: Arc::clone(&clock) as _,
             ids,
             keyring: Arc::new(Keyring::parse(&Keyring::new_line("test", &SeededIds::new(9))).unwrap()),
             settings: api::Settings {
                 handoff: Handoff::Auto,
                 active: Duration::from_secs(75),
+                lease: Duration::from_secs(60),
                 requests: api::RequestLimits::default(),
                 allowed_origins: Arc::default(),
             },

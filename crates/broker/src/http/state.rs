@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{cors::Origin, error::Failure, limits::SharedLimits};
 use crate::{
+    board::Board,
     domain::{handoff::Handoff, seal::Keyring},
     feed::Feed,
     presence::Presence,
@@ -25,6 +26,8 @@ pub(crate) struct Shared {
     pub(crate) db: Db,
     pub(crate) feed: Arc<Feed>,
     pub(crate) presence: Arc<Presence>,
+    /// Who waits for work orders.
+    pub(crate) board: Arc<Board>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ids: Arc<dyn Ids>,
     pub(crate) keyring: Arc<Keyring>,
@@ -58,6 +61,8 @@ impl Default for RequestLimits {
 pub(crate) struct Settings {
     pub(crate) handoff: Handoff,
     pub(crate) active: Duration,
+    /// How long an agent has a work order without renewing it.
+    pub(crate) lease: Duration,
     pub(crate) requests: RequestLimits,
     pub(crate) allowed_origins: Arc<[Origin]>,
 }

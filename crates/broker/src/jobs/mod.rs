@@ -4,6 +4,7 @@ pub(crate) mod key_age;
 pub(crate) mod offline;
 pub(crate) mod retention;
 pub(crate) mod sequencer;
+pub(crate) mod work_orders;
 
 use std::{sync::Arc, time::Duration};
 

@@ -21,6 +21,7 @@ mod suspensions;
 #[cfg(test)]
 mod tests;
 mod totals;
+mod work_orders;
 
 pub(crate) use agents::{AgentFilter, AgentRow, Marked, NewAgent};
 pub(crate) use audit::NewAuditEntry;
@@ -40,5 +41,6 @@ pub(crate) use rollouts::DeploymentView;
 pub(crate) use sql::{Db, Tx};
 pub(crate) use stacks::{AcceptGeneration, DeletedStack, Scope, StackFilter, StackRow};
 pub(crate) use suspensions::{StoredSuspension, widest};
+pub(crate) use work_orders::{Claimant, ClaimedRow, NewWorkOrder, Payload, Queue, Saved, WorkOrderRow};
 #[cfg(test)]
 pub(crate) use tests::close as close_for_tests;

@@ -149,6 +149,11 @@ enum TxEngine {
 }
 
 impl Db {
+    /// What the broker measures.
+    pub(crate) fn metrics(&self) -> &BrokerMetrics {
+        &self.instruments.metrics
+    }
+
     /// All rows of a statement that only reads, outside any transaction.
     pub(crate) async fn all(&self, statement: &Statement, values: Vec<Value>) -> Result<Vec<Row>, Error> {
         let run = async {

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use opentelemetry::KeyValue;
 
-use super::{DbOperation, HttpMethod, Instruments, catalogue::metrics};
+use super::{ClaimResult, DbOperation, HttpMethod, Instruments, WorkClass, catalogue::metrics};
 
 const REQUEST_SECONDS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
 const STATEMENT_SECONDS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0];
+const WORK_SECONDS: &[f64] = &[1.0, 5.0, 15.0, 30.0, 60.0, 300.0, 900.0, 1_800.0, 3_600.0, 7_200.0, 21_600.0];
 const WAIT_SECONDS: &[f64] = &[0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 45.0, 60.0];
 
 metrics! {
@@ -30,6 +31,16 @@ metrics! {
     pub stacks_total: Gauge "brokkr_stacks_total" [];
     /// Deployment objects that are stored.
     pub deployment_objects_total: Gauge "brokkr_deployment_objects_total" [];
+    /// Work orders that are not finished, by state: waiting, queued, claimed, running.
+    work_orders: Gauge "brokkr_work_orders" [state];
+    /// How long the oldest work order has waited for an agent, in seconds; 0 when none waits.
+    work_orders_oldest: Gauge "brokkr_work_orders_oldest_age_seconds" [];
+    /// Claims of work orders, by kind ("none" where there was none) and result.
+    work_order_claims: Counter "brokkr_work_order_claims_total" [kind, result];
+    /// Time from the start of a work order in its cluster until its end, in seconds.
+    work_order_duration: Histogram "brokkr_work_order_duration_seconds" [kind] in WORK_SECONDS;
+    /// Work orders that ended, by kind and class.
+    work_order_outcomes: Counter "brokkr_work_order_outcomes_total" [kind, class];
 }
 
 impl BrokerMetrics {
@@ -55,6 +66,28 @@ impl BrokerMetrics {
     /// A long poll was parked for so long.
     pub fn poll_waited(&self, parked: Duration) {
         self.poll_wait.record(parked, &[]);
+    }
+
+    /// So many work orders stand there, and the oldest of those that are queued has waited so long.
+    pub fn work_orders(&self, waiting: i64, queued: i64, claimed: i64, running: i64, oldest: Duration) {
+        for (state, count) in [("waiting", waiting), ("queued", queued), ("claimed", claimed), ("running", running)] {
+            self.work_orders.set_with(count, &[KeyValue::new("state", state)]);
+        }
+        self.work_orders_oldest.set(i64::try_from(oldest.as_secs()).unwrap_or(i64::MAX));
+    }
+
+    /// An agent has claimed a work order of this kind, or there was none for it.
+    pub fn work_order_claimed(&self, kind: &'static str, result: ClaimResult) {
+        self.work_order_claims.add(1, &[KeyValue::new("kind", kind), KeyValue::new("result", result.as_str())]);
+    }
+
+    /// A work order has ended; `ran` is how long it was in its cluster, if it came there.
+    pub fn work_order_ended(&self, kind: &'static str, class: WorkClass, ran: Option<Duration>) {
+        let kind = KeyValue::new("kind", kind);
+        if let Some(ran) = ran {
+            self.work_order_duration.record(ran, std::slice::from_ref(&kind));
+        }
+        self.work_order_outcomes.add(1, &[kind, KeyValue::new("class", class.as_str())]);
     }
 
     /// A statement was executed, or failed. Call it inside its span.

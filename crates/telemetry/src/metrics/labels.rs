@@ -114,6 +114,61 @@ words! {
     }
 }
 
+words! {
+    /// How a claim of a work order ended.
+    ClaimResult {
+        /// The agent has an order.
+        Claimed = "claimed",
+        /// There was none for it.
+        Empty = "empty",
+    }
+}
+
+words! {
+    /// How a work order ended.
+    WorkClass {
+        /// It is done.
+        Succeeded = "succeeded",
+        /// Somebody cancelled it.
+        Cancelled = "cancelled",
+        /// Its agent was lost after the start.
+        Unknown = "unknown",
+        /// Its agents were lost before the start.
+        AgentLost = "agent_lost",
+        /// It took too long.
+        Deadline = "deadline",
+        /// An image cannot be had.
+        Image = "image",
+        /// A program ended with an error.
+        ExitCode = "exit_code",
+        /// A program had more memory than it may.
+        OutOfMemory = "out_of_memory",
+        /// A quota of the cluster does not allow it.
+        Quota = "quota",
+        /// The cluster refuses the objects.
+        Refused = "refused",
+        /// Anything else.
+        Other = "other",
+    }
+}
+
+impl WorkClass {
+    /// The class of a failure's reason.
+    #[must_use]
+    pub fn of_reason(reason: &str) -> Self {
+        match reason {
+            "AgentLost" => Self::AgentLost,
+            "DeadlineExceeded" => Self::Deadline,
+            "ImagePull" => Self::Image,
+            "ExitCode" => Self::ExitCode,
+            "OOMKilled" => Self::OutOfMemory,
+            "QuotaExceeded" => Self::Quota,
+            "Refused" | "Forbidden" => Self::Refused,
+            _ => Self::Other,
+        }
+    }
+}
+
 impl From<&http::Method> for HttpMethod {
     fn from(method: &http::Method) -> Self {
         Self::ALL.iter().copied().find(|known| known.as_str() == method.as_str()).unwrap_or(Self::Other)

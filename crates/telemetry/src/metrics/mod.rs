@@ -18,6 +18,6 @@ pub use catalogue::{MetricInfo, MetricKind, catalogue};
 pub use endpoint::{MetricsEndpoint, Rendered};
 pub(crate) use instruments::Instruments;
 pub use instruments::{Gauge, SecondsGauge};
-pub use labels::{DbOperation, HttpMethod, KubeOperation, OpResult, PollResult};
+pub use labels::{ClaimResult, DbOperation, HttpMethod, KubeOperation, OpResult, PollResult, WorkClass};
 pub use process::PROCESS;
 pub(crate) use process::ProcessMetrics;

@@ -12,6 +12,7 @@ mod http;
 mod kubernetes;
 mod past;
 mod work;
+mod work_order;
 
 use tracing::Span;
 
@@ -28,6 +29,7 @@ pub use http::{
 pub use kubernetes::{KubernetesCall, kubernetes_call, record_audit_id};
 pub(crate) use past::TracerSlot;
 pub use past::{Past, record_past, record_past_of};
+pub use work_order::{ProcessWorkOrder, SendWorkOrder, process_work_order, record_work_result, send_work_order};
 pub use work::{PollOutcome, WaitReason, job, plan, poll, record_poll, report, validate, wait};
 
 /// Says that what the span stands for has failed. `error_type` is a word of a closed set, or the name of an error type; never a message.
