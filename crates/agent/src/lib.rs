@@ -34,5 +34,6 @@ mod slot;
 mod standing;
 mod status;
 mod trouble;
+mod work;
 
 pub mod cli;

@@ -28,6 +28,7 @@ use crate::{
     schedule::backoff,
     status::Status,
     trouble::{NO_KEY, Trouble},
+    work::Hands,
 };
 
 /// What this agent can do, for those who look at the fleet.
@@ -42,6 +43,8 @@ pub(crate) struct Poller {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ids: Arc<dyn Ids>,
     pub(crate) wait: Duration,
+    /// Told when there may be work orders.
+    pub(crate) hands: Arc<Hands>,
 }
 
 /// The first wait after a refusal is as long as that after so many failures more: some seconds.
@@ -64,7 +67,13 @@ impl Poller {
         loop {
             let started = Instant::now();
             let span = spans::poll();
-            let polled = self.workshop.client.desired_state(etag.as_deref(), self.wait).instrument(span.clone()).await;
+            let free = Some(u32::try_from(self.hands.free()).unwrap_or(u32::MAX)).filter(|free| *free > 0);
+            let polled = self.workshop.client.desired_state_or_work(etag.as_deref(), self.wait, free).instrument(span.clone()).await;
+            // A change may be that an order is to be stopped.
+            if matches!(&polled, Ok((Polled::Changed { .. }, _) | (_, true))) {
+                self.hands.ring();
+            }
+            let polled = polled.map(|(polled, _)| polled);
             let result = match &polled {
                 Ok(Polled::Unchanged) => PollResult::Empty,
                 Ok(Polled::Changed { .. }) => PollResult::Success,

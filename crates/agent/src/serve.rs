@@ -13,6 +13,7 @@ use brokkr_runtime::{
     server::{self, Limits, Server},
 };
 use brokkr_telemetry::{InitOptions, Service, Telemetry, http::ServerTelemetry};
+use parking_lot::Mutex;
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
@@ -37,6 +38,7 @@ use crate::{
     sight::Sight,
     standing::Standing,
     status::{AgentProbe, Status},
+    work::{Hands, Workforce},
 };
 
 /// Runs the agent until it is asked to end.
@@ -73,6 +75,7 @@ async fn serve(config: Config, me: String, telemetry: &Telemetry, mut signals: S
     let guarded = candidate.as_ref().map_or_else(|| cluster.clone(), |candidate| cluster.guarded_by(candidate.standing.clone()));
     let (workshop, news) = workshop(&config, client, guarded, &status);
     let (sender, receiver) = watch::channel(None);
+    let hands = Arc::new(Hands::new(config.work_orders.at_once));
     let poller = Poller {
         workshop: Arc::clone(&workshop),
         identity,
@@ -80,6 +83,7 @@ async fn serve(config: Config, me: String, telemetry: &Telemetry, mut signals: S
         metrics,
         clock: Arc::clone(&clock),
         ids: Arc::clone(&ids),
+        hands: Arc::clone(&hands),
         wait: Duration::from_secs(config.broker.wait_seconds.clamp(1, brokkr_api::wait::MAX_WAIT_SECONDS)),
     };
     let end = stopping();
@@ -93,6 +97,16 @@ async fn serve(config: Config, me: String, telemetry: &Telemetry, mut signals: S
     lifecycle.spawn("watch", Sight::run(Arc::clone(&workshop), Arc::clone(&ids), stopping()));
     lifecycle.spawn("drift", Sight::judge_suspects(Arc::clone(&workshop), news.suspected, stopping()));
     lifecycle.spawn("health", Monitor::run(Arc::clone(&workshop), Arc::clone(&clock), news.touched, news.applied, stopping()));
+    let workforce = Workforce {
+        workshop: Arc::clone(&workshop),
+        clock: Arc::clone(&clock),
+        ids: Arc::clone(&ids),
+        status: Arc::clone(&status),
+        hands,
+        lifecycle: lifecycle.clone(),
+        held: Mutex::default(),
+    };
+    lifecycle.spawn("work-orders", Arc::new(workforce).run());
     let reconciler = Reconciler {
         workshop,
         clock,

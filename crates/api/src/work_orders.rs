@@ -115,9 +115,9 @@ pub struct JobWork {
 pub struct ApplyWork {
     /// Up to [`MAX_WORK_OBJECTS`] objects, no Secrets among them.
     pub objects: Content,
-    /// A condition in CEL on `objects`, the list of the objects as they are in the cluster: true is success.
+    /// A condition in CEL: true is success. `object.items` is the list of the objects as they are in the cluster.
     pub success: String,
-    /// A condition in CEL on `objects`: true is failure.
+    /// A condition in CEL, on the same: true is failure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
 }

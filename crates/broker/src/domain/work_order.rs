@@ -214,7 +214,7 @@ fn backoff(terms: &Terms, attempts: u32) -> Duration {
 }
 
 fn over() -> Outcome {
-    Outcome { reason: "DeadlineExceeded".to_owned(), message: "its deadline was over before it was done".to_owned() }
+    Outcome { reason: "deadline_exceeded".to_owned(), message: "its deadline was over before it was done".to_owned() }
 }
 
 fn told(standing: Standing, told: Told) -> Next {
@@ -325,7 +325,7 @@ pub(crate) fn transition(standing: &Standing, terms: &Terms, event: Event, now: 
 }
 
 fn cancelled() -> Outcome {
-    Outcome { reason: "Cancelled".to_owned(), message: "somebody cancelled it".to_owned() }
+    Outcome { reason: "cancelled".to_owned(), message: "somebody cancelled it".to_owned() }
 }
 
 fn fail(
@@ -376,10 +376,10 @@ fn time(standing: &Standing, terms: &Terms, now: Timestamp) -> Next {
     }
     if standing.state == WorkState::Claimed {
         let message = "its agent was lost before it started it".to_owned();
-        return next.again(terms, Outcome { reason: "AgentLost".to_owned(), message }, now);
+        return next.again(terms, Outcome { reason: "agent_lost".to_owned(), message }, now);
     }
     let message = "its agent was lost after it had started it".to_owned();
-    let outcome = Outcome { reason: "AgentLost".to_owned(), message };
+    let outcome = Outcome { reason: "agent_lost".to_owned(), message };
     if terms.on_agent_loss == OnAgentLoss::Retry && standing.cancel_wanted_at.is_none() {
         return next.again(terms, outcome, now);
     }

@@ -15,6 +15,8 @@ mod records;
 mod suspension;
 mod targeting;
 mod tracing;
+mod work_model;
+mod work_orders;
 
 use std::time::Duration;
 

@@ -98,7 +98,7 @@ statements! {
     /// None while the fleet is suspended.
     READY_QUEUES = Select work_order_queues
         "SELECT q.id AS queue_id, q.kind, q.targets, q.created_at, (SELECT count(*) FROM
-             (SELECT 1 AS one FROM work_orders o WHERE o.queue_id = q.id AND o.state = 'queued' LIMIT $1) some) AS ready
+             (SELECT 1 AS one FROM work_orders o WHERE o.queue_id = q.id AND o.state = 'queued' LIMIT $1) r) AS ready
          FROM work_order_queues q WHERE EXISTS (SELECT 1 FROM work_orders o WHERE o.queue_id = q.id AND o.state = 'queued')
            AND NOT EXISTS (SELECT 1 FROM installation i WHERE i.suspension IS NOT NULL)";
     AGENTS_CHANGED_SINCE = Select agents

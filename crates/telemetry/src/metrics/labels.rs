@@ -157,13 +157,13 @@ impl WorkClass {
     #[must_use]
     pub fn of_reason(reason: &str) -> Self {
         match reason {
-            "AgentLost" => Self::AgentLost,
-            "DeadlineExceeded" => Self::Deadline,
-            "ImagePull" => Self::Image,
-            "ExitCode" => Self::ExitCode,
-            "OOMKilled" => Self::OutOfMemory,
-            "QuotaExceeded" => Self::Quota,
-            "Refused" | "Forbidden" => Self::Refused,
+            "agent_lost" => Self::AgentLost,
+            "deadline_exceeded" => Self::Deadline,
+            "image_pull_failed" => Self::Image,
+            "container_failed" | "job_failed" | "crash_loop" => Self::ExitCode,
+            "out_of_memory" => Self::OutOfMemory,
+            "quota_exceeded" => Self::Quota,
+            "invalid" | "forbidden" | "missing_kind" | "not_found" | "admission_denied" | "webhook_denied" => Self::Refused,
             _ => Self::Other,
         }
     }

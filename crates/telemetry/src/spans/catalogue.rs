@@ -159,6 +159,12 @@ pub const SPANS: &[SpanInfo] = &[
         attributes: &["brokkr.wait.reason"],
     },
     SpanInfo {
+        name: "run {container}",
+        kind: "INTERNAL",
+        help: "One container of a work order, with the times of its status.",
+        attributes: &["cicd.pipeline.task.name", "cicd.pipeline.task.run.result", "brokkr.exit_code"],
+    },
+    SpanInfo {
         name: "validate",
         kind: "INTERNAL",
         help: "The manifests of a request are parsed and checked.",

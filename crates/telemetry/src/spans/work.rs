@@ -23,6 +23,10 @@ pub enum WaitReason {
     Gone,
     /// For agents to report.
     Reports,
+    /// For a node to run on.
+    Scheduling,
+    /// For images, volumes and the start of a container.
+    ImagePull,
 }
 
 impl WaitReason {
@@ -38,6 +42,8 @@ impl WaitReason {
             Self::Retry => "retry",
             Self::Gone => "gone",
             Self::Reports => "reports",
+            Self::Scheduling => "scheduling",
+            Self::ImagePull => "image pull",
         }
     }
 
@@ -51,6 +57,8 @@ impl WaitReason {
             Self::Retry => "wait retry",
             Self::Gone => "wait gone",
             Self::Reports => "wait reports",
+            Self::Scheduling => "wait scheduling",
+            Self::ImagePull => "wait image pull",
         }
     }
 }

@@ -49,7 +49,7 @@ fn a_lease_lost_before_the_start_is_an_attempt_and_the_order_goes_on() {
     assert_eq!(queued.state, WorkState::Queued);
     let second = step(&queued, &terms, Event::Claim { agent: agents()[1], until: at(130) }, at(70));
     let failed = step(&second, &terms, Event::Time, at(130));
-    assert_eq!((failed.state, failed.attempts, failed.outcome.unwrap().reason), (WorkState::Failed, 2, "AgentLost".to_owned()));
+    assert_eq!((failed.state, failed.attempts, failed.outcome.unwrap().reason), (WorkState::Failed, 2, "agent_lost".to_owned()));
 }
 
 #[test]

@@ -1,0 +1,180 @@
+//! A Job of a work order in the cluster: created, watched, stopped.
+
+use std::time::{Duration, Instant};
+
+use brokkr_api::{
+    reports::ObjectRef,
+    work_orders::{ClaimedOrder, JobWork},
+};
+use brokkr_telemetry::TraceContext;
+use serde_json::Value;
+use tracing::Span;
+
+use super::{
+    WORK_ORDER, Workforce, job,
+    log::{last, last_lines},
+    order::{Came, Found, Mind, Stop, Why},
+    past,
+    verdict::{Ended, Trouble, Verdict},
+    watch::Changes,
+};
+use crate::{
+    cluster::{Class, KubeFailure, Resource, Select},
+    health::{self, Rules},
+    schedule::backoff,
+};
+
+/// Pods of one attempt that are looked at.
+const PODS: u32 = 50;
+/// How long pods may take to go before the stop is told all the same.
+const GOING: Duration = Duration::from_secs(60);
+/// Lines of the log in a message.
+const LINES: usize = 3;
+
+impl Workforce {
+    /// Runs a Job until it has ended, or should not go on.
+    pub(super) async fn run_job(&self, order: &ClaimedOrder, job: &JobWork, mind: &mut Mind, found: &mut Found) -> Came {
+        let object = job::object(order, job, &self.workshop.default_namespace);
+        found.object = Some(object.clone());
+        let manifest = job::manifest(order, job, &object, TraceContext::of(&Span::current()).as_ref());
+        if !order.started {
+            match self.create(order, &object, &manifest, mind).await {
+                Ok(()) => {}
+                Err(came) => return came,
+            }
+        }
+        let ended = self.follow(order, &object, mind).await;
+        let namespace = object.namespace.as_deref().unwrap_or_default();
+        let pods = self.pods(order, namespace).await;
+        past::record(&Span::current(), &pods);
+        found.log = last(&self.workshop, namespace, &order.id.to_string(), &job::secrets(&manifest)).await;
+        match ended {
+            Ok(Ended::Failed { reason, message, retry }) => {
+                let tail = found.log.as_deref().map(|log| last_lines(log, LINES)).filter(|tail| !tail.is_empty());
+                let message = tail.map_or(message.clone(), |tail| format!("{message}: {tail}"));
+                Came::Ended(Ended::failed(&reason, message, retry))
+            }
+            Ok(Ended::Succeeded) => Came::Ended(Ended::Succeeded),
+            Err(Stop::Lost) => Came::Lost,
+            Err(Stop::Because(why)) => self.stop_job(order, &object, why).await,
+        }
+    }
+
+    /// Creates the object. It has the same name whoever tries, so that a creation whose answer was lost is not made twice.
+    async fn create(&self, order: &ClaimedOrder, object: &ObjectRef, manifest: &Value, mind: &mut Mind) -> Result<(), Came> {
+        let namespace = object.namespace.as_deref();
+        let mut failures = 0;
+        loop {
+            let failure = match self.workshop.cluster.create(&job::resource(), namespace, manifest).await {
+                Ok(_) => return Ok(()),
+                Err(failure) => failure,
+            };
+            if failure.class == Class::Conflict {
+                return self.is_ours(order, object).await;
+            }
+            if let Some(ended) = Ended::of_refusal(&failure) {
+                return Err(Came::Ended(ended));
+            }
+            failures += 1;
+            self.progress(order.id, failure.message.chars().filter(|c| !c.is_control()).take(200).collect());
+            tokio::select! {
+                stop = mind.stop() => return Err(self.stopped_before(order, object, stop).await),
+                () = tokio::time::sleep(backoff(failures, self.ids.fraction())) => {}
+            }
+        }
+    }
+
+    /// What is there under the name already is this attempt's, or somebody else's.
+    async fn is_ours(&self, order: &ClaimedOrder, object: &ObjectRef) -> Result<(), Came> {
+        let found = self.workshop.cluster.get(&job::resource(), object.namespace.as_deref(), &object.name).await;
+        let label = format!("/metadata/labels/{}", WORK_ORDER.replace('/', "~1"));
+        let is_ours = |found: &Value| found.pointer(&label).and_then(Value::as_str) == Some(order.id.to_string().as_str());
+        match found {
+            Ok(Some(found)) if is_ours(&found) => Ok(()),
+            _ => Err(Came::Ended(Ended::failed("exists", format!("{object} is there already, and is not this order's"), false))),
+        }
+    }
+
+    /// A creation that was never answered may have happened.
+    async fn stopped_before(&self, order: &ClaimedOrder, object: &ObjectRef, stop: Stop) -> Came {
+        match stop {
+            Stop::Lost => Came::Lost,
+            Stop::Because(why) => self.stop_job(order, object, why).await,
+        }
+    }
+
+    /// Looks again whenever something has changed, until the Job has ended.
+    async fn follow(&self, order: &ClaimedOrder, object: &ObjectRef, mind: &mut Mind) -> Result<Ended, Stop> {
+        let pods = Resource::core("Pod", "pods", true);
+        let places = vec![(job::resource(), object.namespace.clone()), (pods, object.namespace.clone())];
+        let mut changes = Changes::of(&self.workshop.cluster, order.id, places);
+        let mut trouble = Trouble::default();
+        loop {
+            if let Some(ended) = self.look(order, object, &mut trouble).await {
+                return Ok(ended);
+            }
+            tokio::select! {
+                stop = mind.stop() => return Err(stop),
+                () = changes.next() => {}
+            }
+        }
+    }
+
+    async fn look(&self, order: &ClaimedOrder, object: &ObjectRef, trouble: &mut Trouble) -> Option<Ended> {
+        let found = self.workshop.cluster.get(&job::resource(), object.namespace.as_deref(), &object.name).await;
+        let job = match found {
+            Ok(Some(job)) => job,
+            Ok(None) => {
+                let message = format!("{object} is not there any more; somebody deleted it, or the agent ended before it had made it");
+                return Some(Ended::failed("missing", message, false));
+            }
+            // What passes is looked at again.
+            Err(failure) => return Ended::of_refusal(&failure),
+        };
+        let assessment = health::assess(&job, &Rules::default());
+        let failed = job::has_failed(&job);
+        let assessment = health::diagnose(&self.workshop.cluster, &self.workshop.resources, &job, assessment).await;
+        match trouble.of_job(&assessment, failed, Instant::now()) {
+            Verdict::Ended(ended) => Some(ended),
+            Verdict::GoesOn(progress) => {
+                self.progress(order.id, progress);
+                None
+            }
+        }
+    }
+
+    /// Deletes the Job and waits until its pods are gone.
+    async fn stop_job(&self, order: &ClaimedOrder, object: &ObjectRef, why: Why) -> Came {
+        self.progress(order.id, "stopping".to_owned());
+        let namespace = object.namespace.as_deref().unwrap_or_default();
+        let mut failures = 0;
+        while let Err(failure) = self.delete_job(object).await {
+            failures += 1;
+            tracing::warn!(work_order.id = %order.id, reason = failure.class.as_str(), detail = failure.message, "a Job cannot be deleted; it is tried again");
+            tokio::time::sleep(backoff(failures, self.ids.fraction())).await;
+        }
+        let pods = Resource::core("Pod", "pods", true);
+        let mut changes = Changes::of(&self.workshop.cluster, order.id, vec![(pods, object.namespace.clone())]);
+        let gone = async {
+            while !self.pods(order, namespace).await.is_empty() {
+                changes.next().await;
+            }
+        };
+        if tokio::time::timeout(GOING, gone).await.is_err() {
+            tracing::warn!(work_order.id = %order.id, "pods of a stopped Job take long to go");
+        }
+        Came::Stopped(why)
+    }
+
+    async fn delete_job(&self, object: &ObjectRef) -> Result<(), KubeFailure> {
+        let (resource, namespace) = (job::resource(), object.namespace.as_deref());
+        let Some(live) = self.workshop.cluster.look(&resource, namespace, &object.name).await? else { return Ok(()) };
+        self.workshop.cluster.delete(&resource, namespace, &object.name, &live.uid, &live.resource_version).await
+    }
+
+    async fn pods(&self, order: &ClaimedOrder, namespace: &str) -> Vec<Value> {
+        let selector = format!("{WORK_ORDER}={}", order.id);
+        let pods = Resource::core("Pod", "pods", true);
+        self.workshop.cluster.list_some(&pods, namespace, Select::Labels(&selector), PODS).await.unwrap_or_default()
+    }
+}

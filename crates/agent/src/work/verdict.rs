@@ -1,0 +1,147 @@
+//! What to make of how the work is: pure.
+
+use std::time::{Duration, Instant};
+
+use brokkr_api::{reports::HealthStatus, work_orders::MAX_PROGRESS};
+
+use crate::{
+    cluster::{Class, KubeFailure},
+    health::{Assessment, HealthReason},
+};
+
+/// How long something that does not get there by itself may last before the attempt is given up.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How an attempt ended in the cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Ended {
+    Succeeded,
+    Failed { reason: String, message: String, retry: bool },
+}
+
+/// What there is to say now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Ended(Ended),
+    /// It goes on; this is what it does, for people.
+    GoesOn(String),
+}
+
+impl Ended {
+    pub(super) fn failed(reason: &str, message: impl Into<String>, retry: bool) -> Self {
+        let message: String = message.into();
+        Self::Failed { reason: reason.to_owned(), message: message.chars().take(brokkr_api::reports::MAX_MESSAGE).collect(), retry }
+    }
+
+    /// What a refusal of the API server means for the attempt; nothing where it may pass.
+    pub(super) fn of_refusal(failure: &KubeFailure) -> Option<Self> {
+        if failure.message.contains("exceeded quota") {
+            return Some(Self::failed(HealthReason::QuotaExceeded.as_str(), failure.message.clone(), true));
+        }
+        match failure.class {
+            Class::Unreachable | Class::Timeout | Class::Transient | Class::Expired => None,
+            Class::Terminating => Some(Self::failed(failure.class.as_str(), failure.message.clone(), true)),
+            class => Some(Self::failed(class.as_str(), failure.message.clone(), false)),
+        }
+    }
+}
+
+/// How long the work has been in trouble that it does not get out of by itself.
+#[derive(Debug, Default)]
+pub(super) struct Trouble(Option<Instant>);
+
+impl Trouble {
+    /// What to make of an assessment of a Job with the evidence of its pods.
+    pub(super) fn of_job(&mut self, assessment: &Assessment, failed: bool, now: Instant) -> Verdict {
+        if assessment.is_healthy() {
+            return Verdict::Ended(Ended::Succeeded);
+        }
+        let reason = assessment.reason.unwrap_or(HealthReason::NotReady);
+        let message = assessment.message.clone().unwrap_or_default();
+        if failed {
+            return Verdict::Ended(Ended::failed(reason.as_str(), message, true));
+        }
+        let is_stuck = assessment.status == HealthStatus::Degraded && !passes_by_itself(reason);
+        self.last(is_stuck, reason, message, now)
+    }
+
+    /// What to make of objects with the conditions of the order.
+    pub(super) fn of_objects(&mut self, assessment: &Assessment) -> Verdict {
+        let reason = assessment.reason.unwrap_or(HealthReason::NotReady);
+        let message = assessment.message.clone().unwrap_or_default();
+        match (assessment.status, reason) {
+            (HealthStatus::Healthy, _) => Verdict::Ended(Ended::Succeeded),
+            (HealthStatus::Degraded, _) => {
+                Verdict::Ended(Ended::failed("condition", "the order's condition for a failure is true", true))
+            }
+            (_, HealthReason::RuleInvalid | HealthReason::RuleTooCostly) => {
+                Verdict::Ended(Ended::failed(reason.as_str(), message, false))
+            }
+            _ => Verdict::GoesOn("the order's conditions are not true yet".to_owned()),
+        }
+    }
+
+    fn last(&mut self, is_stuck: bool, reason: HealthReason, message: String, now: Instant) -> Verdict {
+        if !is_stuck {
+            self.0 = None;
+            return Verdict::GoesOn(progress(&message));
+        }
+        let since = *self.0.get_or_insert(now);
+        if now.duration_since(since) >= PATIENCE {
+            return Verdict::Ended(Ended::failed(reason.as_str(), message, true));
+        }
+        Verdict::GoesOn(progress(&message))
+    }
+}
+
+/// Troubles in which a Job's own controller starts other pods until its backoff limit.
+fn passes_by_itself(reason: HealthReason) -> bool {
+    matches!(reason, HealthReason::CrashLoop | HealthReason::ContainerFailed | HealthReason::OutOfMemory | HealthReason::Evicted)
+}
+
+fn progress(message: &str) -> String {
+    message.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_PROGRESS).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_that_cannot_be_pulled_gets_a_while_and_then_ends_the_attempt() {
+        let (mut trouble, start) = (Trouble::default(), Instant::now());
+        let stuck = Assessment::degraded(HealthReason::ImagePullFailed, "Back-off pulling image \"a:1\"");
+        assert_eq!(trouble.of_job(&stuck, false, start), Verdict::GoesOn("Back-off pulling image \"a:1\"".to_owned()));
+        let fine = Assessment::progressing(HealthReason::JobRunning, "1 active");
+        assert_eq!(trouble.of_job(&fine, false, start + PATIENCE), Verdict::GoesOn("1 active".to_owned()));
+        trouble.of_job(&stuck, false, start + PATIENCE);
+        let ended = trouble.of_job(&stuck, false, start + PATIENCE * 2);
+        assert_eq!(ended, Verdict::Ended(Ended::failed("image_pull_failed", "Back-off pulling image \"a:1\"", true)));
+    }
+
+    #[test]
+    fn a_pod_that_fails_is_the_jobs_business_until_the_job_has_failed() {
+        let (mut trouble, now) = (Trouble::default(), Instant::now());
+        let failing = Assessment::degraded(HealthReason::ContainerFailed, "container main ended with exit code 3");
+        assert!(matches!(trouble.of_job(&failing, false, now), Verdict::GoesOn(_)));
+        assert!(matches!(trouble.of_job(&failing, false, now + PATIENCE * 9), Verdict::GoesOn(_)));
+        let ended = trouble.of_job(&failing, true, now);
+        assert_eq!(ended, Verdict::Ended(Ended::failed("container_failed", "container main ended with exit code 3", true)));
+    }
+
+    #[test]
+    fn what_can_never_succeed_is_not_tried_again() {
+        let refused = |class, message: &str| Ended::of_refusal(&KubeFailure::new(class, message));
+        assert_eq!(refused(Class::Unreachable, "x"), None);
+        assert_eq!(refused(Class::Invalid, "x"), Some(Ended::failed("invalid", "x", false)));
+        let quota = "jobs.batch \"a\" is forbidden: exceeded quota: small";
+        assert_eq!(refused(Class::Forbidden, quota), Some(Ended::failed("quota_exceeded", quota, true)));
+    }
+
+    #[test]
+    fn a_condition_that_does_not_compile_ends_the_order() {
+        let wrong = Assessment::unknown(HealthReason::RuleInvalid, "healthy: line 1");
+        let verdict = Trouble::default().of_objects(&wrong);
+        assert_eq!(verdict, Verdict::Ended(Ended::failed("rule_invalid", "healthy: line 1", false)));
+    }
+}
