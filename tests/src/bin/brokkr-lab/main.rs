@@ -5,6 +5,7 @@ mod bench_agent;
 mod bench_broker;
 mod bench_loop;
 mod bench_table;
+mod bench_work_orders;
 mod control_plane;
 mod demo;
 mod fleet;
@@ -50,6 +51,8 @@ enum Lab {
     BenchAgent(bench_agent::Plan),
     /// The broker under a fleet of thousands: CPU, memory, statements and times on both database engines.
     BenchBroker(bench_broker::Plan),
+    /// Work orders: claims per second with a full table, and how long one waits, on both database engines.
+    BenchWorkOrders(bench_work_orders::Plan),
     /// Simulated agents, thousands in one process, that speak the real protocol with a broker.
     Fleet(FleetOptions),
     /// An OTLP receiver that shows the traces it got at /traces/{id}.
@@ -86,6 +89,7 @@ async fn run(lab: Lab) -> Result<(), LabError> {
         Lab::BenchLoop(rounds) => bench_loop::run(rounds).await,
         Lab::BenchAgent(plan) => bench_agent::run(&plan).await,
         Lab::BenchBroker(plan) => bench_broker::run(&plan).await,
+        Lab::BenchWorkOrders(plan) => bench_work_orders::run(&plan).await,
         Lab::Fleet(options) => fleet::run(&options, &mut orders).await,
         Lab::Otlp(at) => otlp::run(at, &mut orders).await,
     }
