@@ -14,7 +14,8 @@ use super::world::World;
 async fn a_job_is_run_once_and_knows_its_place_in_the_trace() {
     let world = World::new("job").await;
     let change = json!({"parameters": {"REGION": "eu"}, "ttl_seconds": 600});
-    let id = world.order(world.job(&json!({})), change).await;
+    let asks = world.broker.traced("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-03");
+    let id = asks.create_work_order(&world.request(world.job(&json!({})), change), None).await.unwrap().id;
     let done = world.becomes(id, WorkState::Succeeded).await;
     assert_eq!((done.agent.as_ref(), done.attempts), (Some(&world.agent.name), 1));
     assert!(done.claimed_at <= done.started_at && done.started_at < done.finished_at, "{done:?}");
@@ -27,9 +28,9 @@ async fn a_job_is_run_once_and_knows_its_place_in_the_trace() {
     let env = spec.template.spec.unwrap().containers[0].env.clone().unwrap();
     let env: BTreeMap<_, _> = env.into_iter().map(|variable| (variable.name, variable.value.unwrap_or_default())).collect();
     assert_eq!(env["REGION"], "eu");
-    let trace = done.trace_id.unwrap();
-    assert!(env["TRACEPARENT"].starts_with(&format!("00-{trace}-")), "{env:?} is not of trace {trace}");
-    assert!(env["TRACEPARENT"].ends_with("-00") || env["TRACEPARENT"].ends_with("-01"), "{env:?}");
+    assert_eq!(done.trace_id.as_deref(), Some("0af7651916cd43dd8448eb211c80319c"));
+    assert!(env["TRACEPARENT"].starts_with("00-0af7651916cd43dd8448eb211c80319c-"), "{env:?}");
+    assert!(env["TRACEPARENT"].ends_with("-01"), "every flag but sampled is cleared: {env:?}");
 
     let look = || async {
         let query = EventsQuery { kind: Some("work_order.".to_owned()), ..EventsQuery::default() };

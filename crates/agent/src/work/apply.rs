@@ -67,6 +67,7 @@ impl Workforce {
     async fn stopped(&self, order: &ClaimedOrder, stop: Stop) -> Came {
         match stop {
             Stop::Lost => Came::Lost,
+            Stop::Leave => Came::Left,
             Stop::Because(why) => {
                 self.progress(order.id, "stopping".to_owned());
                 self.clean_up(order, 0).await;

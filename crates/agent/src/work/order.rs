@@ -13,6 +13,7 @@ use brokkr_telemetry::{
     spans::{self, ProcessWorkOrder},
 };
 use tokio::{sync::watch::Receiver, time::Instant};
+use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, info, warn};
 
 use super::{Signal, Workforce, verdict::Ended};
@@ -25,6 +26,8 @@ pub(super) enum Came {
     Stopped(Why),
     /// The agent does not have it any more: nothing is told.
     Lost,
+    /// The agent ends, and the next process of it goes on.
+    Left,
 }
 
 /// Why an attempt was stopped.
@@ -38,6 +41,7 @@ pub(super) enum Why {
 pub(super) struct Mind {
     signal: Receiver<Signal>,
     deadline: Option<Instant>,
+    stopping: CancellationToken,
 }
 
 /// Why an attempt should not go on.
@@ -45,6 +49,7 @@ pub(super) struct Mind {
 pub(super) enum Stop {
     Because(Why),
     Lost,
+    Leave,
 }
 
 impl Mind {
@@ -59,6 +64,7 @@ impl Mind {
         };
         tokio::select! {
             biased;
+            () = self.stopping.cancelled() => Stop::Leave,
             signal = self.signal.wait_for(|signal| *signal != Signal::Go) => match signal.map(|signal| *signal) {
                 Ok(Signal::Cancel) => Stop::Because(Why::Cancelled),
                 // Nobody renews it any more.
@@ -83,7 +89,7 @@ impl Workforce {
         let work = async {
             // By how much is left, because the clocks of broker and agent differ.
             let left = |deadline: brokkr_api::Timestamp| deadline.since(order.claimed_at);
-            let mut mind = Mind { signal, deadline: order.deadline.map(|deadline| claimed + left(deadline)) };
+            let mut mind = Mind { signal, deadline: order.deadline.map(|deadline| claimed + left(deadline)), stopping: self.lifecycle.stopping().clone() };
             if !order.started && !self.may_start(&order).await {
                 info!(work_order.id = %order.id, attempt = order.attempt, "a work order is not this agent's any more; nothing was started");
                 return;
@@ -134,6 +140,10 @@ impl Workforce {
             Came::Lost => {
                 warn!(work_order.id = %order.id, attempt = order.attempt, "a work order was lost while it ran; the broker says what becomes of it");
                 spans::record_work_result(&span, "error", Some("lease_lost"), object.as_deref());
+                return;
+            }
+            Came::Left => {
+                info!(work_order.id = %order.id, attempt = order.attempt, "the agent ends; a work order goes on without it until it is back");
                 return;
             }
             Came::Ended(Ended::Succeeded) => spans::record_work_result(&span, "success", None, object.as_deref()),

@@ -36,7 +36,10 @@ impl Workforce {
     pub(super) async fn run_job(&self, order: &ClaimedOrder, job: &JobWork, mind: &mut Mind, found: &mut Found) -> Came {
         let object = job::object(order, job, &self.workshop.default_namespace);
         found.object = Some(object.clone());
-        let manifest = job::manifest(order, job, &object, TraceContext::of(&Span::current()).as_ref());
+        // Without spans of its own the agent passes on what came with the order.
+        let came_with = || order.trace.as_ref().and_then(|work| TraceContext::from_parts(&work.traceparent, work.tracestate.as_deref()));
+        let trace = TraceContext::of(&Span::current()).or_else(came_with);
+        let manifest = job::manifest(order, job, &object, trace.as_ref());
         if !order.started {
             match self.create(order, &object, &manifest, mind).await {
                 Ok(()) => {}
@@ -44,6 +47,9 @@ impl Workforce {
             }
         }
         let ended = self.follow(order, &object, mind).await;
+        if ended == Err(Stop::Leave) {
+            return Came::Left;
+        }
         let namespace = object.namespace.as_deref().unwrap_or_default();
         let pods = self.pods(order, namespace).await;
         past::record(&Span::current(), &pods);
@@ -56,6 +62,7 @@ impl Workforce {
             }
             Ok(Ended::Succeeded) => Came::Ended(Ended::Succeeded),
             Err(Stop::Lost) => Came::Lost,
+            Err(Stop::Leave) => Came::Left,
             Err(Stop::Because(why)) => self.stop_job(order, &object, why).await,
         }
     }
@@ -99,6 +106,7 @@ impl Workforce {
     async fn stopped_before(&self, order: &ClaimedOrder, object: &ObjectRef, stop: Stop) -> Came {
         match stop {
             Stop::Lost => Came::Lost,
+            Stop::Leave => Came::Left,
             Stop::Because(why) => self.stop_job(order, object, why).await,
         }
     }

@@ -2,7 +2,6 @@
 
 use brokkr_api::{
     ErrorCode, Problem,
-    labels::is_label_value,
     work_orders::{
         ApplyWork, CreateWorkOrder, JobWork, MAX_ATTEMPTS, MAX_BACKOFF_SECONDS, MAX_CONDITION, MAX_DEADLINE_SECONDS, MAX_PARAMETER,
         MAX_PARAMETERS, MAX_PRIORITY, MAX_TTL_SECONDS, MAX_WORK_OBJECTS, SecretReference, Work, is_parameter_name,
@@ -91,10 +90,17 @@ fn check_job(job: &JobWork) -> Result<(), Problem> {
     let name = job.manifest.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
     manifests::canonicalize(vec![job.manifest.clone()]).map_err(|problem| problem.at("work.job.manifest"))?;
     // The attempt's object has the name with a suffix, and a label of Kubernetes has the object's name.
-    if name.len() > 40 || !is_label_value(name) {
-        return Err(Problem::new(ErrorCode::InvalidManifest, "the name of the Job has at most 40 characters").at("work.job.manifest"));
+    if !is_job_name(name) {
+        let detail = "the name of the Job has 1 to 40 letters, digits, '-' and '.', and begins and ends with a letter or digit";
+        return Err(Problem::new(ErrorCode::InvalidManifest, detail).at("work.job.manifest"));
     }
     Ok(())
+}
+
+fn is_job_name(name: &str) -> bool {
+    let ends = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_alphanumeric());
+    let inner = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.');
+    name.len() <= 40 && inner && ends(name.bytes().next()) && ends(name.bytes().last())
 }
 
 fn check_apply(apply: &ApplyWork) -> Result<(), Problem> {

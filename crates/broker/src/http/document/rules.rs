@@ -40,6 +40,7 @@ fn whole(name: &str) -> Option<Value> {
         "ErrorCode" => json!({"type": "string", "enum": codes}),
         "KubernetesObject" => kubernetes_object(),
         "JobWork" => json!({"type": "object", "required": ["manifest"], "additionalProperties": false, "properties": {"manifest": job()}}),
+        "Work" => json!({"oneOf": [one_of("job", "JobWork"), one_of("apply", "ApplyWork")]}),
         "Labels" => {
             json!({"type": "object", "maxProperties": MAX_LABELS, "propertyNames": label_key(), "additionalProperties": label_value()})
         }
@@ -81,6 +82,12 @@ fn kubernetes_object() -> Value {
         },
         "example": {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings", "namespace": "shop"}, "data": {"color": "blue"}},
     })
+}
+
+/// One alternative of several, under its name and alone.
+fn one_of(name: &str, schema: &str) -> Value {
+    json!({"type": "object", "required": [name], "additionalProperties": false,
+        "properties": {name: {"$ref": format!("#/components/schemas/{schema}")}}})
 }
 
 /// A Job of a work order.
