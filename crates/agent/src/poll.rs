@@ -68,7 +68,8 @@ impl Poller {
             let started = Instant::now();
             let span = spans::poll();
             let free = Some(u32::try_from(self.hands.free()).unwrap_or(u32::MAX)).filter(|free| *free > 0);
-            let polled = self.workshop.client.desired_state_or_work(etag.as_deref(), self.wait, free).instrument(span.clone()).await;
+            let polled =
+                self.workshop.client.desired_state_or_work(etag.as_deref(), self.wait, free).instrument(span.clone()).await;
             // A change may be that an order is to be stopped.
             if matches!(&polled, Ok((Polled::Changed { .. }, _) | (_, true))) {
                 self.hands.ring();

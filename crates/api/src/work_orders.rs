@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::{
-    GeneratorId, Name, TargetSelector, Timestamp, WorkOrderId, WorkTrace, desired_state::Content, reports::ObjectRef,
-};
+use crate::{GeneratorId, Name, TargetSelector, Timestamp, WorkOrderId, WorkTrace, desired_state::Content, reports::ObjectRef};
 
 /// Most attempts that an order may ask for.
 pub const MAX_ATTEMPTS: u32 = 20;
@@ -477,8 +475,23 @@ impl Work {
 
 /// Variables that change what a program runs or loads, and those in which the trace comes.
 const REFUSED: &[&str] = &[
-    "BASH_ENV", "BASHOPTS", "ENV", "IFS", "JAVA_TOOL_OPTIONS", "NODE_OPTIONS", "PATH", "PERL5OPT", "PROMPT_COMMAND", "PS4", "PYTHONHOME",
-    "PYTHONPATH", "PYTHONSTARTUP", "RUBYOPT", "SHELLOPTS", "TRACEPARENT", "TRACESTATE",
+    "BASH_ENV",
+    "BASHOPTS",
+    "ENV",
+    "IFS",
+    "JAVA_TOOL_OPTIONS",
+    "NODE_OPTIONS",
+    "PATH",
+    "PERL5OPT",
+    "PROMPT_COMMAND",
+    "PS4",
+    "PYTHONHOME",
+    "PYTHONPATH",
+    "PYTHONSTARTUP",
+    "RUBYOPT",
+    "SHELLOPTS",
+    "TRACEPARENT",
+    "TRACESTATE",
 ];
 const REFUSED_PREFIXES: &[&str] = &["LD_", "DYLD_"];
 
@@ -507,7 +520,8 @@ mod tests {
             assert!(is_parameter_name(name), "{name}");
         }
         let long = "a".repeat(129);
-        for name in ["", "1a", "a-b", "a b", "LD_PRELOAD", "DYLD_INSERT_LIBRARIES", "BASH_ENV", "PATH", "TRACEPARENT", "ü", &long] {
+        for name in ["", "1a", "a-b", "a b", "LD_PRELOAD", "DYLD_INSERT_LIBRARIES", "BASH_ENV", "PATH", "TRACEPARENT", "ü", &long]
+        {
             assert!(!is_parameter_name(name), "{name}");
         }
     }

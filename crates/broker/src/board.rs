@@ -3,11 +3,7 @@
 //!
 //! As many agents are told as there are orders. Each broker tells those that wait at it; what nobody claims is told to others a second later.
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use brokkr_api::{AgentId, Timestamp};
 use brokkr_runtime::Clock;
@@ -176,7 +172,8 @@ impl Board {
     /// The queues of these kinds that an agent may claim from.
     pub(crate) fn queues_of(&self, claimant: &Claimant, kinds: &[brokkr_api::work_orders::WorkKind]) -> Vec<Arc<Queue>> {
         let known = self.queues.lock();
-        let matching = |queue: &&Arc<Queue>| kinds.contains(&queue.kind) && queue.targets.matches(&claimant.name, &claimant.labels);
+        let matching =
+            |queue: &&Arc<Queue>| kinds.contains(&queue.kind) && queue.targets.matches(&claimant.name, &claimant.labels);
         known.queues.values().filter(matching).cloned().collect()
     }
 

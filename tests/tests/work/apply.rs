@@ -1,10 +1,7 @@
 //! Objects with conditions.
 
 use brokkr_api::work_orders::WorkState;
-use brokkr_tests::{
-    cluster::Cluster,
-    fleet::LIMIT,
-};
+use brokkr_tests::{cluster::Cluster, fleet::LIMIT};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::{Value, json};

@@ -34,7 +34,8 @@ async fn a_job_is_run_once_and_knows_its_place_in_the_trace() {
 
     let look = || async {
         let query = EventsQuery { kind: Some("work_order.".to_owned()), ..EventsQuery::default() };
-        let kinds: Vec<_> = world.broker.admin().events(&query).await.unwrap().items.into_iter().map(|event| event.kind).collect();
+        let kinds: Vec<_> =
+            world.broker.admin().events(&query).await.unwrap().items.into_iter().map(|event| event.kind).collect();
         if kinds.len() == 3 { Ok(kinds) } else { Err(format!("{kinds:?}")) }
     };
     let kinds = until("the events", LIMIT, look).await.unwrap();

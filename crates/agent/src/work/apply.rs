@@ -101,13 +101,16 @@ impl Workforce {
         let (api_version, kind) = (text("/apiVersion"), text("/kind"));
         let group_kind = GroupKind::of(api_version, kind);
         let resource = self.workshop.resources.of_manifest(&self.workshop.cluster, &group_kind, api_version).await?;
-        let resource = resource.ok_or_else(|| {
-            KubeFailure::new(Class::MissingKind, format!("the cluster does not serve {kind} of {api_version}"))
-        })?;
+        let resource = resource
+            .ok_or_else(|| KubeFailure::new(Class::MissingKind, format!("the cluster does not serve {kind} of {api_version}")))?;
         let namespace = Some(text("/metadata/namespace")).filter(|namespace| !namespace.is_empty());
         let namespace = resource.namespaced.then(|| namespace.unwrap_or(&self.workshop.default_namespace).to_owned());
-        let object =
-            ObjectRef { api_version: api_version.to_owned(), kind: kind.to_owned(), namespace, name: text("/metadata/name").to_owned() };
+        let object = ObjectRef {
+            api_version: api_version.to_owned(),
+            kind: kind.to_owned(),
+            namespace,
+            name: text("/metadata/name").to_owned(),
+        };
         let mut manifest = manifest.as_object().cloned().unwrap_or_default();
         let mut metadata = match manifest.remove("metadata") {
             Some(Value::Object(metadata)) => metadata,
@@ -128,15 +131,12 @@ impl Workforce {
         members: &[Member],
         mind: &mut Mind,
     ) -> Result<Ended, Stop> {
-        let rule = HealthRule {
-            kind: LIST.to_owned(),
-            healthy: apply.success.clone(),
-            degraded: apply.failure.clone(),
-            message: None,
-        };
+        let rule =
+            HealthRule { kind: LIST.to_owned(), healthy: apply.success.clone(), degraded: apply.failure.clone(), message: None };
         let rules = Rules::compile(&[rule]);
         let mut seen = HashSet::new();
-        let places = members.iter().filter(|member| seen.insert((member.resource.qualified_name(), member.object.namespace.clone())));
+        let places =
+            members.iter().filter(|member| seen.insert((member.resource.qualified_name(), member.object.namespace.clone())));
         let places = places.map(|member| (member.resource.clone(), member.object.namespace.clone())).collect();
         let mut changes = Changes::of(&self.workshop.cluster, order.id, places);
         loop {
@@ -156,7 +156,8 @@ impl Workforce {
     async fn judge(&self, members: &[Member], rules: &Rules) -> Option<Verdict> {
         let mut items = Vec::with_capacity(members.len());
         for member in members {
-            let found = self.workshop.cluster.get(&member.resource, member.object.namespace.as_deref(), &member.object.name).await;
+            let found =
+                self.workshop.cluster.get(&member.resource, member.object.namespace.as_deref(), &member.object.name).await;
             match found {
                 Ok(Some(found)) => items.push(found),
                 Ok(None) => {

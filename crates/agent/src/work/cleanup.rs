@@ -70,7 +70,12 @@ impl Workforce {
             match self.expire(&id, expires_at).await {
                 Ok(()) => return,
                 Err(failure) => {
-                    warn!(work_order.id = id, reason = failure.class.as_str(), detail = failure.message, "what a work order has left cannot be cleaned up yet");
+                    warn!(
+                        work_order.id = id,
+                        reason = failure.class.as_str(),
+                        detail = failure.message,
+                        "what a work order has left cannot be cleaned up yet"
+                    );
                     tokio::time::sleep(backoff(failures, self.ids.fraction())).await;
                 }
             }
@@ -92,7 +97,9 @@ impl Workforce {
         let label = format!("/metadata/labels/{}", WORK_ORDER.replace('/', "~1"));
         for object in record.objects.iter().rev() {
             let kind = GroupKind::of(&object.api_version, &object.kind);
-            let Some(resource) = self.workshop.resources.of_manifest(cluster, &kind, &object.api_version).await? else { continue };
+            let Some(resource) = self.workshop.resources.of_manifest(cluster, &kind, &object.api_version).await? else {
+                continue;
+            };
             let namespace = object.namespace.as_deref();
             let Some(found) = cluster.get(&resource, namespace, &object.name).await? else { continue };
             let text = |pointer: &str| found.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
@@ -133,7 +140,12 @@ impl Workforce {
             let order = found.pointer(&label).and_then(Value::as_str).unwrap_or_default().to_owned();
             let Some(record) = read(&found).filter(|record| record.expires_at.is_some_and(|at| at <= now)) else { continue };
             if let Err(failure) = self.remove(&order, &record).await {
-                warn!(work_order.id = order, reason = failure.class.as_str(), detail = failure.message, "what a work order has left cannot be cleaned up yet");
+                warn!(
+                    work_order.id = order,
+                    reason = failure.class.as_str(),
+                    detail = failure.message,
+                    "what a work order has left cannot be cleaned up yet"
+                );
             }
         }
     }
@@ -149,9 +161,14 @@ mod tests {
 
     #[test]
     fn a_record_is_read_as_it_was_written_and_anything_else_is_none() {
-        let object =
-            ObjectRef { api_version: "v1".to_owned(), kind: "ConfigMap".to_owned(), namespace: Some("shop".to_owned()), name: "a".to_owned() };
-        let record = Record { expires_at: Some(Timestamp::from_micros(1_767_225_600_000_000)), ..Record::of([&object].into_iter()) };
+        let object = ObjectRef {
+            api_version: "v1".to_owned(),
+            kind: "ConfigMap".to_owned(),
+            namespace: Some("shop".to_owned()),
+            name: "a".to_owned(),
+        };
+        let record =
+            Record { expires_at: Some(Timestamp::from_micros(1_767_225_600_000_000)), ..Record::of([&object].into_iter()) };
         let kept = json!({"data": {"record": serde_json::to_string(&record).unwrap()}});
         assert_eq!(read(&kept), Some(record));
         assert_eq!(read(&json!({"data": {"record": "x"}})), None);

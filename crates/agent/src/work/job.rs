@@ -78,9 +78,7 @@ fn edit(map: &mut Map<String, Value>, key: &str, change: impl FnOnce(&mut Map<St
 
 fn variables(order: &ClaimedOrder, trace: Option<&TraceContext>) -> Vec<Value> {
     let mut variables: Vec<_> = order.parameters.iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
-    let secret = |reference: &SecretReference| {
-        json!({"name": reference.name, "valueFrom": {"secretKeyRef": {"name": reference.secret, "key": reference.key}}})
-    };
+    let secret = |reference: &SecretReference| json!({"name": reference.name, "valueFrom": {"secretKeyRef": {"name": reference.secret, "key": reference.key}}});
     variables.extend(order.secrets.iter().map(secret));
     if let Some(trace) = trace.map(TraceContext::with_flags_masked) {
         variables.push(json!({"name": "TRACEPARENT", "value": trace.traceparent}));
@@ -172,8 +170,10 @@ mod tests {
 
     #[test]
     fn the_object_is_named_after_the_attempt_and_carries_parameters_and_trace() {
-        let (order, job) = order(json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "load", "labels": {"app": "a"}},
-            "spec": {"template": {"spec": {"containers": [{"name": "main", "image": "a:1", "env": [{"name": "REGION", "value": "us"}, {"name": "X", "value": "1"}]}]}}}}));
+        let (order, job) = order(
+            json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "load", "labels": {"app": "a"}},
+            "spec": {"template": {"spec": {"containers": [{"name": "main", "image": "a:1", "env": [{"name": "REGION", "value": "us"}, {"name": "X", "value": "1"}]}]}}}}),
+        );
         let object = object(&order, &job, "default");
         assert_eq!((object.namespace.as_deref(), object.name.as_str()), (Some("default"), "load-0123456789ab-2"));
         let trace = TraceContext::from_parts("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-03", Some("a=b"));
@@ -183,13 +183,16 @@ mod tests {
         assert_eq!(made["spec"]["template"]["metadata"]["labels"], json!({WORK_ORDER: label}));
         assert_eq!((&made["spec"]["ttlSecondsAfterFinished"], &made["spec"]["backoffLimit"]), (&json!(60), &json!(0)));
         let env = &made["spec"]["template"]["spec"]["containers"][0]["env"];
-        assert_eq!(*env, json!([
-            {"name": "X", "value": "1"},
-            {"name": "REGION", "value": "eu"},
-            {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "keys", "key": "token"}}},
-            {"name": "TRACEPARENT", "value": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"},
-            {"name": "TRACESTATE", "value": "a=b"},
-        ]));
+        assert_eq!(
+            *env,
+            json!([
+                {"name": "X", "value": "1"},
+                {"name": "REGION", "value": "eu"},
+                {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "keys", "key": "token"}}},
+                {"name": "TRACEPARENT", "value": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"},
+                {"name": "TRACESTATE", "value": "a=b"},
+            ])
+        );
     }
 
     #[test]

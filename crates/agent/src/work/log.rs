@@ -25,7 +25,11 @@ pub(super) async fn last(workshop: &Workshop, namespace: &str, order: &str, secr
     let pod = found.iter().max_by_key(|pod| text(pod, "/metadata/creationTimestamp"))?;
     let mut log = String::new();
     for container in containers(pod) {
-        let path = format!("{}/{}/log?container={container}&limitBytes={MAX_LOG}&tailLines=2000", pods.path(Some(namespace)), text(pod, "/metadata/name"));
+        let path = format!(
+            "{}/{}/log?container={container}&limitBytes={MAX_LOG}&tailLines=2000",
+            pods.path(Some(namespace)),
+            text(pod, "/metadata/name")
+        );
         if let Ok(Value::String(lines)) = workshop.cluster.read("log", &path).await {
             log.push_str(&lines);
         }
@@ -35,7 +39,9 @@ pub(super) async fn last(workshop: &Workshop, namespace: &str, order: &str, secr
     }
     match values(workshop, namespace, secrets).await {
         Ok(values) => Some(tail(&masked(&log, values))),
-        Err(secret) => Some(format!("(the log is not kept: the agent may not read Secret {secret}, and so cannot mask its values)")),
+        Err(secret) => {
+            Some(format!("(the log is not kept: the agent may not read Secret {secret}, and so cannot mask its values)"))
+        }
     }
 }
 
@@ -60,7 +66,8 @@ async fn values(workshop: &Workshop, namespace: &str, secrets: &[String]) -> Res
     let mut values = Vec::new();
     for name in secrets {
         let secret = workshop.cluster.get(&resource, Some(namespace), name).await.map_err(|_| name.clone())?;
-        let data = secret.as_ref().and_then(|secret| secret.pointer("/data")).and_then(Value::as_object).cloned().unwrap_or_default();
+        let data =
+            secret.as_ref().and_then(|secret| secret.pointer("/data")).and_then(Value::as_object).cloned().unwrap_or_default();
         let decoded = data.values().filter_map(Value::as_str).filter_map(|value| BASE64_STANDARD.decode(value).ok());
         values.extend(decoded.filter_map(|value| String::from_utf8(value).ok()));
     }

@@ -89,7 +89,11 @@ impl Workforce {
         let work = async {
             // By how much is left, because the clocks of broker and agent differ.
             let left = |deadline: brokkr_api::Timestamp| deadline.since(order.claimed_at);
-            let mut mind = Mind { signal, deadline: order.deadline.map(|deadline| claimed + left(deadline)), stopping: self.lifecycle.stopping().clone() };
+            let mut mind = Mind {
+                signal,
+                deadline: order.deadline.map(|deadline| claimed + left(deadline)),
+                stopping: self.lifecycle.stopping().clone(),
+            };
             if !order.started && !self.may_start(&order).await {
                 info!(work_order.id = %order.id, attempt = order.attempt, "a work order is not this agent's any more; nothing was started");
                 return;
@@ -149,7 +153,8 @@ impl Workforce {
             Came::Ended(Ended::Succeeded) => spans::record_work_result(&span, "success", None, object.as_deref()),
             Came::Ended(Ended::Failed { reason, message, retry }) => {
                 spans::record_work_result(&span, "failure", Some(&reason), object.as_deref());
-                report = ReportWork { outcome: WorkOutcome::Failed, reason: Some(reason), message: Some(message), retry, ..report };
+                report =
+                    ReportWork { outcome: WorkOutcome::Failed, reason: Some(reason), message: Some(message), retry, ..report };
             }
             Came::Stopped(Why::Cancelled) => {
                 spans::record_work_result(&span, "cancellation", None, object.as_deref());
@@ -176,7 +181,9 @@ impl Workforce {
         loop {
             match self.workshop.client.report_work(report).await {
                 Ok(_) => return true,
-                Err(ClientError::Problem(problem)) if problem.code == ErrorCode::LeaseLost || problem.code == ErrorCode::WorkOrderState => {
+                Err(ClientError::Problem(problem))
+                    if problem.code == ErrorCode::LeaseLost || problem.code == ErrorCode::WorkOrderState =>
+                {
                     return false;
                 }
                 Err(error) => {

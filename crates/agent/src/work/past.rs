@@ -80,11 +80,11 @@ mod tests {
     #[test]
     fn waits_and_containers_have_the_times_of_the_pods_status() {
         let pod = json!({"metadata": {"creationTimestamp": "1970-01-01T00:00:00Z"}, "status": {
-            "conditions": [{"type": "PodScheduled", "status": "True", "lastTransitionTime": "1970-01-01T00:00:02Z"}],
-            "containerStatuses": [
-                {"name": "main", "state": {"terminated": {"startedAt": "1970-01-01T00:00:10Z", "finishedAt": "1970-01-01T00:00:40Z", "exitCode": 3}}},
-                {"name": "side", "state": {"running": {"startedAt": "1970-01-01T00:00:10Z"}}},
-            ]}});
+        "conditions": [{"type": "PodScheduled", "status": "True", "lastTransitionTime": "1970-01-01T00:00:02Z"}],
+        "containerStatuses": [
+            {"name": "main", "state": {"terminated": {"startedAt": "1970-01-01T00:00:10Z", "finishedAt": "1970-01-01T00:00:40Z", "exitCode": 3}}},
+            {"name": "side", "state": {"running": {"startedAt": "1970-01-01T00:00:10Z"}}},
+        ]}});
         let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
         let part = |what, start, end| Part { what, start: at(start), end: at(end) };
         assert_eq!(

@@ -37,7 +37,8 @@ impl Workforce {
         let object = job::object(order, job, &self.workshop.default_namespace);
         found.object = Some(object.clone());
         // Without spans of its own the agent passes on what came with the order.
-        let came_with = || order.trace.as_ref().and_then(|work| TraceContext::from_parts(&work.traceparent, work.tracestate.as_deref()));
+        let came_with =
+            || order.trace.as_ref().and_then(|work| TraceContext::from_parts(&work.traceparent, work.tracestate.as_deref()));
         let trace = TraceContext::of(&Span::current()).or_else(came_with);
         let manifest = job::manifest(order, job, &object, trace.as_ref());
         if !order.started {
@@ -133,7 +134,8 @@ impl Workforce {
         let job = match found {
             Ok(Some(job)) => job,
             Ok(None) => {
-                let message = format!("{object} is not there any more; somebody deleted it, or the agent ended before it had made it");
+                let message =
+                    format!("{object} is not there any more; somebody deleted it, or the agent ended before it had made it");
                 return Some(Ended::failed("missing", message, false));
             }
             // What passes is looked at again.

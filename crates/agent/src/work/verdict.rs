@@ -30,7 +30,11 @@ pub(super) enum Verdict {
 impl Ended {
     pub(super) fn failed(reason: &str, message: impl Into<String>, retry: bool) -> Self {
         let message: String = message.into();
-        Self::Failed { reason: reason.to_owned(), message: message.chars().take(brokkr_api::reports::MAX_MESSAGE).collect(), retry }
+        Self::Failed {
+            reason: reason.to_owned(),
+            message: message.chars().take(brokkr_api::reports::MAX_MESSAGE).collect(),
+            retry,
+        }
     }
 
     /// What a refusal of the API server means for the attempt; nothing where it may pass.

@@ -6,7 +6,8 @@ use super::{Client, ClientError, read};
 use crate::{
     IDEMPOTENCY_HEADER, Page, WorkOrderId, routes,
     work_orders::{
-        ClaimWork, ClaimedWork, CreateWorkOrder, RenewWork, Renewals, ReportWork, ReportedWork, WorkLog, WorkOrder, WorkOrdersQuery,
+        ClaimWork, ClaimedWork, CreateWorkOrder, RenewWork, Renewals, ReportWork, ReportedWork, WorkLog, WorkOrder,
+        WorkOrdersQuery,
     },
 };
 
@@ -15,7 +16,11 @@ impl Client {
     ///
     /// # Errors
     /// `idempotency_mismatch` when the key made another order.
-    pub async fn create_work_order(&self, order: &CreateWorkOrder, idempotency_key: Option<&str>) -> Result<WorkOrder, ClientError> {
+    pub async fn create_work_order(
+        &self,
+        order: &CreateWorkOrder,
+        idempotency_key: Option<&str>,
+    ) -> Result<WorkOrder, ClientError> {
         let mut request = self.request(Method::POST, routes::WORK_ORDERS, &[])?.json(order);
         if let Some(key) = idempotency_key {
             request = request.header(IDEMPOTENCY_HEADER, key);

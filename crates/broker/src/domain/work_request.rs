@@ -3,8 +3,8 @@
 use brokkr_api::{
     ErrorCode, Problem,
     work_orders::{
-        ApplyWork, CreateWorkOrder, JobWork, MAX_ATTEMPTS, MAX_BACKOFF_SECONDS, MAX_CONDITION, MAX_DEADLINE_SECONDS, MAX_PARAMETER,
-        MAX_PARAMETERS, MAX_PRIORITY, MAX_TTL_SECONDS, MAX_WORK_OBJECTS, SecretReference, Work, is_parameter_name,
+        ApplyWork, CreateWorkOrder, JobWork, MAX_ATTEMPTS, MAX_BACKOFF_SECONDS, MAX_CONDITION, MAX_DEADLINE_SECONDS,
+        MAX_PARAMETER, MAX_PARAMETERS, MAX_PRIORITY, MAX_TTL_SECONDS, MAX_WORK_OBJECTS, SecretReference, Work, is_parameter_name,
     },
 };
 use brokkr_runtime::hex;
@@ -85,7 +85,8 @@ fn check_secret(reference: &SecretReference) -> Result<(), &'static str> {
 fn check_job(job: &JobWork) -> Result<(), Problem> {
     let text = |name: &str| job.manifest.get(name).and_then(Value::as_str);
     if (text("apiVersion"), text("kind")) != (Some("batch/v1"), Some("Job")) {
-        return Err(Problem::new(ErrorCode::InvalidManifest, "the manifest is of apiVersion batch/v1 and kind Job").at("work.job.manifest"));
+        return Err(Problem::new(ErrorCode::InvalidManifest, "the manifest is of apiVersion batch/v1 and kind Job")
+            .at("work.job.manifest"));
     }
     let name = job.manifest.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
     manifests::canonicalize(vec![job.manifest.clone()]).map_err(|problem| problem.at("work.job.manifest"))?;

@@ -67,7 +67,8 @@ impl WorkOrders {
             return Ok(true);
         }
         let told = || changed.iter().filter_map(|(index, told)| of(*index).zip(*told));
-        let events: Vec<_> = told().map(|(order, told)| work_events::event(EventId(self.ids.uuid(now)), order, told, None, now)).collect();
+        let events: Vec<_> =
+            told().map(|(order, told)| work_events::event(EventId(self.ids.uuid(now)), order, told, None, now)).collect();
         tx.insert_events(&events).await?;
         tx.commit().await?;
         for (order, told) in told() {

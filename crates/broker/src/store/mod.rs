@@ -41,6 +41,6 @@ pub(crate) use rollouts::DeploymentView;
 pub(crate) use sql::{Db, Tx};
 pub(crate) use stacks::{AcceptGeneration, DeletedStack, Scope, StackFilter, StackRow};
 pub(crate) use suspensions::{StoredSuspension, widest};
-pub(crate) use work_orders::{Claimant, ClaimedRow, NewWorkOrder, Payload, Queue, Saved, WorkOrderRow};
 #[cfg(test)]
 pub(crate) use tests::close as close_for_tests;
+pub(crate) use work_orders::{Claimant, ClaimedRow, NewWorkOrder, Payload, Queue, Saved, WorkOrderRow};

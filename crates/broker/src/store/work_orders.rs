@@ -421,7 +421,11 @@ impl Db {
     }
 
     /// An agent, and the queues that were made since then.
-    pub(crate) async fn agent_and_queues(&self, agent: AgentId, since: Timestamp) -> Result<Option<(Claimant, Vec<Queue>)>, Error> {
+    pub(crate) async fn agent_and_queues(
+        &self,
+        agent: AgentId,
+        since: Timestamp,
+    ) -> Result<Option<(Claimant, Vec<Queue>)>, Error> {
         let rows = self.all(&AGENT_AND_QUEUES, values![agent, since]).await?;
         let Some(first) = rows.first() else { return Ok(None) };
         let suspended = first.opt_text("agent_suspension")?.is_some() || first.opt_text("fleet_suspension")?.is_some();

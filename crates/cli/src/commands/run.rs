@@ -111,7 +111,8 @@ pub(crate) async fn run(connection: &ConnectionArgs, format: Format, run: Run) -
     let (work, name, args) = match run {
         Run::Job { file, order } => {
             let mut documents = documents(std::slice::from_ref(&file))?;
-            let manifest = documents.pop().filter(|_| documents.is_empty()).context("the file holds one Job, and nothing else")?;
+            let manifest =
+                documents.pop().filter(|_| documents.is_empty()).context("the file holds one Job, and nothing else")?;
             let name = named(&manifest);
             (Work::Job(JobWork { manifest }), name, order)
         }
@@ -207,7 +208,8 @@ mod tests {
     #[test]
     fn the_arguments_become_the_order() {
         let work = Work::Job(JobWork { manifest: Value::Null });
-        let line = ["--on", "region=eu", "--deadline", "10m", "--param", "A=b=c", "--secret", "T=keys/token", "--again-on-agent-loss"];
+        let line =
+            ["--on", "region=eu", "--deadline", "10m", "--param", "A=b=c", "--secret", "T=keys/token", "--again-on-agent-loss"];
         let order = order(work, Some("import".parse().unwrap()), &args(&line)).unwrap();
         assert_eq!((order.name.as_str(), order.deadline_seconds, order.on_agent_loss), ("import", Some(600), OnAgentLoss::Retry));
         assert_eq!(order.parameters["A"], "b=c");

@@ -108,7 +108,13 @@ fn told(format: Format, order: &WorkOrder) -> anyhow::Result<Outcome> {
 }
 
 /// Waits until an order has ended, with one line on the terminal that says what goes on.
-pub(crate) async fn follow(client: &Client, format: Format, id: WorkOrderId, timeout: Duration, logs: bool) -> anyhow::Result<Outcome> {
+pub(crate) async fn follow(
+    client: &Client,
+    format: Format,
+    id: WorkOrderId,
+    timeout: Duration,
+    logs: bool,
+) -> anyhow::Result<Outcome> {
     let deadline = Instant::now() + timeout;
     let mut status = StatusLine::default();
     loop {

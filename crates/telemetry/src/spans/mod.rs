@@ -29,8 +29,8 @@ pub use http::{
 pub use kubernetes::{KubernetesCall, kubernetes_call, record_audit_id};
 pub(crate) use past::TracerSlot;
 pub use past::{Past, Step, record_past, record_past_of, record_step};
-pub use work_order::{ProcessWorkOrder, SendWorkOrder, process_work_order, record_work_result, send_work_order};
 pub use work::{PollOutcome, WaitReason, job, plan, poll, record_poll, report, validate, wait};
+pub use work_order::{ProcessWorkOrder, SendWorkOrder, process_work_order, record_work_result, send_work_order};
 
 /// Says that what the span stands for has failed. `error_type` is a word of a closed set, or the name of an error type; never a message.
 pub fn record_error(span: &Span, error_type: &str) {

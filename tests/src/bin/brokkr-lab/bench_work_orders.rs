@@ -178,7 +178,8 @@ async fn waits(broker: &Broker) -> Result<Vec<f64>, LabError> {
         let id: WorkOrderId = made?.id;
         let claim = ClaimWork { kinds: WorkKind::ALL.to_vec(), resume: false };
         let claimed = waiting.claim_work(&claim).await.map_err(fail)?;
-        let order = claimed.orders.first().filter(|order| told && order.id == id).ok_or_else(|| fail("the order is not announced"))?;
+        let order =
+            claimed.orders.first().filter(|order| told && order.id == id).ok_or_else(|| fail("the order is not announced"))?;
         millis.push(order.claimed_at.since(order.queued_at).as_secs_f64() * 1_000.0);
         let report = |outcome| ReportWork {
             id,

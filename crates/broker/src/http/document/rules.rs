@@ -8,7 +8,8 @@ use brokkr_api::{
     reports::{MAX_MESSAGE, MAX_REASON, MAX_REPORTS},
     selector::MAX_SELECTOR_ITEMS,
     work_orders::{
-        MAX_CONDITION, MAX_LOG, MAX_PARAMETER, MAX_PARAMETERS, MAX_PROGRESS, MAX_RENEWALS, MAX_WORK_OBJECTS, WorkKind, parameter_pattern,
+        MAX_CONDITION, MAX_LOG, MAX_PARAMETER, MAX_PARAMETERS, MAX_PROGRESS, MAX_RENEWALS, MAX_WORK_OBJECTS, WorkKind,
+        parameter_pattern,
     },
 };
 use serde_json::{Value, json};
@@ -39,7 +40,9 @@ fn whole(name: &str) -> Option<Value> {
         }
         "ErrorCode" => json!({"type": "string", "enum": codes}),
         "KubernetesObject" => kubernetes_object(),
-        "JobWork" => json!({"type": "object", "required": ["manifest"], "additionalProperties": false, "properties": {"manifest": job()}}),
+        "JobWork" => {
+            json!({"type": "object", "required": ["manifest"], "additionalProperties": false, "properties": {"manifest": job()}})
+        }
         "Work" => json!({"oneOf": [one_of("job", "JobWork"), one_of("apply", "ApplyWork")]}),
         "Labels" => {
             json!({"type": "object", "maxProperties": MAX_LABELS, "propertyNames": label_key(), "additionalProperties": label_value()})
@@ -95,7 +98,8 @@ fn job() -> Value {
     let mut job = kubernetes_object();
     job["properties"]["apiVersion"] = json!({"const": "batch/v1"});
     job["properties"]["kind"] = json!({"const": "Job"});
-    job["properties"]["metadata"]["properties"]["name"] = json!({"type": "string", "pattern": "^[A-Za-z0-9]([-A-Za-z0-9.]{0,38}[A-Za-z0-9])?$"});
+    job["properties"]["metadata"]["properties"]["name"] =
+        json!({"type": "string", "pattern": "^[A-Za-z0-9]([-A-Za-z0-9.]{0,38}[A-Za-z0-9])?$"});
     job["example"] = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "import", "namespace": "shop"},
         "spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "import", "image": "import:1"}]}}}});
     job

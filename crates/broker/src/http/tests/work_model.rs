@@ -87,8 +87,13 @@ impl Trial {
         // Of two orders of the same millisecond nobody knows which is older.
         self.world.clock.advance(Duration::from_millis(2));
         let id = self.world.order(body).await;
-        let terms =
-            Terms { max_attempts: attempts, backoff_seconds: backoff, on_agent_loss: policy, deadline_seconds: deadline, not_before: None };
+        let terms = Terms {
+            max_attempts: attempts,
+            backoff_seconds: backoff,
+            on_agent_loss: policy,
+            deadline_seconds: deadline,
+            not_before: None,
+        };
         let standing = Standing::new(&terms, self.now());
         self.orders.insert(id, Model { terms, standing, priority, claims: 0, starts: Vec::new() });
     }
@@ -120,7 +125,9 @@ impl Trial {
                 order.standing = next.standing;
                 200
             }
-            Err(Refusal::NotHolder | Refusal::NotStarted | Refusal::NotCancelled | Refusal::Finished | Refusal::NotRetriable) => 409,
+            Err(Refusal::NotHolder | Refusal::NotStarted | Refusal::NotCancelled | Refusal::Finished | Refusal::NotRetriable) => {
+                409
+            }
             Err(Refusal::NotQueued) => unreachable!("claims are not tried on what is not queued"),
         }
     }
@@ -138,7 +145,10 @@ impl Trial {
         self.happen(&next, Event::Claim { agent: id, until });
         let order = self.orders.get_mut(&next).unwrap();
         order.claims += 1;
-        assert_eq!((claimed["token"].as_u64(), claimed["attempt"].as_u64()), (Some(order.standing.token), Some(u64::from(order.claims))));
+        assert_eq!(
+            (claimed["token"].as_u64(), claimed["attempt"].as_u64()),
+            (Some(order.standing.token), Some(u64::from(order.claims)))
+        );
     }
 
     async fn report(&mut self, outcome: &str) {
@@ -226,7 +236,8 @@ impl Trial {
     /// Everything that is stored is what the model says.
     async fn compare(&self) {
         for (id, model) in &self.orders {
-            let row = self.world.state.db.find_work_order(crate::store::Scope::Everybody, id.parse().unwrap()).await.unwrap().unwrap();
+            let row =
+                self.world.state.db.find_work_order(crate::store::Scope::Everybody, id.parse().unwrap()).await.unwrap().unwrap();
             assert_eq!(row.standing, model.standing, "{id}");
             assert_eq!(row.standing.attempts, model.claims, "attempts are claims");
             if model.terms.on_agent_loss == OnAgentLoss::Unknown {

@@ -1,11 +1,13 @@
 use std::{sync::Arc, time::Duration};
 
+use brokkr_api::AuditId;
 use futures::future::join_all;
 use serde_json::{Value, json};
 
 use super::ends;
 use crate::{
     jobs::work_orders::WorkOrders,
+    store::Restore,
     testing::{Answer, Engine, TestAgent, World},
 };
 
@@ -90,7 +92,10 @@ async fn an_order_goes_from_its_request_to_its_end_with_its_events_and_in_few_st
         let told = world.post(&agent.key, "/api/v1/agent/work-orders:report", body).await.expect(200);
         assert!(world.statements(&told).len() <= 8, "{:?}", world.statements(&told));
         let seen = world.look(id).await;
-        assert_eq!((&seen["state"], &seen["agent"], &seen["object"]["name"]), (&json!("succeeded"), &json!("edge"), &json!("import-1")));
+        assert_eq!(
+            (&seen["state"], &seen["agent"], &seen["object"]["name"]),
+            (&json!("succeeded"), &json!("edge"), &json!("import-1"))
+        );
         let log = world.get(&world.admin, &format!("/api/v1/work-orders/{id}/log")).await.expect(200).json;
         assert_eq!(log["log"], "done\u{0}");
         assert_eq!(world.events().await, ["work_order.queued", "work_order.started", "work_order.succeeded"]);
@@ -103,12 +108,16 @@ async fn an_order_goes_from_its_request_to_its_end_with_its_events_and_in_few_st
 #[tokio::test]
 async fn a_lease_that_is_lost_before_the_start_takes_the_order_to_another_agent() {
     Engine::each(async |world: World| {
-        let (first, second) = (world.agent("first", json!({"site": "a"})).await, world.agent("second", json!({"site": "a"})).await);
+        let (first, second) =
+            (world.agent("first", json!({"site": "a"})).await, world.agent("second", json!({"site": "a"})).await);
         let id = world.order(job("import")).await;
         let old = world.claim(&first).await.json["orders"][0]["token"].as_u64().unwrap();
         world.pass(MINUTE).await;
         let waiting = world.look(&id).await;
-        assert_eq!((&waiting["state"], &waiting["reason"], &waiting["attempts"]), (&json!("waiting"), &json!("agent_lost"), &json!(1)));
+        assert_eq!(
+            (&waiting["state"], &waiting["reason"], &waiting["attempts"]),
+            (&json!("waiting"), &json!("agent_lost"), &json!(1))
+        );
         world.pass(Duration::from_secs(10)).await;
         let order = &world.claim(&second).await.json["orders"][0];
         assert_eq!((&order["attempt"], &order["trace"]["relation"]), (&json!(2), &json!("link")));
@@ -158,7 +167,8 @@ async fn a_cancelled_order_that_runs_is_stopped_by_its_agent() {
         let etag = world.desired(&agent).await.header("etag").to_owned();
         let cancel = format!("/api/v1/work-orders/{id}/cancel");
         let (poll, cancelled) =
-            ends(async { futures::join!(world.poll(&agent, &etag, "30s"), world.post(&world.admin, &cancel, Value::Null)) }).await;
+            ends(async { futures::join!(world.poll(&agent, &etag, "30s"), world.post(&world.admin, &cancel, Value::Null)) })
+                .await;
         poll.expect(200);
         assert!(world.statements(&cancelled).len() <= 8, "{:?}", world.statements(&cancelled));
         let cancelled = cancelled.expect(200).json;
@@ -196,7 +206,13 @@ async fn the_most_urgent_order_is_claimed_first_and_of_equals_the_oldest() {
         let mut ids = Vec::new();
         for (name, priority) in [("low", -5), ("first", 0), ("second", 0), ("urgent", 7)] {
             world.clock.advance(Duration::from_millis(2));
-            ids.push(world.order(json!({"priority": priority, "name": name, "work": job(name)["work"], "targets": job(name)["targets"]})).await);
+            ids.push(
+                world
+                    .order(
+                        json!({"priority": priority, "name": name, "work": job(name)["work"], "targets": job(name)["targets"]}),
+                    )
+                    .await,
+            );
         }
         let other = json!({"labels": {"matchLabels": {"size": "big"}}});
         world.clock.advance(Duration::from_millis(2));
@@ -316,10 +332,8 @@ async fn many_who_claim_at_once_get_each_order_once() {
             world.order(job(&format!("job-{number}"))).await;
         }
         let claimed = join_all(agents.iter().cycle().take(60).map(|agent| world.claim(agent))).await;
-        let mut ids: Vec<_> = claimed
-            .iter()
-            .filter_map(|answer| answer.json["orders"][0]["id"].as_str().map(str::to_owned))
-            .collect();
+        let mut ids: Vec<_> =
+            claimed.iter().filter_map(|answer| answer.json["orders"][0]["id"].as_str().map(str::to_owned)).collect();
         let claims = ids.len();
         ids.sort_unstable();
         ids.dedup();
@@ -344,6 +358,26 @@ async fn finished_orders_are_forgotten_after_their_time_and_others_never() {
         assert_eq!(pruned, 1);
         world.look(&open).await;
         world.get(&world.admin, &format!("/api/v1/work-orders/{done}")).await.expect(404);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn after_a_restore_from_backup_open_orders_are_unknown_and_former_tokens_open_nothing() {
+    Engine::each(async |world: World| {
+        let agent = world.agent("edge", json!({"site": "a"})).await;
+        let id = world.order(job("import")).await;
+        let token = world.start_one(&agent).await;
+        let now = world.state.clock.now();
+        let restore = Restore { jump: 1_000, suspend: false, now };
+        let mut tx = world.state.db.begin().await.unwrap();
+        tx.restore_epoch(restore, "another", AuditId(world.state.ids.uuid(now))).await.unwrap();
+        tx.commit().await.unwrap();
+        let unknown = world.look(&id).await;
+        assert_eq!((&unknown["state"], &unknown["reason"]), (&json!("unknown"), &json!("restored")));
+        assert_eq!(world.tell(&agent, &id, token, "succeeded").await.expect(409).code(), "lease_lost");
+        world.post(&world.admin, &format!("/api/v1/work-orders/{id}/retry"), Value::Null).await.expect(200);
+        assert!(world.start_one(&agent).await > token + 1, "what was given since the backup is not given again");
     })
     .await;
 }

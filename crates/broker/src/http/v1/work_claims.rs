@@ -3,7 +3,9 @@
 use axum::extract::State;
 use brokkr_api::{
     ErrorCode, Relation, WorkTrace,
-    work_orders::{ClaimWork, ClaimedOrder, ClaimedWork, MAX_PROGRESS, MAX_RENEWALS, RenewWork, Renewals, Renewed, WorkKind, WorkState},
+    work_orders::{
+        ClaimWork, ClaimedOrder, ClaimedWork, MAX_PROGRESS, MAX_RENEWALS, RenewWork, Renewals, Renewed, WorkKind, WorkState,
+    },
 };
 use brokkr_telemetry::{
     metrics::ClaimResult,
@@ -71,7 +73,12 @@ fn hand_off(state: &AppState, row: ClaimedRow) -> ClaimedOrder {
     let first = row.attempt == 1;
     let relation = handoff::relation(state.settings.handoff, first, 1, now.since(row.created_at));
     if let Some(trace) = row.trace.as_ref().filter(|_| first && row.state == WorkState::Claimed && relation == Relation::Parent) {
-        spans::record_past_of(trace, Past::Wait(WaitReason::Queued), row.ready_at.to_system_time(), row.claimed_at.to_system_time());
+        spans::record_past_of(
+            trace,
+            Past::Wait(WaitReason::Queued),
+            row.ready_at.to_system_time(),
+            row.claimed_at.to_system_time(),
+        );
     }
     ClaimedOrder {
         id: row.id,
