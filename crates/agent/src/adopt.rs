@@ -63,12 +63,13 @@ fn sole_owner(object: &Value) -> Option<Value> {
 }
 
 /// The patch after which an object is no member of a set and none of ours, with everything in it as it is.
-pub(crate) fn release(object: &Value, label: &str, annotation: &str) -> Option<Value> {
+pub(crate) fn release(object: &Value, label: &str, annotations: &[&str]) -> Option<Value> {
     let mut patch = vec![
         json!({"op": "test", "path": "/metadata/uid", "value": object.pointer("/metadata/uid")?}),
         json!({"op": "test", "path": "/metadata/resourceVersion", "value": object.pointer("/metadata/resourceVersion")?}),
     ];
-    for (map, key) in [("labels", label), ("annotations", annotation)] {
+    let notes = annotations.iter().map(|annotation| ("annotations", *annotation));
+    for (map, key) in notes.chain([("labels", label)]) {
         if object.pointer(&format!("/metadata/{map}")).and_then(|map| map.get(key)).is_some() {
             let key = escape(key);
             patch.push(json!({"op": "remove", "path": format!("/metadata/{map}/{key}")}));
@@ -106,7 +107,7 @@ mod tests {
         assert_eq!(managers, ["kubectl-client-side-apply", "controller", FIELD_MANAGER]);
         assert_eq!(patch[1]["value"][0]["fieldsV1"], json!({"f:data": {"f:b": {}}}));
         assert_eq!(patch[0]["value"], "7");
-        let released = release(&object, "l", "none").unwrap();
+        let released = release(&object, "l", &["none"]).unwrap();
         assert_eq!(released.as_array().unwrap().len(), 4, "two tests, the label, the managers");
     }
 }

@@ -8,7 +8,8 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     applyset::PART_OF,
-    live::DIGEST,
+    footprint,
+    live::{DIGEST, FIELDS},
     object::{GroupKind, Manifest, ObjectId},
 };
 
@@ -59,6 +60,9 @@ impl Draft {
         let digest = hex(&hasher.finalize()[..16]);
         let annotation = Value::from(digest.clone());
         edit(&mut self.body, &["metadata", "annotations"], |map| drop(map.insert(DIGEST.to_owned(), annotation)));
+        if let Some(note) = footprint::note(&self.body) {
+            edit(&mut self.body, &["metadata", "annotations"], |map| drop(map.insert(FIELDS.to_owned(), Value::from(note))));
+        }
         let json = self.body.to_string().into_boxed_str();
         Manifest { id: self.id, api_version: self.api_version, wave: wave.unwrap_or(0), digest, ignored, problem, json }
     }
@@ -120,7 +124,7 @@ mod tests {
         let manifest = finish(body, &[]);
         assert_eq!(manifest.body().pointer("/metadata/labels").unwrap(), &json!({PART_OF: "set"}));
         assert_eq!(manifest.body().pointer("/spec/template/metadata/labels"), Some(&json!({"app": "web"})));
-        assert_eq!(manifest.body().pointer("/metadata/annotations").unwrap(), &json!({DIGEST: manifest.digest}));
+        assert_eq!(manifest.body().pointer("/metadata/annotations").unwrap()[DIGEST], json!(manifest.digest));
         assert_eq!((manifest.wave, manifest.problem), (0, None));
     }
 

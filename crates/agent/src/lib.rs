@@ -12,6 +12,7 @@ mod doctor;
 mod draft;
 mod drift;
 mod fields;
+mod footprint;
 mod health;
 mod hold;
 mod identity;

@@ -12,6 +12,8 @@ use crate::{
 
 /// Annotation of every member: the digest of the manifest that was applied.
 pub(crate) const DIGEST: &str = "brokkr.io/digest";
+/// Annotation of members: which fields that manifest sets ([`crate::footprint`]).
+pub(crate) const FIELDS: &str = "brokkr.io/fields";
 /// Annotation by which a person keeps an object: `"false"`.
 const PRUNE: &str = "brokkr.io/prune";
 

@@ -1,5 +1,6 @@
 use std::path::{Path, PathBuf};
 
+use brokkr_api::reports::ObjectOutcome;
 use brokkr_tests::{
     cluster::Cluster,
     fleet::{Broker, Engine, LIMIT, config_map},
@@ -97,6 +98,66 @@ async fn under_the_namespaced_profile_the_agent_delivers_and_the_doctor_agrees()
     let rollout = broker.settle(&stack).await;
     let told = format!("{rollout:?}");
     assert!(rollout.failed == 1 && told.contains("forbidden") && told.contains("kubernetes.namespaces"), "{told}");
+}
+
+/// A namespace with something in it, and a kind of its own.
+fn landscape(namespace: &str, group: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Namespace\nmetadata: {{name: {namespace}}}\n---\n{}{}---\n\
+         apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {{name: gates.{group}}}\nspec:\n  group: {group}\n  \
+         scope: Namespaced\n  names: {{kind: Gate, plural: gates}}\n  versions: [{{name: v1, served: true, storage: true, \
+         schema: {{openAPIV3Schema: {{type: object, x-kubernetes-preserve-unknown-fields: true}}}}}}]\n",
+        config_map(namespace, "a", "1"),
+        deployment(namespace)
+    )
+}
+
+fn gate_and_role(namespace: &str, group: &str) -> String {
+    format!(
+        "---\napiVersion: {group}/v1\nkind: Gate\nmetadata: {{name: gate, namespace: {namespace}}}\n\
+         ---\napiVersion: rbac.authorization.k8s.io/v1\nkind: Role\nmetadata: {{name: reader, namespace: {namespace}}}\nrules: []\n"
+    )
+}
+
+/// Under a profile of the whole cluster: what its rules name is delivered, also into a namespace that comes with the bundle.
+/// `beyond` are the objects that they do not name.
+async fn delivers_in_the_whole_cluster(profile: &str, beyond: &[&str]) {
+    let cluster = Cluster::shared().await.unwrap();
+    let account = Account::make(&cluster, &[profile]).await;
+    let broker = Broker::start(Engine::Sqlite, &[]).await.unwrap();
+    let name = cluster.unique("wide");
+    let settings = [("BROKKR__KUBERNETES__NAMESPACE", account.own.as_str())];
+    let mut agent = broker.unconnected_agent(&name, &account.kubeconfig, &settings).await.unwrap();
+    agent.process.wait_for_line("the connection", LIMIT, |line| line.contains("the agent is connected")).await.unwrap();
+    let stack = broker.stack("landscape", &[&agent]).await;
+    let (namespace, group) = (cluster.unique("wide-ns"), format!("{}.example.com", cluster.unique("g")));
+    broker.apply(&stack, &landscape(&namespace, &group)).await;
+    assert!(cluster.get::<Deployment>(&namespace, "web").await.unwrap().is_some());
+
+    broker.send(&stack, &format!("{}{}", landscape(&namespace, &group), gate_and_role(&namespace, &group))).await;
+    let rollout = broker.settle(&stack).await;
+    let refused: Vec<_> = rollout
+        .deployments
+        .iter()
+        .flat_map(|deployment| &deployment.objects)
+        .filter(|object| object.outcome == ObjectOutcome::Failed)
+        .map(|object| (object.object.name.as_str(), object.reason.as_deref().unwrap()))
+        .collect();
+    let expected: Vec<_> = beyond.iter().map(|name| (*name, "forbidden")).collect();
+    assert_eq!(refused, expected, "{rollout:#?}");
+    drop(agent);
+    cluster.kubectl(&["delete", "crd", &format!("gates.{group}"), "--wait=false"]).unwrap();
+    cluster.delete_namespace(&namespace).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn under_the_cluster_profile_the_agent_makes_namespaces_and_kinds_and_grants_no_rights() {
+    delivers_in_the_whole_cluster("cluster", &["reader", "gate"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn under_the_cluster_admin_profile_the_agent_delivers_everything() {
+    delivers_in_the_whole_cluster("clusterAdmin", &[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

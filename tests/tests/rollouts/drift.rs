@@ -69,6 +69,34 @@ async fn while_the_broker_is_away_the_agent_repairs_and_deletes_nothing() {
     drop(agent);
 }
 
+/// The agent that comes back has a newer manifest, an object that is of neither, and no memory but what stands on the object.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_taken_while_the_agent_was_away_is_taken_back_by_the_next_generation_and_what_never_was_ours_is_not() {
+    let cluster = Cluster::shared().await.unwrap();
+    let namespace = cluster.create_namespace("taken").await.unwrap();
+    let broker = Broker::start(Engine::Sqlite, &[]).await.unwrap();
+    let mut agent = broker.agent(&cluster.unique("taken"), &[]).await.unwrap();
+    let stack = broker.stack("shop", &[&agent]).await;
+    broker.apply(&stack, &config_map(&namespace, "a", "first")).await;
+    agent.process.kill();
+    let api = cluster.api::<ConfigMap>(&namespace);
+    let theirs = json!({"data": {"value": "theirs", "other": "theirs"}});
+    api.patch("a", &PatchParams::default(), &Patch::Merge(theirs)).await.unwrap();
+    broker.send(&stack, &config_map(&namespace, "a", "second")).await;
+    agent.process.start().unwrap();
+    wait_for_value(&cluster, &namespace, "value", Some("second")).await;
+    assert_eq!(value(&cluster, &namespace, "other").await.as_deref(), Some("theirs"));
+
+    agent.process.kill();
+    let with_other = config_map(&namespace, "a", "third").replace("\"third\"}", "\"third\", other: ours}");
+    broker.send(&stack, &with_other).await;
+    agent.process.start().unwrap();
+    let rollout = broker.settle(&stack).await;
+    let error = rollout.deployments[0].error.as_ref().unwrap();
+    assert!(error.reason == "conflict" && error.message.contains(".data.other"), "{error:?}");
+    assert_eq!(value(&cluster, &namespace, "other").await.as_deref(), Some("theirs"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_object_that_somebody_else_made_is_reported_and_not_touched() {
     let cluster = Cluster::shared().await.unwrap();

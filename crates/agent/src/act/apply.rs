@@ -11,7 +11,7 @@ use super::{Actor, FIRST_LOOK, SLOWEST_LOOK, missing_kind, pause};
 use crate::{
     adopt,
     cluster::{Applied, Class, Force, KubeFailure, Resource},
-    ledger,
+    footprint, ledger,
     object::{Manifest, ObjectId},
     plan::{Action, Step},
     pointer::unescape,
@@ -72,7 +72,7 @@ impl Actor<'_> {
         let force = if self.conflicts == Conflicts::Force { Force::Yes } else { Force::No };
         let outcome = self.cluster.apply(resource, namespace, &manifest.id.name, body.clone(), force).await;
         match outcome {
-            Err(failure) if self.was_all_ours(action, &failure) => {
+            Err(failure) if self.was_all_ours(action, resource, &failure).await? => {
                 self.cluster.apply(resource, namespace, &manifest.id.name, body, Force::Yes).await
             }
             other => other,
@@ -80,16 +80,21 @@ impl Actor<'_> {
     }
 
     /// Whether every field of this conflict was ours when we applied last: then somebody took it from us.
-    fn was_all_ours(&self, action: &Action, failure: &KubeFailure) -> bool {
+    async fn was_all_ours(&self, action: &Action, resource: &Resource, failure: &KubeFailure) -> Result<bool, KubeFailure> {
         if failure.class != Class::Conflict || failure.fields.is_empty() {
-            return false;
+            return Ok(false);
         }
         // A repair is of the very manifest that was applied as a whole, and so were all its fields.
-        matches!(action.step, Step::Repair { .. })
-            || self
-                .ledger
-                .get(&action.manifest.id)
-                .is_some_and(|applied| applied.stack == self.stack && applied.owned_all(&failure.fields))
+        if matches!(action.step, Step::Repair { .. }) {
+            return Ok(true);
+        }
+        let id = &action.manifest.id;
+        if let Some(applied) = self.ledger.get(id).filter(|applied| applied.stack == self.stack) {
+            return Ok(applied.owned_all(&failure.fields));
+        }
+        // Applied before this process began: the object itself has a note of it.
+        let object = self.cluster.get(resource, id.namespace.as_deref(), &id.name).await?;
+        Ok(object.as_ref().and_then(footprint::of).is_some_and(|note| footprint::set_all(note, &failure.fields)))
     }
 
     /// The manifest with the ignored fields as the cluster has them where they are still ours, and without them where they are

@@ -13,7 +13,7 @@ use crate::{
     applyset::PART_OF,
     cluster::{Class, KubeFailure, Resource},
     hold::Stop,
-    live::{DIGEST, Live},
+    live::{DIGEST, FIELDS, Live},
     object::{ObjectId, reference},
     plan::{DeleteStage, Plan},
 };
@@ -67,7 +67,7 @@ impl Actor<'_> {
         let Some(resource) = self.resources.of_kind(self.cluster, &member.id.kind).await? else { return Ok(()) };
         let namespace = member.id.namespace.as_deref();
         let Some(object) = self.cluster.get(&resource, namespace, &member.id.name).await? else { return Ok(()) };
-        let Some(patch) = adopt::release(&object, PART_OF, DIGEST) else { return Ok(()) };
+        let Some(patch) = adopt::release(&object, PART_OF, &[DIGEST, FIELDS]) else { return Ok(()) };
         self.cluster.patch_json(&resource, namespace, &member.id.name, &patch).await.map(drop)
     }
 

@@ -4,7 +4,13 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::{applyset::PART_OF, draft::Draft, fields::Ownership, live::DIGEST, object::GroupKind};
+use crate::{
+    applyset::PART_OF,
+    draft::Draft,
+    fields::Ownership,
+    live::{DIGEST, FIELDS},
+    object::GroupKind,
+};
 
 const SET: &str = "applyset-mine";
 
@@ -22,7 +28,7 @@ fn in_wave(name: &str, wave: &str) -> Arc<Manifest> {
 
 /// Everything of [`manifest`], as the API server notes it.
 fn ownership() -> Ownership {
-    let fields = json!({"f:metadata": {"f:labels": {format!("f:{PART_OF}"): {}}, "f:annotations": {format!("f:{DIGEST}"): {}}}, "f:data": {"f:k": {}}});
+    let fields = json!({"f:metadata": {"f:labels": {format!("f:{PART_OF}"): {}}, "f:annotations": {format!("f:{DIGEST}"): {}, format!("f:{FIELDS}"): {}}}, "f:data": {"f:k": {}}});
     Ownership { api_version: "v1".to_owned(), fields }
 }
 

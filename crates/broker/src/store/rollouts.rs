@@ -37,19 +37,37 @@ macro_rules! deployment_tables {
     };
 }
 
+/// Those that need attention first, then the slowest. The first hundred of a large rollout are chosen from an index that holds all of this.
+macro_rules! attention {
+    ($deployment:literal) => {
+        concat!(
+            "CASE ",
+            $deployment,
+            ".phase WHEN 'failed' THEN 0 WHEN 'degraded' THEN 1 WHEN 'pending' THEN 2 WHEN 'deleting' THEN 2
+             WHEN 'progressing' THEN 3 ELSE 4 END, COALESCE(",
+            $deployment,
+            ".finished_at, 0) - ",
+            $deployment,
+            ".desired_at DESC"
+        )
+    };
+}
+
 statements! {
     SUM_UP = Select deployments
         "SELECT shown.phase, count(*) AS n FROM
-             (SELECT CASE WHEN d.phase IN ('pending', 'progressing', 'failed', 'deleting') AND (s.suspension IS NOT NULL
-                  OR a.suspension IS NOT NULL OR (SELECT i.suspension FROM installation i WHERE i.singleton = 1) IS NOT NULL)
+             (SELECT CASE WHEN d.phase IN ('pending', 'progressing', 'failed', 'deleting')
+                  AND ((SELECT s.suspension FROM stacks s WHERE s.id = $1) IS NOT NULL
+                  OR (SELECT i.suspension FROM installation i WHERE i.singleton = 1) IS NOT NULL
+                  OR d.agent_id IN (SELECT a.id FROM agents a WHERE a.suspension IS NOT NULL))
                   THEN 'suspended' ELSE d.phase END AS phase
-              FROM deployments d JOIN agents a ON a.id = d.agent_id JOIN stacks s ON s.id = d.stack_id WHERE d.stack_id = $1) shown
+              FROM deployments d WHERE d.stack_id = $1) shown
          GROUP BY shown.phase";
     ROLLOUT_ROWS = Select deployments concat!(deployment_columns!(), ", d.results", deployment_tables!(),
-        "WHERE d.stack_id = $1 AND (d.phase NOT IN ('deleted', 'orphaned') OR $2 = 1)
-         ORDER BY CASE d.phase WHEN 'failed' THEN 0 WHEN 'degraded' THEN 1 WHEN 'pending' THEN 2 WHEN 'deleting' THEN 2
-                  WHEN 'progressing' THEN 3 ELSE 4 END, COALESCE(d.finished_at, 0) - d.desired_at DESC, a.name
-         LIMIT 100");
+        "WHERE d.stack_id = $1 AND d.agent_id IN
+             (SELECT first.agent_id FROM deployments first WHERE first.stack_id = $1 AND (first.phase NOT IN ('deleted', 'orphaned') OR $2 = 1)
+              ORDER BY ", attention!("first"), ", first.agent_id LIMIT 100)
+         ORDER BY ", attention!("d"), ", a.name");
     DEPLOYMENTS_OF_STACK = Select deployments concat!("SELECT * FROM (", deployment_columns!(), deployment_tables!(),
         "WHERE d.stack_id = $1 AND d.agent_id > $2) shown WHERE $3 = '' OR shown.phase = $3 ORDER BY shown.agent_id LIMIT $4");
     DEPLOYMENTS_OF_AGENT = Select deployments concat!("SELECT * FROM (", deployment_columns!(), deployment_tables!(),
