@@ -16,11 +16,11 @@ const MASK: &str = "***";
 /// Pods whose logs are looked at: the newest.
 const PODS: u32 = 20;
 
-/// The end of the log of the newest pod of an order. A log that cannot be masked, because the agent may not read the Secrets, is not
+/// The end of the log of the newest pod of a Job. A log that cannot be masked, because the agent may not read the Secrets, is not
 /// taken; it says so instead.
-pub(super) async fn last(workshop: &Workshop, namespace: &str, order: &str, secrets: &[String]) -> Option<String> {
+pub(super) async fn last(workshop: &Workshop, namespace: &str, job: &str, secrets: &[String]) -> Option<String> {
     let pods = Resource::core("Pod", "pods", true);
-    let selector = format!("{}={order}", super::WORK_ORDER);
+    let selector = format!("batch.kubernetes.io/job-name={job}");
     let found = workshop.cluster.list_some(&pods, namespace, Select::Labels(&selector), PODS).await.ok()?;
     let pod = found.iter().max_by_key(|pod| text(pod, "/metadata/creationTimestamp"))?;
     let mut log = String::new();

@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use brokkr_api::{
-    reports::ObjectRef,
+    reports::{HealthStatus, ObjectRef},
     work_orders::{ClaimedOrder, JobWork},
 };
 use brokkr_telemetry::TraceContext;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tracing::Span;
 
 use super::{
@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     cluster::{Class, KubeFailure, Resource, Select},
-    health::{self, Rules},
+    health::{self, Assessment, Rules},
     schedule::backoff,
 };
 
@@ -28,6 +28,8 @@ use crate::{
 const PODS: u32 = 50;
 /// How long pods may take to go before the stop is told all the same.
 const GOING: Duration = Duration::from_secs(60);
+/// How long the log is asked for.
+const LOG: Duration = Duration::from_secs(5);
 /// Lines of the log in a message.
 const LINES: usize = 3;
 
@@ -52,9 +54,12 @@ impl Workforce {
             return Came::Left;
         }
         let namespace = object.namespace.as_deref().unwrap_or_default();
-        let pods = self.pods(order, namespace).await;
+        let pods = self.pods(&object).await;
         past::record(&Span::current(), &pods);
-        found.log = last(&self.workshop, namespace, &order.id.to_string(), &job::secrets(&manifest)).await;
+        // A node that does not answer must not hold the outcome back.
+        let secrets = job::secrets(&manifest);
+        let log = last(&self.workshop, namespace, &object.name, &secrets);
+        found.log = tokio::time::timeout(LOG, log).await.ok().flatten();
         match ended {
             Ok(Ended::Failed { reason, message, retry }) => {
                 let tail = found.log.as_deref().map(|log| last_lines(log, LINES)).filter(|tail| !tail.is_empty());
@@ -144,6 +149,7 @@ impl Workforce {
         let assessment = health::assess(&job, &Rules::default());
         let failed = job::has_failed(&job);
         let assessment = health::diagnose(&self.workshop.cluster, &self.workshop.resources, &job, assessment).await;
+        let assessment = if failed { self.with_reason_of_pod(object, assessment).await } else { assessment };
         match trouble.of_job(&assessment, failed, Instant::now()) {
             Verdict::Ended(ended) => Some(ended),
             Verdict::GoesOn(progress) => {
@@ -156,7 +162,6 @@ impl Workforce {
     /// Deletes the Job and waits until its pods are gone.
     async fn stop_job(&self, order: &ClaimedOrder, object: &ObjectRef, why: Why) -> Came {
         self.progress(order.id, "stopping".to_owned());
-        let namespace = object.namespace.as_deref().unwrap_or_default();
         let mut failures = 0;
         while let Err(failure) = self.delete_job(object).await {
             failures += 1;
@@ -166,7 +171,7 @@ impl Workforce {
         let pods = Resource::core("Pod", "pods", true);
         let mut changes = Changes::of(&self.workshop.cluster, order.id, vec![(pods, object.namespace.clone())]);
         let gone = async {
-            while !self.pods(order, namespace).await.is_empty() {
+            while !self.pods(object).await.is_empty() {
                 changes.next().await;
             }
         };
@@ -182,9 +187,22 @@ impl Workforce {
         self.workshop.cluster.delete(&resource, namespace, &object.name, &live.uid, &live.resource_version).await
     }
 
-    async fn pods(&self, order: &ClaimedOrder, namespace: &str) -> Vec<Value> {
-        let selector = format!("{WORK_ORDER}={}", order.id);
-        let pods = Resource::core("Pod", "pods", true);
+    /// The pods of this attempt.
+    async fn pods(&self, object: &ObjectRef) -> Vec<Value> {
+        let selector = format!("batch.kubernetes.io/job-name={}", object.name);
+        let (pods, namespace) = (Resource::core("Pod", "pods", true), object.namespace.as_deref().unwrap_or_default());
         self.workshop.cluster.list_some(&pods, namespace, Select::Labels(&selector), PODS).await.unwrap_or_default()
+    }
+
+    /// A Job says only that it failed; a pod of it says of what.
+    async fn with_reason_of_pod(&self, object: &ObjectRef, assessment: Assessment) -> Assessment {
+        let of_pod = self.pods(object).await.into_iter().find_map(|mut pod| {
+            // What comes in a list does not say what it is.
+            pod["apiVersion"] = json!("v1");
+            pod["kind"] = json!("Pod");
+            let found = health::assess(&pod, &Rules::default());
+            found.reason.filter(|_| found.status == HealthStatus::Degraded)
+        });
+        Assessment { reason: of_pod.or(assessment.reason), ..assessment }
     }
 }

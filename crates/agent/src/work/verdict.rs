@@ -98,9 +98,16 @@ impl Trouble {
     }
 }
 
-/// Troubles in which a Job's own controller starts other pods until its backoff limit.
+/// Troubles in which a Job's own controller starts other pods until its backoff limit, or the cluster may get a node: the deadline ends them.
 fn passes_by_itself(reason: HealthReason) -> bool {
-    matches!(reason, HealthReason::CrashLoop | HealthReason::ContainerFailed | HealthReason::OutOfMemory | HealthReason::Evicted)
+    matches!(
+        reason,
+        HealthReason::CrashLoop
+            | HealthReason::ContainerFailed
+            | HealthReason::OutOfMemory
+            | HealthReason::Evicted
+            | HealthReason::Unschedulable
+    )
 }
 
 fn progress(message: &str) -> String {
