@@ -38,7 +38,7 @@ pub(super) async fn last(workshop: &Workshop, namespace: &str, job: &str, secret
         return None;
     }
     match values(workshop, namespace, secrets).await {
-        Ok(values) => Some(tail(&masked(&log, values))),
+        Ok(values) => Some(tail(&masked(&log, &values))),
         Err(secret) => {
             Some(format!("(the log is not kept: the agent may not read Secret {secret}, and so cannot mask its values)"))
         }
@@ -74,7 +74,7 @@ async fn values(workshop: &Workshop, namespace: &str, secrets: &[String]) -> Res
     Ok(values)
 }
 
-fn masked(log: &str, values: Vec<String>) -> String {
+fn masked(log: &str, values: &[String]) -> String {
     // A value of several lines stands in a log line by line, perhaps with something before each.
     let mut parts: Vec<String> = values
         .iter()
@@ -100,7 +100,7 @@ mod tests {
     fn values_of_secrets_are_masked_the_longer_ones_first_and_line_by_line() {
         let values = vec!["hunter2".to_owned(), "hunter2-and-more".to_owned(), "a".to_owned(), "BEGIN\nmiddle\nEND".to_owned()];
         let log = "token hunter2-and-more\nx hunter2\n> middle\na b";
-        assert_eq!(masked(log, values), "token ***\nx ***\n> ***\na b");
+        assert_eq!(masked(log, &values), "token ***\nx ***\n> ***\na b");
     }
 
     #[test]
