@@ -94,12 +94,32 @@ impl Inner {
         self.agents.get(&agent).is_some_and(|known| !known.suspended && queue.targets.matches(&known.name, &known.labels))
     }
 
+    /// How many were told of this queue a moment ago.
+    fn told_of(&self, queue: &str, now: Instant) -> u64 {
+        let fresh = |told: &&Told| told.queue == queue && now.duration_since(told.at) < PATIENCE;
+        self.told.values().filter(fresh).count() as u64
+    }
+
+    /// Tells one who begins to wait, if there is an order for it that nobody was told of.
+    fn offer(&mut self, number: u64, now: Instant) {
+        let Some(Parked { agent, told }) = self.parked.get(&number) else { return };
+        if self.told.get(agent).is_some_and(|told| now.duration_since(told.at) < PATIENCE) {
+            return;
+        }
+        let is_open =
+            |(id, ready): &(&String, &Ready)| self.matches(*agent, &ready.queue) && ready.orders > self.told_of(id, now);
+        let Some(queue) = self.ready.iter().find(is_open).map(|(id, _)| id.clone()) else { return };
+        told.notify_one();
+        let agent = *agent;
+        self.told.insert(agent, Told { queue, at: now });
+    }
+
     /// Tells as many of those who wait as there are orders for them; who has waited longest comes first.
     fn tell(&mut self, now: Instant) {
         self.told.retain(|_, told| now.duration_since(told.at) < PATIENCE);
         let mut open: HashMap<String, u64> = HashMap::new();
         for (id, ready) in &self.ready {
-            let told = self.told.values().filter(|told| told.queue == *id).count() as u64;
+            let told = self.told_of(id, now);
             if ready.orders > told {
                 open.insert(id.clone(), ready.orders - told);
             }
@@ -142,7 +162,7 @@ impl Board {
         inner.parked.insert(number, Parked { agent, told: Arc::clone(&told) });
         if !inner.ready.is_empty() {
             if inner.agents.contains_key(&agent) {
-                inner.tell(Instant::now());
+                inner.offer(number, Instant::now());
             } else {
                 self.nudge.notify_one();
             }
