@@ -199,7 +199,7 @@ mod tests {
     }
 
     fn args(line: &[&str]) -> OrderArgs {
-        let line = [&["brokkr", "job", "-f", "job.yaml"], line].concat();
+        let line = [["brokkr", "job", "-f", "job.yaml"].as_slice(), line].concat();
         match Line::try_parse_from(line).unwrap().run {
             Run::Job { order, .. } | Run::Apply { order, .. } => order,
         }
