@@ -47,7 +47,7 @@ CREATE TABLE work_orders (
 );
 CREATE UNIQUE INDEX work_orders_idempotency ON work_orders (COALESCE(generator_id, ''), idempotency_key);
 CREATE INDEX work_orders_next ON work_orders (queue_id, priority DESC, id) WHERE state = 'queued';
-CREATE INDEX work_orders_waiting ON work_orders (ready_at) WHERE state = 'waiting';
+CREATE INDEX work_orders_ready ON work_orders (state, ready_at);
 CREATE INDEX work_orders_leases ON work_orders (lease_until) WHERE lease_until IS NOT NULL;
 CREATE INDEX work_orders_held ON work_orders (agent_id) WHERE lease_until IS NOT NULL;
 CREATE INDEX work_orders_deadlines ON work_orders (deadline_at) WHERE deadline_at IS NOT NULL AND finished_at IS NULL;
