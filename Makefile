@@ -3,16 +3,19 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
-.PHONY: help setup kubernetes fuzzer build demo test check soak fmt clippy docs generate generated-check deny bench-loop bench-broker bench-agent bench-work-orders
+.PHONY: help setup kubernetes collector fuzzer build demo test check soak fmt clippy docs generate generated-check deny bench-loop bench-broker bench-agent bench-tracing bench-metrics bench-work-orders
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-16s %s\n", $$1, $$2 }'
 
-setup: ## Install what is missing (a C compiler, PostgreSQL, sqlite3)
+setup: ## Install what is missing (a C compiler, PostgreSQL, sqlite3, Prometheus)
 	@scripts/setup.sh
 
 kubernetes: ## Build the real Kubernetes programs into a cache outside the tree (once, about 9 minutes)
 	@tests/kubernetes/build.sh >/dev/null
+
+collector: ## Build a real OpenTelemetry Collector into a cache outside the tree (once, about 4 minutes)
+	@tests/collector/build.sh >/dev/null
 
 fuzzer: ## Install the schema-based fuzzer into a cache outside the tree (once; needs Python 3)
 	@tests/schemathesis/install.sh >/dev/null
@@ -26,7 +29,7 @@ demo: ## From nothing to a traced rollout on a real Kubernetes API server
 	@tests/kubernetes/build.sh >/dev/null
 	@target/debug/brokkr-lab demo
 
-test: setup kubernetes fuzzer ## Everything, on SQLite and PostgreSQL, against a real Kubernetes control plane
+test: setup kubernetes collector fuzzer ## Everything, on SQLite and PostgreSQL, against a real Kubernetes control plane
 	@cargo build --workspace --bins
 	@cargo test --workspace --all-features
 
@@ -79,3 +82,11 @@ bench-work-orders: setup ## Claims of work orders per second with 100,000 in the
 bench-agent: setup kubernetes ## The agent: throughput, resync, one change, drift, memory, with release binaries; writes target/bench/agent.json
 	@cargo build --release --workspace --bins
 	@target/release/brokkr-lab bench-agent $(BENCH)
+
+bench-tracing: setup kubernetes ## What tracing costs broker and agent, half an hour (BENCH="--pairs 2" for a quick look); writes target/bench/tracing.json
+	@cargo build --release --workspace --bins
+	@target/release/brokkr-lab bench-tracing $(BENCH)
+
+bench-metrics: setup ## A scrape under 10,000 simulated agents: time, size, series, on both engines; writes target/bench/metrics.json
+	@cargo build --release --package brokkr-broker --package brokkr-tests --bins
+	@target/release/brokkr-lab bench-metrics $(BENCH)

@@ -12,10 +12,15 @@ write() { # file, program, what
 }
 write config/broker.toml brokkr-broker config
 write config/agent.toml brokkr-agent config
+write docs/content/reference/configuration.md brokkr-broker configuration
+"$bin/brokkr-agent" generate configuration >>"$new/docs/content/reference/configuration.md"
 write docs/content/reference/openapi.json brokkr-broker openapi
 write docs/content/reference/errors.md brokkr-broker errors
 write docs/content/reference/metrics.md brokkr-broker metrics
-write docs/content/reference/spans.md brokkr-broker spans
+write docs/content/reference/tracing.md brokkr-broker tracing
+for dashboard in agent broker fleet rollout; do
+  write "monitoring/dashboards/$dashboard.json" brokkr-lab "$dashboard"
+done
 
 if [ "${1:-}" = --check ]; then
   status=0

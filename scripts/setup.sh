@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what is missing for development on a Debian machine that has Rust and Go, as root or not.
 #
-#   scripts/setup.sh             a C compiler (for SQLite), PostgreSQL, the sqlite3 program
+#   scripts/setup.sh             a C compiler (for SQLite), PostgreSQL, the sqlite3 program, Prometheus
 #   scripts/setup.sh demo        what the demo needs: the compiler only
 set -euo pipefail
 
@@ -18,6 +18,8 @@ if [ "$what" = all ]; then
   command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || packages+=(postgresql)
   # With it tests and benchmarks look into the broker's file.
   command -v sqlite3 >/dev/null || packages+=(sqlite3)
+  # Scrapes the daemons in the tests; promtool checks rules and metrics.
+  command -v promtool >/dev/null || packages+=(prometheus)
   # The fuzzer is installed into an environment of its own.
   python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3 python3-venv)
 fi
@@ -30,11 +32,16 @@ if [ "$(id -u)" != 0 ]; then
   command -v sudo >/dev/null || { say "error: to install ${packages[*]} be root, or install sudo"; exit 1; }
   as_root=(sudo)
 fi
-# A PostgreSQL server of the machine itself is not wanted: the tests start one of their own.
-"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive sh -c '
+# A PostgreSQL server or a Prometheus of the machine itself is not wanted: the tests start their own. The masked unit and the
+# runlevel keep systemd and the older scripts from starting the latter, now and later.
+"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 sh -c '
   set -e
   apt-get update -qq
   mkdir -p /etc/postgresql-common
   [ -e /etc/postgresql-common/createcluster.conf ] || echo "create_main_cluster = false" > /etc/postgresql-common/createcluster.conf
+  case " $* " in *" prometheus "*)
+    mkdir -p /etc/systemd/system
+    [ -e /etc/systemd/system/prometheus.service ] || ln -s /dev/null /etc/systemd/system/prometheus.service
+  esac
   apt-get install -y -qq --no-install-recommends "$@"
 ' sh "${packages[@]}" >&2

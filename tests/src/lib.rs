@@ -3,8 +3,12 @@
 //! - [`control_plane`]: etcd, kube-apiserver, controllers and KWOK, with [`cluster`] to look into it;
 //! - [`postgres`]: a private PostgreSQL server, one database per test;
 //! - [`otlp`]: an OTLP receiver that shows what arrived as a tree and as shares of the time;
+//! - [`prometheus`] and [`collector`]: a real Prometheus with promtool, and a real OpenTelemetry Collector;
+//! - [`dashboards`]: the Grafana dashboards that we ship;
 //! - [`simulator`]: thousands of agents in one process, to measure a broker with;
 //! - [`kube_proxy`]: faults on the way to the API server, call by call;
+//! - [`fault_table`]: what can go wrong, how it is brought about, and the span that tells it;
+//! - [`marks`]: secrets that are searched for in everything that is emitted;
 //! - [`process`]: our own executables as child processes, [`http`] to talk to them;
 //! - [`lab`]: how all of these are started so that nothing survives a failed or killed test.
 //!
@@ -13,13 +17,18 @@
 
 pub mod certificate;
 pub mod cluster;
+pub mod collector;
 pub mod control_plane;
+pub mod dashboards;
 pub mod evidence;
+pub mod fault_table;
 pub mod fleet;
 pub mod http;
 pub mod kube_proxy;
 pub mod lab;
+pub mod marks;
 pub mod otlp;
 pub mod postgres;
 pub mod process;
+pub mod prometheus;
 pub mod simulator;

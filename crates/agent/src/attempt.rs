@@ -29,11 +29,13 @@ use crate::{
     object::ObjectId,
     observe,
     outcome::{finished, hindered},
+    phases::Phases,
     plan::{Goal, Observed, Plan, Policy, Step, plan},
     schedule::{Due, Trigger},
     sight::Sight,
     slot::Slot,
     status::Status,
+    trace::step,
 };
 
 /// What attempts share.
@@ -46,6 +48,7 @@ pub(crate) struct Workshop {
     pub(crate) contests: Contests,
     pub(crate) approvals: Approvals,
     pub(crate) health: Monitor,
+    pub(crate) phases: Phases,
     pub(crate) sight: Sight,
     /// Rung when a stack was applied, so that its health is looked at.
     pub(crate) applied: mpsc::UnboundedSender<()>,
@@ -110,18 +113,22 @@ impl Workshop {
 
     async fn apply(&self, order: Order<'_>, set: &ApplySet) -> Result<Option<(Done, Scope)>, Obstacle> {
         let deployment = order.deployment;
-        let bundle = self.bundle(deployment, set).await?;
+        let prepare = spans::prepare();
+        let bundle = step(prepare.clone(), self.bundle(deployment, set)).await?;
+        spans::record_objects(&prepare, bundle.manifests.len());
+        drop(prepare);
         let wanted = bundle.scope();
-        let parent = observe::parent(&self.cluster, set).await?;
-        let before = observe::scope(parent.as_ref(), deployment.scope.as_ref());
-        let observed = self.observe(order, set, &bundle, parent.as_ref(), &before).await?;
+        let (parent, before, observed) = self.look(order, set, &bundle).await?;
         if let Some(stop) = order.hold.stop() {
             return Err(Obstacle::Stopped(stop));
         }
         let now = &order.state.epoch;
         let policy = self.policy(order, set, parent.as_ref());
         let manifests = bundle.manifests.clone();
-        let plan = spans::plan().in_scope(|| plan(&Goal::Apply(manifests), &observed, &policy, Instant::now()));
+        let plan_span = spans::plan();
+        spans::record_objects(&plan_span, manifests.len());
+        let plan = plan_span.in_scope(|| plan(&Goal::Apply(manifests), &observed, &policy, Instant::now()));
+        drop(plan_span);
         self.remember(deployment, &plan, &observed);
         let widened = applyset::union(&before, &wanted);
         if plan.changes_nothing() && order.due.trigger == Trigger::Look && parent.is_some() && !has_news(&plan) {
@@ -151,9 +158,7 @@ impl Workshop {
     }
 
     async fn remove(&self, order: Order<'_>, set: &ApplySet) -> Result<(Done, Scope), Obstacle> {
-        let parent = observe::parent(&self.cluster, set).await?;
-        let scope = observe::scope(parent.as_ref(), order.deployment.scope.as_ref());
-        let observed = self.observe(order, set, &Bundle::default(), parent.as_ref(), &scope).await?;
+        let (parent, scope, observed) = self.look(order, set, &Bundle::default()).await?;
         if let Some(stop) = order.hold.stop() {
             return Err(Obstacle::Stopped(stop));
         }
@@ -181,6 +186,25 @@ impl Workshop {
         let content = self.contents.get(&self.client, deployment, digest).await.map_err(Obstacle::Content)?;
         let ignore = &deployment.policy.ignore_fields;
         Bundle::prepare(&content, &self.cluster, &self.resources, &self.default_namespace, &set.id, ignore).await
+    }
+
+    /// What the cluster holds of the stack: its parent, where its objects may be, and what is there.
+    async fn look(
+        &self,
+        order: Order<'_>,
+        set: &ApplySet,
+        bundle: &Bundle,
+    ) -> Result<(Option<Parent>, Scope, Observed), Obstacle> {
+        let span = spans::observe();
+        let look = async {
+            let parent = observe::parent(&self.cluster, set).await?;
+            let scope = observe::scope(parent.as_ref(), order.deployment.scope.as_ref());
+            let observed = self.observe(order, set, bundle, parent.as_ref(), &scope).await?;
+            Ok((parent, scope, observed))
+        };
+        let found = step(span.clone(), look).await?;
+        spans::record_objects(&span, found.2.members.len() + found.2.strangers.len());
+        Ok(found)
     }
 
     async fn observe(
@@ -319,6 +343,7 @@ impl Workshop {
         let is_there = |stack: StackId| state.deployments.iter().any(|deployment| deployment.stack_id == stack);
         self.ledger.keep_stacks(is_there);
         self.health.keep_stacks(is_there);
+        self.phases.keep_stacks(is_there);
         self.approvals.0.lock().retain(|stack, _| is_there(*stack));
     }
 

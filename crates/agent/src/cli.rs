@@ -43,21 +43,23 @@ enum ConfigCommand {
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Generated {
     Config,
+    /// Its part of the reference of configurations
+    Configuration,
 }
 
 /// Parses the arguments and runs. Exit codes: 0 asked to end, 1 failed, 2 wrong arguments, 64 wrong configuration.
 pub fn main() -> ExitCode {
     let args = Args::parse();
     let file = args.config.as_deref();
-    if let Command::Generate { what: Generated::Config } = args.command {
-        return generate();
+    if let Command::Generate { what } = args.command {
+        return generate(what);
     }
     let config = match config::load::<Config>(file) {
         Ok(config) => config,
         Err(error) => return error.tell(),
     };
     match args.command {
-        Command::Generate { what: Generated::Config } => generate(),
+        Command::Generate { what } => generate(what),
         Command::Run => serve::main(config),
         Command::Doctor(options) => doctor::main(&config, &options),
         Command::Config { command: ConfigCommand::Check } => config::valid(file),
@@ -65,7 +67,11 @@ pub fn main() -> ExitCode {
 }
 
 #[expect(clippy::print_stdout, reason = "the generated text is the output of this command")]
-fn generate() -> ExitCode {
+fn generate(what: Generated) -> ExitCode {
+    if matches!(what, Generated::Configuration) {
+        print!("\n## brokkr-agent\n{}", config::tables::<Config>());
+        return ExitCode::SUCCESS;
+    }
     let head = "config.toml of brokkr-agent: every key with its default. Generated from the code by `make generate`.\nBROKKR__SECTION__KEY in the environment wins over this file.";
     print!("{}", config::reference::<Config>(head));
     ExitCode::SUCCESS

@@ -105,6 +105,11 @@ impl Settings for Config {
         problems.range("work_orders.at_once", self.work_orders.at_once as u64, 0..=100);
         problems.range("server.drain_seconds", self.server.drain_seconds, 1..=3_600);
         brokkr_runtime::config::check_telemetry(&self.telemetry, problems);
+        brokkr_runtime::config::check_metrics(&self.metrics, problems);
+    }
+
+    fn telemetry(&mut self) -> Option<&mut TelemetryConfig> {
+        Some(&mut self.telemetry)
     }
 }
 

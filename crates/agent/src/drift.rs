@@ -96,6 +96,11 @@ impl Contest {
 }
 
 impl Contests {
+    /// How many objects are left alone for a while now.
+    pub(crate) fn contested(&self, now: Instant) -> usize {
+        self.0.lock().values().filter(|contest| contest.next().is_some_and(|next| now < next)).count()
+    }
+
     /// An object was repaired.
     pub(crate) fn repaired(&self, id: &ObjectId, now: Instant) {
         let mut contests = self.0.lock();

@@ -28,6 +28,16 @@ pub(crate) enum Stop {
     Superseded,
 }
 
+impl Stop {
+    /// A word of a closed set.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Suspended => "suspended",
+            Self::Superseded => "superseded",
+        }
+    }
+}
+
 impl Hold {
     pub(crate) fn new(desired: watch::Receiver<Option<Desired>>, stack: StackId, revision: u64) -> Self {
         Self { desired, stack, revision }
@@ -139,6 +149,7 @@ mod tests {
             installation: "i".to_owned(),
             epoch: "e".to_owned(),
             rotate_key: false,
+            tracing: None,
             deployments: suspensions.iter().enumerate().map(deployment).collect(),
         }
     }

@@ -24,6 +24,7 @@ mod monitor;
 mod object;
 mod observe;
 mod outcome;
+mod phases;
 mod plan;
 mod pointer;
 mod poll;
@@ -34,6 +35,8 @@ mod sight;
 mod slot;
 mod standing;
 mod status;
+mod trace;
+mod trace_report;
 mod trouble;
 mod work;
 

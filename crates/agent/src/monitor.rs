@@ -7,7 +7,7 @@ use std::{
 };
 
 use brokkr_api::{
-    StackId,
+    Name, StackId,
     desired_state::{Action, DesiredDeployment},
     reports::{Health, HealthStatus, ObjectOutcome, ObjectRef, Report, Reports},
     rollouts::Phase,
@@ -28,7 +28,10 @@ use crate::{
     cluster::KubeFailure,
     health::{self, Assessment, HealthReason, Rules},
     object::{GroupKind, ObjectId},
+    phases::Subject,
     schedule::sleep_until,
+    trace::Place,
+    trouble::Trouble,
 };
 
 /// News that come so close together are told as one.
@@ -48,7 +51,12 @@ struct Watched {
     /// The report of the attempt that applied it, which the changes of its health repeat.
     report: Arc<Report>,
     epoch: String,
-    trace: Option<TraceContext>,
+    /// The trace of the change.
+    place: Option<Place>,
+    /// The attempt that applied it.
+    attempt: Option<TraceContext>,
+    stack: Name,
+    generation: u64,
     applied_at: std::time::SystemTime,
     rules: Arc<Rules>,
     objects: BTreeMap<ObjectId, Look>,
@@ -76,6 +84,7 @@ impl Monitor {
         deployment: &DesiredDeployment,
         epoch: &str,
         report: &mut Report,
+        place: Option<&Place>,
         clock: &dyn Clock,
         now: Instant,
     ) {
@@ -106,10 +115,10 @@ impl Monitor {
         let mut watched = Watched {
             report: Arc::new(Report { drift: Vec::new(), ..report.clone() }),
             epoch: epoch.to_owned(),
-            trace: deployment
-                .trace
-                .as_ref()
-                .and_then(|work| TraceContext::from_parts(&work.traceparent, work.tracestate.as_deref())),
+            place: place.cloned(),
+            attempt: TraceContext::current(),
+            stack: deployment.stack.clone(),
+            generation: deployment.generation,
             applied_at: clock.now().to_system_time(),
             rules,
             objects,
@@ -126,6 +135,17 @@ impl Monitor {
 
     pub(crate) fn keep_stacks(&self, is_there: impl Fn(StackId) -> bool) {
         self.0.lock().retain(|stack, _| is_there(*stack));
+    }
+
+    /// How many objects are how; what was not looked at yet is unknown.
+    pub(crate) fn by_health(&self) -> Vec<(&'static str, i64)> {
+        let mut counts = [HealthStatus::Healthy, HealthStatus::Progressing, HealthStatus::Degraded, HealthStatus::Unknown]
+            .map(|status| (status, 0));
+        for look in self.0.lock().values().flat_map(|watched| watched.objects.values()) {
+            let status = look.assessment.as_ref().map_or(HealthStatus::Unknown, |assessment| assessment.status);
+            counts.iter_mut().filter(|(of, _)| *of == status).for_each(|(_, count)| *count += 1);
+        }
+        counts.map(|(status, count)| (status.as_str(), count)).into()
     }
 
     /// Looks at what changed, and tells the broker, until `stopping`.
@@ -189,7 +209,8 @@ impl Monitor {
             (stack, revision, id, found)
         };
         let looks: Vec<_> = due.into_iter().map(look).collect();
-        let span = spans::job("health");
+        let causes: Vec<_> = stacks.iter().filter_map(|stack| self.trace_of(*stack)).collect();
+        let span = spans::job_of("health", &causes);
         let mut looks = stream::iter(looks).buffer_unordered(CONCURRENCY);
         async {
             while let Some((stack, revision, id, found)) = looks.next().await {
@@ -201,6 +222,11 @@ impl Monitor {
         for stack in stacks {
             self.tell(workshop, stack, clock).instrument(span.clone()).await;
         }
+    }
+
+    /// The trace of the change whose health is watched.
+    fn trace_of(&self, stack: StackId) -> Option<TraceContext> {
+        self.0.lock().get(&stack)?.place.as_ref().map(|place| place.work.clone())
     }
 
     fn found(&self, stack: StackId, revision: u64, id: &ObjectId, found: Result<Assessment, KubeFailure>, now: Instant) {
@@ -224,7 +250,7 @@ impl Monitor {
 
     /// Tells the broker when the health of a stack is another than it was told.
     async fn tell(&self, workshop: &Workshop, stack: StackId, clock: &dyn Clock) {
-        let (report, epoch, place, applied_at) = {
+        let (report, epoch, places, applied_at, name, generation) = {
             let mut stacks = self.0.lock();
             let Some(watched) = stacks.get_mut(&stack) else { return };
             let health = watched.health();
@@ -233,15 +259,14 @@ impl Monitor {
             }
             let before = std::mem::replace(&mut watched.told, health.clone());
             let became_healthy = health.as_ref().is_some_and(|health| health.status == HealthStatus::Healthy);
-            let place = watched
-                .trace
-                .clone()
-                .filter(|_| became_healthy && before.is_none_or(|before| before.status != HealthStatus::Healthy));
+            let is_news = became_healthy && before.is_none_or(|before| before.status != HealthStatus::Healthy);
+            let places = watched.places().filter(|_| is_news);
             let report = Report { phase: Phase::Applied.settled(health.as_ref()), health, ..(*watched.report).clone() };
-            (report, watched.epoch.clone(), place, watched.applied_at)
+            (report, watched.epoch.clone(), places, watched.applied_at, watched.stack.clone(), watched.generation)
         };
-        if let Some(place) = place {
-            spans::record_past_of(&place, Past::Wait(WaitReason::Health), applied_at, clock.now().to_system_time());
+        if let Some((place, cause)) = places {
+            let now = clock.now().to_system_time();
+            spans::record_past_of(&place, cause.as_ref(), Past::Wait(WaitReason::Health), applied_at, now);
         }
         let health = report.health.as_ref();
         info!(
@@ -252,7 +277,13 @@ impl Monitor {
             "the health of a deployment changed"
         );
         let revision = report.revision;
-        let told = workshop.client.report(&Reports { epoch, reports: vec![report] }).instrument(spans::report()).await;
+        let reason = health.and_then(|health| health.reason.as_deref());
+        workshop.phases.now(Subject { stack, name: &name, generation, revision }, report.phase, reason);
+        let span = spans::report();
+        let told = workshop.client.report(&Reports { epoch, reports: vec![report] }).instrument(span.clone()).await;
+        if let Err(error) = &told {
+            spans::record_error(&span, Trouble::of(error).kind);
+        }
         if told.is_err() {
             // Told again with the next look.
             let mut stacks = self.0.lock();
@@ -268,6 +299,16 @@ impl Monitor {
 }
 
 impl Watched {
+    /// Where the wait for its health stands, and what it links to: beside the attempt in the trace of the change, or below the attempt in the
+    /// attempt's own.
+    fn places(&self) -> Option<(TraceContext, Option<TraceContext>)> {
+        match (&self.place, &self.attempt) {
+            (Some(place), attempt) if place.joins => Some((place.work.clone(), attempt.clone())),
+            (place, Some(attempt)) => Some((attempt.clone(), place.as_ref().map(|place| place.work.clone()))),
+            (_, None) => None,
+        }
+    }
+
     /// The worst of the objects; nothing while some have not been looked at.
     fn health(&self) -> Option<Health> {
         let looks = self.objects.values().map(|look| Some((look.object.clone(), look.assessment.as_ref()?)));

@@ -15,7 +15,7 @@ use crate::{
 };
 
 impl Obstacle {
-    fn reason(&self) -> &'static str {
+    pub(crate) fn reason(&self) -> &'static str {
         match self {
             Self::Kube(failure) => failure.class.as_str(),
             Self::Content(_) | Self::BrokerAway => "broker_unreachable",
@@ -79,7 +79,8 @@ pub(crate) fn finished(deployment: &DesiredDeployment, due: Due, done: Done, sco
     Report { phase, error, objects: done.objects, scope: Some(scope), held: done.held_plan, drift, ..empty(deployment, due) }
 }
 
-fn unfinished(action: Action) -> Phase {
+/// The phase of what is under way.
+pub(crate) fn unfinished(action: Action) -> Phase {
     if action == Action::Apply { Phase::Progressing } else { Phase::Deleting }
 }
 

@@ -11,7 +11,7 @@ use brokkr_api::{
 };
 use brokkr_runtime::{Clock, Ids};
 use brokkr_telemetry::{
-    AgentMetrics,
+    AgentMetrics, Control,
     metrics::PollResult,
     spans::{self, PollOutcome},
 };
@@ -27,6 +27,7 @@ use crate::{
     identity::{Identity, IdentityError},
     schedule::backoff,
     status::Status,
+    trace_report::TraceReporter,
     trouble::{NO_KEY, Trouble},
     work::Hands,
 };
@@ -42,6 +43,7 @@ pub(crate) struct Poller {
     pub(crate) metrics: AgentMetrics,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ids: Arc<dyn Ids>,
+    pub(crate) tracing: Control,
     pub(crate) wait: Duration,
     /// Told when there may be work orders.
     pub(crate) hands: Arc<Hands>,
@@ -64,27 +66,30 @@ impl Poller {
         let mut etag: Option<String> = None;
         let mut last: Option<Desired> = None;
         let (mut failures, mut rotation_wanted) = (0, false);
+        let mut reporter = TraceReporter::new(self.tracing.clone());
         loop {
             let started = Instant::now();
             let span = spans::poll();
             let free = Some(u32::try_from(self.hands.free()).unwrap_or(u32::MAX)).filter(|free| *free > 0);
-            let polled =
+            let timed =
                 self.workshop.client.desired_state_or_work(etag.as_deref(), self.wait, free).instrument(span.clone()).await;
+            let elapsed = started.elapsed();
             // A change may be that an order is to be stopped.
-            if matches!(&polled, Ok((Polled::Changed { .. }, _) | (_, true))) {
+            if timed.as_ref().is_ok_and(|timed| timed.work || matches!(timed.polled, Polled::Changed { .. })) {
                 self.hands.ring();
             }
-            let polled = polled.map(|(polled, _)| polled);
+            let parked = timed.as_ref().map(|timed| timed.parked).unwrap_or_default();
+            let polled = timed.map(|timed| timed.polled);
             let result = match &polled {
                 Ok(Polled::Unchanged) => PollResult::Empty,
                 Ok(Polled::Changed { .. }) => PollResult::Success,
                 Err(_) => PollResult::Error,
             };
-            span.in_scope(|| self.metrics.poll(result, started.elapsed()));
-            match result {
-                PollResult::Success => spans::record_poll(&span, PollOutcome::Changed),
-                PollResult::Empty => spans::record_poll(&span, PollOutcome::Unchanged),
-                PollResult::Error => spans::record_error(&span, "poll_failed"),
+            span.in_scope(|| self.metrics.poll(result, elapsed.saturating_sub(parked)));
+            match &polled {
+                Ok(Polled::Changed { .. }) => spans::record_poll(&span, PollOutcome::Changed),
+                Ok(Polled::Unchanged) => spans::record_poll(&span, PollOutcome::Unchanged),
+                Err(error) => spans::record_error(&span, Trouble::of(error).kind),
             }
             drop(span);
             match polled {
@@ -94,6 +99,7 @@ impl Poller {
                     if let Polled::Changed { etag: tag, mut state } = answer {
                         self.workshop.contents.take(&mut state);
                         rotation_wanted = state.rotate_key;
+                        reporter.follow(state.tracing.as_ref());
                         etag = Some(tag).filter(|tag| !tag.is_empty());
                         last = Some(Arc::new(state));
                         desired.send_replace(last.clone());
@@ -101,6 +107,7 @@ impl Poller {
                         // Accepted again, and nothing has changed meanwhile.
                         desired.send_replace(last.clone());
                     }
+                    reporter.tell(&self.workshop.client).await;
                     if rotation_wanted {
                         // Asked again after the next poll if it fails; once kept, the next poll is the new key's first use.
                         rotation_wanted =

@@ -6,16 +6,18 @@ use std::{
 };
 
 use brokkr_api::{
-    Relation, StackId,
+    StackId,
     client::ClientError,
-    desired_state::{DesiredDeployment, DesiredState},
-    reports::{Failure, Report, ReportResult, Reports},
+    desired_state::{Action, DesiredDeployment, DesiredState},
+    policy::DriftOutcome,
+    reports::{Failure, ObjectOutcome, Report, ReportResult, Reports},
     rollouts::Phase,
 };
 use brokkr_runtime::{Clock, Ids, Lifecycle};
 use brokkr_telemetry::{
-    TraceContext, relate,
-    spans::{self, ConsumerOutcome, ProcessDeployment},
+    AgentMetrics,
+    metrics::ReconcileAction,
+    spans::{self, ConsumerOutcome},
 };
 use tokio::sync::{Semaphore, mpsc, watch};
 use tracing::{Instrument, Span, info, warn};
@@ -26,15 +28,18 @@ use crate::{
     desired::Desired,
     hold::{Hold, News, Stop, Suspended, Told},
     outcome,
+    phases::Subject,
     schedule::{Due, Ended, Schedule, Trigger, sleep_until},
     slot::Slot,
     status::Status,
-    trouble,
+    trace::AttemptSpan,
+    trouble::{self, Trouble},
 };
 
 /// Runs attempts.
 pub(crate) struct Reconciler {
     pub(crate) workshop: Arc<Workshop>,
+    pub(crate) metrics: AgentMetrics,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ids: Arc<dyn Ids>,
     pub(crate) status: Arc<Status>,
@@ -75,6 +80,7 @@ impl Reconciler {
 
     fn start(&self, state: Desired, due: Due, hold: Hold, slots: Arc<Semaphore>, finished: mpsc::UnboundedSender<(Due, Ended)>) {
         let (workshop, status, clock) = (Arc::clone(&self.workshop), Arc::clone(&self.status), Arc::clone(&self.clock));
+        let metrics = self.metrics.clone();
         self.lifecycle.spawn_work(async move {
             let slot = Slot::take(slots).await;
             let deployment = state.deployments.iter().find(|deployment| deployment.stack_id == due.stack);
@@ -84,7 +90,7 @@ impl Reconciler {
                 Some(deployment) => {
                     let (waiting, waits) = mpsc::unbounded_channel();
                     let order = Order { state: &state, deployment, due, hold: &hold, slot: &slot, waiting: &waiting };
-                    carry_out(&workshop, order, waits, &status, &*clock).await
+                    carry_out(&workshop, order, waits, &status, &*clock, &metrics).await
                 }
                 None => Ended::Done,
             };
@@ -104,10 +110,16 @@ async fn carry_out(
     mut waits: mpsc::UnboundedReceiver<Failure>,
     status: &Status,
     clock: &dyn Clock,
+    metrics: &AgentMetrics,
 ) -> Ended {
     let Order { state, deployment, due, hold, .. } = order;
-    let span = span_of(deployment, due, status);
+    let attempt_span = AttemptSpan::begin(deployment, due, status, clock);
+    let tell = |phase, reason: Option<&str>| workshop.phases.now(subject(deployment), phase, reason);
     let work = async {
+        if due.trigger == Trigger::Revision && due.attempt == 1 {
+            tell(outcome::unfinished(deployment.action), None);
+        }
+        let began = Instant::now();
         let attempt = workshop.attempt(order);
         tokio::pin!(attempt);
         let attempted = loop {
@@ -118,25 +130,32 @@ async fn carry_out(
                 }
             }
         };
+        let of = if deployment.action == Action::Apply { ReconcileAction::Apply } else { ReconcileAction::Delete };
+        metrics.reconciled(of, began.elapsed());
         let Attempted::Report(mut report) = attempted else { return (attempted, false) };
-        workshop.health.begin(deployment, &state.epoch, &mut report, clock, Instant::now());
+        measure(&report, metrics);
+        workshop.health.begin(deployment, &state.epoch, &mut report, attempt_span.place.as_ref(), clock, Instant::now());
         log(deployment, &report, status);
+        tell(report.phase, report.error.as_ref().map(|error| error.reason.as_str()));
         let sent = send(workshop, state, &report).instrument(spans::report()).await;
         (Attempted::Report(report), sent)
     };
-    let (attempted, sent) = work.instrument(span.clone()).await;
+    let (attempted, sent) = work.instrument(attempt_span.span.clone()).await;
     let report = match attempted {
         Attempted::Report(report) => report,
         Attempted::AsItShouldBe => return Ended::Done,
         Attempted::Stopped(stop) => {
             let phase = if stop == Stop::Suspended { Phase::Suspended } else { Phase::Progressing };
-            record(&span, due, ConsumerOutcome { phase: phase.as_str(), reason: None, object: None });
+            attempt_span.span.in_scope(|| tell(phase, Some(stop.as_str())));
+            attempt_span.end(ConsumerOutcome { phase: phase.as_str(), reason: None, object: None }, clock);
             return Ended::Held;
         }
     };
     let object = report.error.as_ref().and_then(|error| error.object.as_ref()).map(ToString::to_string);
-    let reason = report.error.as_ref().map(|error| error.reason.as_str());
-    record(&span, due, ConsumerOutcome { phase: report.phase.as_str(), reason, object: object.as_deref() });
+    // What was done and cannot be told is not done for the broker, and is done again.
+    let unreported = (!sent).then_some("unreported");
+    let reason = report.error.as_ref().map(|error| error.reason.as_str()).or(unreported);
+    attempt_span.end(ConsumerOutcome { phase: report.phase.as_str(), reason, object: object.as_deref() }, clock);
     match (report.phase, sent) {
         (Phase::Applied | Phase::Healthy | Phase::Degraded | Phase::Deleted, true) => Ended::Done,
         _ if hold.stop().is_some() => Ended::Held,
@@ -144,44 +163,24 @@ async fn carry_out(
     }
 }
 
-/// A CONSUMER span in the trace of the work for an attempt at a revision; a trace of its own, linked to that, for a look at what is
-/// carried out.
-fn span_of(deployment: &DesiredDeployment, due: Due, status: &Status) -> Span {
-    let (agent, cluster) = status.identity();
-    let stack_id = deployment.stack_id.to_string();
-    let span = match due.trigger {
-        Trigger::Look => spans::job("look"),
-        Trigger::Revision => spans::process_deployment(ProcessDeployment {
-            stack: deployment.stack.as_str(),
-            stack_id: &stack_id,
-            generation: signed(deployment.generation),
-            revision: signed(deployment.revision),
-            action: deployment.action.as_str(),
-            attempt: due.attempt,
-            agent: &agent,
-            cluster: &cluster,
-        }),
-    };
-    if let Some(work) = &deployment.trace
-        && let Some(trace) = TraceContext::from_parts(&work.traceparent, work.tracestate.as_deref())
-    {
-        // The broker decides; a second attempt never prolongs a trace that ended with the first.
-        let parent = work.relation == Relation::Parent && due.attempt == 1 && due.trigger == Trigger::Revision;
-        relate(&span, &trace, if parent { brokkr_telemetry::Relation::Parent } else { brokkr_telemetry::Relation::Link });
-    }
-    span
+fn subject(deployment: &DesiredDeployment) -> Subject<'_> {
+    let (generation, revision) = (deployment.generation, deployment.revision);
+    Subject { stack: deployment.stack_id, name: &deployment.stack, generation, revision }
 }
 
-fn record(span: &Span, due: Due, outcome: ConsumerOutcome<'_>) {
-    if due.trigger == Trigger::Revision {
-        spans::record_outcome(span, outcome);
-    } else if let Some(reason) = outcome.reason {
-        spans::record_error(span, reason);
+/// Counts what an attempt came upon.
+fn measure(report: &Report, metrics: &AgentMetrics) {
+    let count = |outcome| report.objects.iter().filter(|object| object.outcome == outcome).count() as u64;
+    metrics.prunes_refused(count(ObjectOutcome::Held));
+    let repaired = report.drift.iter().filter(|drift| drift.outcome == DriftOutcome::Repaired);
+    metrics.drift_repaired(repaired.count() as u64);
+    let failed = report.objects.iter().filter(|object| object.outcome == ObjectOutcome::Failed);
+    let mut reasons: Vec<_> = failed.filter_map(|object| object.reason.as_deref()).collect();
+    if reasons.is_empty() && report.phase == Phase::Failed {
+        reasons.extend(report.error.as_ref().map(|error| error.reason.as_str()));
     }
-}
-
-fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
+    // What waits for a person has no class, and is no failure.
+    reasons.into_iter().filter_map(Class::of_word).for_each(|class| metrics.failed(class));
 }
 
 /// Tells the broker. A stale report counts as told: the newer revision is on its way by the poll.
@@ -197,6 +196,7 @@ async fn send(workshop: &Workshop, state: &DesiredState, report: &Report) -> boo
         Err(error) => {
             let cause: &(dyn std::error::Error + 'static) = &error;
             warn!(stack.id = %report.stack_id, revision = report.revision, error = cause, "the outcome cannot be reported; it will be again");
+            spans::record_failure(&Span::current(), Trouble::of(&error).kind);
             // A broker that refuses the report for good would refuse it again; the next change brings the truth.
             // One that refuses the agent may take it from the same agent later.
             !error.is_transient() && matches!(error, ClientError::Problem(_)) && !trouble::is_refusal(&error)

@@ -6,6 +6,7 @@ use std::{
 };
 
 use brokkr_api::{StackId, desired_state::DesiredState};
+use brokkr_telemetry::spans::WaitReason;
 
 /// First wait after a failure, before jitter.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
@@ -17,6 +18,8 @@ const LAST_RETRY: Duration = Duration::from_secs(60);
 pub(crate) struct Schedule {
     epoch: String,
     stacks: HashMap<StackId, Entry>,
+    /// What the broker wants, and since when this agent knows.
+    known: HashMap<StackId, Known>,
     /// How often a stack that is done is looked at again.
     resync: Duration,
 }
@@ -30,6 +33,17 @@ struct Entry {
     look_at: Instant,
     /// The approval that the last attempt knew.
     approved: Option<String>,
+    /// When the last attempt ended.
+    ended_at: Instant,
+}
+
+/// A revision that the broker wants.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    revision: u64,
+    since: Instant,
+    /// Whether it was found suspended since it was worked on last.
+    suspended: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,11 +83,13 @@ pub(crate) struct Due {
     /// 1 for the first attempt at this revision.
     pub(crate) attempt: u32,
     pub(crate) trigger: Trigger,
+    /// What a revision has waited for in this agent, and since when.
+    pub(crate) waited: Option<(WaitReason, Instant)>,
 }
 
 impl Schedule {
     pub(crate) fn new(resync: Duration) -> Self {
-        Self { epoch: String::new(), stacks: HashMap::new(), resync }
+        Self { epoch: String::new(), stacks: HashMap::new(), known: HashMap::new(), resync }
     }
 
     /// Stacks to work on now; they count as running from here on. One stack is never worked on twice at once, and a stack that
@@ -82,6 +98,7 @@ impl Schedule {
         if self.epoch != desired.epoch {
             // Revisions of another epoch say nothing about this one's.
             self.epoch.clone_from(&desired.epoch);
+            self.known.clear();
             self.stacks.retain(|_, entry| entry.state == State::Running);
             for entry in self.stacks.values_mut() {
                 entry.revision = 0;
@@ -89,31 +106,47 @@ impl Schedule {
         }
         let is_desired = |stack: &StackId| desired.deployments.iter().any(|deployment| deployment.stack_id == *stack);
         self.stacks.retain(|stack, entry| entry.state == State::Running || is_desired(stack));
+        self.known.retain(|stack, _| is_desired(stack));
         let mut due = Vec::new();
         for deployment in &desired.deployments {
             let (stack, revision) = (deployment.stack_id, deployment.revision);
+            let fresh = Known { revision, since: now, suspended: false };
+            let known = self.known.entry(stack).or_insert(fresh);
+            if known.revision != revision {
+                *known = fresh;
+            }
             if deployment.suspended.is_some() {
+                known.suspended = true;
                 // A retry would only find it suspended; when it is resumed it is due at once.
                 if let Some(entry) = self.stacks.get_mut(&stack).filter(|entry| matches!(entry.state, State::RetryAt(_))) {
                     entry.state = State::Held;
                 }
                 continue;
             }
+            let first = (WaitReason::Queued, known.since);
+            let again = |reason, entry: &Entry| Some((reason, entry.ended_at));
             let is_approved = |entry: &Entry| deployment.approved.is_some() && entry.approved != deployment.approved;
-            let (attempt, trigger) = match self.stacks.get(&stack) {
+            let (attempt, trigger, waited) = match self.stacks.get(&stack) {
                 Some(Entry { state: State::Running, .. }) => continue,
-                Some(entry) if entry.revision != revision => (1, Trigger::Revision),
-                Some(entry) if is_approved(entry) => (entry.attempts + 1, Trigger::Revision),
+                Some(entry) if entry.revision != revision => (1, Trigger::Revision, Some(first)),
+                Some(entry) if is_approved(entry) => (entry.attempts + 1, Trigger::Revision, again(WaitReason::Approval, entry)),
                 Some(Entry { state: State::Done, look_at, .. }) if now < *look_at => continue,
-                Some(entry @ Entry { state: State::Done, .. }) => (entry.attempts, Trigger::Look),
+                Some(entry @ Entry { state: State::Done, .. }) => (entry.attempts, Trigger::Look, None),
                 Some(Entry { state: State::RetryAt(at), .. }) if now < *at => continue,
-                Some(entry) => (entry.attempts + 1, Trigger::Revision),
-                None => (1, Trigger::Revision),
+                Some(entry) => (entry.attempts + 1, Trigger::Revision, again(WaitReason::Retry, entry)),
+                None => (1, Trigger::Revision, Some(first)),
+            };
+            // Whatever else it waited for ended with that.
+            let waited = if std::mem::take(&mut known.suspended) {
+                waited.map(|(_, since)| (WaitReason::Suspended, since))
+            } else {
+                waited
             };
             let (state, approved) = (State::Running, deployment.approved.clone());
             // What is seen while it is worked on is looked at afterwards.
-            self.stacks.insert(stack, Entry { revision, attempts: attempt, state, look_at: now + self.resync, approved });
-            due.push(Due { stack, revision, attempt, trigger });
+            let look_at = now + self.resync;
+            self.stacks.insert(stack, Entry { revision, attempts: attempt, state, look_at, approved, ended_at: now });
+            due.push(Due { stack, revision, attempt, trigger, waited });
         }
         due
     }
@@ -122,6 +155,7 @@ impl Schedule {
     pub(crate) fn ended(&mut self, due: Due, ended: Ended, now: Instant, jitter: f64) {
         let resync = self.resync.mul_f64(0.9 + jitter / 5.0);
         if let Some(entry) = self.stacks.get_mut(&due.stack) {
+            entry.ended_at = now;
             entry.state = match ended {
                 Ended::Done => State::Done,
                 Ended::Again => State::RetryAt(now + backoff(due.attempt, jitter)),
@@ -202,6 +236,7 @@ mod tests {
             installation: "i".to_owned(),
             epoch: epoch.to_owned(),
             rotate_key: false,
+            tracing: None,
             deployments: revisions.iter().enumerate().map(deployment).collect(),
         }
     }
@@ -276,7 +311,29 @@ mod tests {
         schedule.ended(due[1], Ended::Done, now, 0.0);
         assert!(schedule.take_due(&suspended(desired("e", &[1, 1])), now).is_empty());
         let resumed = schedule.take_due(&desired("e", &[1, 1]), now);
-        assert_eq!(resumed, [Due { attempt: 2, ..due[0] }]);
+        assert_eq!(resumed, [Due { attempt: 2, waited: Some((WaitReason::Suspended, now)), ..due[0] }]);
+    }
+
+    #[test]
+    fn what_a_revision_has_waited_for_is_known_when_it_is_begun() {
+        let (mut schedule, start) = (Schedule::new(RESYNC), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let first = schedule.take_due(&desired("e", &[1]), start)[0];
+        assert_eq!(first.waited, Some((WaitReason::Queued, start)));
+        assert!(schedule.take_due(&desired("e", &[2]), at(2)).is_empty(), "the older one is being worked on");
+        schedule.ended(first, Ended::Held, at(5), 0.0);
+        let second = schedule.take_due(&desired("e", &[2]), at(5))[0];
+        assert_eq!(second.waited, Some((WaitReason::Queued, at(2))), "since it was known");
+        schedule.ended(second, Ended::Again, at(6), 0.0);
+        let third = schedule.take_due(&desired("e", &[2]), at(8))[0];
+        assert_eq!(third.waited, Some((WaitReason::Retry, at(6))));
+        schedule.ended(third, Ended::Again, at(9), 0.0);
+        assert!(schedule.take_due(&suspended(desired("e", &[2])), at(10)).is_empty());
+        let resumed = schedule.take_due(&desired("e", &[2]), at(60))[0];
+        assert_eq!(resumed.waited, Some((WaitReason::Suspended, at(9))));
+        schedule.ended(resumed, Ended::Done, at(61), 0.0);
+        let look = schedule.take_due(&desired("e", &[2]), at(10_000))[0];
+        assert_eq!((look.trigger, look.waited), (Trigger::Look, None));
     }
 
     #[test]

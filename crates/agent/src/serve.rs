@@ -7,12 +7,16 @@ use std::{
 };
 
 use anyhow::Context;
-use brokkr_api::{StackId, client::Client};
+use brokkr_api::{
+    StackId,
+    client::Client,
+    desired_state::{Action, DesiredDeployment},
+};
 use brokkr_runtime::{
     Clock, Drain, Ended, Ids, Lifecycle, Signals, SystemClock, SystemIds, daemon,
     server::{self, Limits, Server},
 };
-use brokkr_telemetry::{InitOptions, Service, Telemetry, http::ServerTelemetry};
+use brokkr_telemetry::{AgentMetrics, InitOptions, Service, Telemetry, TelemetryConfig, http::ServerTelemetry};
 use parking_lot::Mutex;
 use tokio::{
     net::TcpListener,
@@ -25,7 +29,7 @@ use crate::{
     attempt::{Approvals, Workshop},
     cluster::{Cluster, Resources},
     config::Config,
-    desired::Contents,
+    desired::{Contents, Desired},
     drift::Contests,
     identity::Identity,
     leader::Candidate,
@@ -33,6 +37,7 @@ use crate::{
     link,
     monitor::Monitor,
     object::ObjectId,
+    phases::Phases,
     poll::Poller,
     reconcile::Reconciler,
     sight::Sight,
@@ -48,11 +53,20 @@ pub(crate) fn main(config: Config) -> ExitCode {
         service: Service::Agent,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         instance_id: me.clone(),
-        telemetry: config.telemetry.clone(),
-        metrics: config.metrics,
+        telemetry: telemetry(&config),
+        metrics: config.metrics.clone(),
         log: config.log.clone(),
     };
     daemon::run(options, async |telemetry, signals| serve(config, me, telemetry, signals).await)
+}
+
+/// Spans say which cluster they are from, where that is known before the first of them.
+fn telemetry(config: &Config) -> TelemetryConfig {
+    let mut telemetry = config.telemetry.clone();
+    if let Some(cluster) = config.agent.cluster.as_ref().or(config.agent.name.as_ref()) {
+        telemetry.resource.entry("k8s.cluster.name".to_owned()).or_insert_with(|| cluster.to_string());
+    }
+    telemetry
 }
 
 async fn serve(config: Config, me: String, telemetry: &Telemetry, mut signals: Signals) -> anyhow::Result<Ended> {
@@ -68,6 +82,8 @@ async fn serve(config: Config, me: String, telemetry: &Telemetry, mut signals: S
     let client = link::client(&config, key)?;
     let listener =
         TcpListener::bind(config.server.listen).await.with_context(|| format!("server.listen: {}", config.server.listen))?;
+    let (metrics_beside, metrics_port) =
+        server::metrics::place(telemetry.metrics_endpoint(), config.metrics.listen).await.context("metrics.listen")?;
     let (lifecycle, crashes) = Lifecycle::new();
     let stopping = || lifecycle.stopping().clone();
     let status = Arc::new(Status::default());
@@ -76,14 +92,16 @@ async fn serve(config: Config, me: String, telemetry: &Telemetry, mut signals: S
     let (workshop, news) = workshop(&config, client, guarded, &status);
     let (sender, receiver) = watch::channel(None);
     let hands = Arc::new(Hands::new(config.work_orders.at_once));
+    measure(&metrics, &workshop, &status, receiver.clone());
     let poller = Poller {
         workshop: Arc::clone(&workshop),
         identity,
         status: Arc::clone(&status),
-        metrics,
+        metrics: metrics.clone(),
         clock: Arc::clone(&clock),
         ids: Arc::clone(&ids),
         hands: Arc::clone(&hands),
+        tracing: telemetry.control(),
         wait: Duration::from_secs(config.broker.wait_seconds.clamp(1, brokkr_api::wait::MAX_WAIT_SECONDS)),
     };
     let end = stopping();
@@ -109,6 +127,7 @@ async fn serve(config: Config, me: String, telemetry: &Telemetry, mut signals: S
     lifecycle.spawn("work-orders", Arc::new(workforce).run());
     let reconciler = Reconciler {
         workshop,
+        metrics,
         clock,
         ids,
         status: Arc::clone(&status),
@@ -120,18 +139,21 @@ async fn serve(config: Config, me: String, telemetry: &Telemetry, mut signals: S
     let router = server::probes(
         Arc::new(AgentProbe { status, spans: telemetry.status_handle() }),
         lifecycle.draining().clone(),
-        telemetry.metrics_endpoint(),
+        metrics_beside,
     );
     let router = ServerTelemetry::new(telemetry, None).wrap(router);
     let address = listener.local_addr().unwrap_or(config.server.listen);
     info!(%address, version = env!("CARGO_PKG_VERSION"), broker = config.broker.url, "the agent runs");
-    let server = Server {
+    let server = || Server {
         tls: None,
         limits: Limits::default(),
         draining: lifecycle.draining().clone(),
         stopping: lifecycle.stopping().clone(),
     };
-    lifecycle.spawn("http-server", server::serve(listener, router, server));
+    if let Some(port) = metrics_port {
+        lifecycle.spawn("metrics-server", port.serve(server()));
+    }
+    lifecycle.spawn("http-server", server::serve(listener, router, server()));
     let drain = Drain { delay: Duration::ZERO, grace: Duration::from_secs(config.server.drain_seconds) };
     let Some(candidate) = candidate else { return Ok(lifecycle.run(crashes, signals, drain).await) };
     // The lead is kept until the work in flight has ended.
@@ -141,6 +163,23 @@ async fn serve(config: Config, me: String, telemetry: &Telemetry, mut signals: S
     };
     candidate.release().await;
     Ok(ended)
+}
+
+/// Where the gauges are read when somebody looks: all of it is in memory.
+fn measure(metrics: &AgentMetrics, workshop: &Arc<Workshop>, status: &Arc<Status>, desired: watch::Receiver<Option<Desired>>) {
+    let status = Arc::clone(status);
+    metrics.leader.by(move || i64::from(status.may_act()));
+    let is_applied = |deployment: &&DesiredDeployment| deployment.action == Action::Apply;
+    let applied = move |state: &Desired| state.deployments.iter().filter(is_applied).count();
+    metrics.stacks.by(move || number(desired.borrow().as_ref().map_or(0, applied)));
+    let contests = Arc::clone(workshop);
+    metrics.drift_contested.by(move || number(contests.contests.contested(Instant::now())));
+    let objects = Arc::clone(workshop);
+    metrics.count_objects(move || objects.health.by_health());
+}
+
+fn number(of: usize) -> i64 {
+    i64::try_from(of).unwrap_or(i64::MAX)
 }
 
 /// What those who work tell those who look after what was done.
@@ -165,6 +204,7 @@ fn workshop(config: &Config, client: Client, cluster: Cluster, status: &Arc<Stat
         contests: Contests::default(),
         approvals: Approvals::default(),
         health: Monitor::default(),
+        phases: Phases::default(),
         sight: Sight::new(drifts, suspects, touches),
         applied: applies,
         status: Arc::clone(status),

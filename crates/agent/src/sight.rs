@@ -247,7 +247,7 @@ async fn watch_place(
 ) -> Result<(), KubeFailure> {
     let mut from = from;
     loop {
-        let events = workshop.cluster.watch_members(resource, place, PART_OF, &from).await?;
+        let events = workshop.cluster.watch_members(resource, place, PART_OF, &from).instrument(spans::job("watch")).await?;
         tokio::pin!(events);
         loop {
             match events.try_next().await {

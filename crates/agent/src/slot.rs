@@ -1,9 +1,12 @@
 //! How many stacks are worked on side by side.
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 
+use brokkr_telemetry::spans::{self, WaitReason};
+use futures::FutureExt;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tracing::Instrument;
 
 /// One stack's turn. It is given up while the stack only waits, so that a few that wait for their health hold up nobody.
 pub(crate) struct Slot {
@@ -22,8 +25,13 @@ impl Slot {
     pub(crate) async fn yielded<T>(&self, wait: impl Future<Output = T>) -> T {
         drop(self.permit.lock().take());
         let result = wait.await;
-        let permit = Arc::clone(&self.slots).acquire_owned().await.ok();
-        *self.permit.lock() = permit;
+        let mut turn = pin!(Arc::clone(&self.slots).acquire_owned());
+        // Nobody waits where there is a turn at once.
+        let permit = match turn.as_mut().now_or_never() {
+            Some(permit) => permit,
+            None => turn.instrument(spans::wait(WaitReason::Queued)).await,
+        };
+        *self.permit.lock() = permit.ok();
         result
     }
 }

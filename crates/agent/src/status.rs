@@ -72,6 +72,11 @@ impl Status {
         (inner.unfinished, inner.suspended) = (unfinished, suspended);
     }
 
+    /// Whether this agent may act: it leads, or needs no election.
+    pub(crate) fn may_act(&self) -> bool {
+        !matches!(self.0.read().leadership, Leadership::StandsBy(_))
+    }
+
     /// This agent leads.
     pub(crate) fn leads(&self) {
         self.0.write().leadership = Leadership::Leads;

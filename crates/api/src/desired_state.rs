@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::{Name, StackId, WorkTrace, policy::StackPolicy, suspension::Suspension, wait::Wait};
+use crate::{Name, StackId, WorkTrace, policy::StackPolicy, suspension::Suspension, tracing::TraceOrder, wait::Wait};
 
 /// Largest content that comes inside the index, in bytes; larger is fetched by digest.
 pub const MAX_INLINE_BYTES: u64 = 64 * 1024;
@@ -25,7 +25,7 @@ pub struct DesiredStateQuery {
 }
 
 /// Everything that one agent has to do. What is not in it must be left alone: absence is never an order to delete.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct DesiredState {
     /// The broker's protocol version.
     pub protocol: u32,
@@ -36,6 +36,9 @@ pub struct DesiredState {
     /// Whether the agent should ask for a new key: `POST /api/v1/agent/key`.
     #[serde(default)]
     pub rotate_key: bool,
+    /// How the agent should trace; absent when nothing is set at run time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tracing: Option<TraceOrder>,
     /// One entry per stack that concerns the agent, sorted by stack id.
     pub deployments: Vec<DesiredDeployment>,
 }

@@ -30,6 +30,9 @@ pub struct Event {
     /// Id of the trace that it happened in, if that was traced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<String>,
+    /// Its place in that trace, `00-<trace id>-<span id>-<flags>`: whoever does something because of the event links to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
     /// When it happened.
     pub created_at: Timestamp,
 }

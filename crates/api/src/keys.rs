@@ -78,7 +78,7 @@ pub enum Permission {
     /// Create, change, suspend, deactivate and abandon agents, rotate their keys, issue registration tokens.
     #[serde(rename = "agents:write")]
     AgentsWrite,
-    /// Suspend and resume the whole fleet.
+    /// Suspend and resume the whole fleet, and set how everybody traces.
     #[serde(rename = "fleet:write")]
     FleetWrite,
     /// Read events.

@@ -25,6 +25,7 @@ pub mod stacks;
 pub mod suspension;
 pub mod time;
 pub mod trace;
+pub mod tracing;
 pub mod wait;
 pub mod work_orders;
 

@@ -30,6 +30,10 @@ pub const ENROLMENTS: &str = "/api/v1/enrolments";
 pub const FLEET: &str = "/api/v1/fleet";
 /// Suspend and resume the fleet.
 pub const FLEET_SUSPENSION: &str = "/api/v1/fleet/suspension";
+/// Tracing of the broker, and what is set for everybody.
+pub const TRACING: &str = "/api/v1/tracing";
+/// How tracing fares on each agent.
+pub const TRACING_AGENTS: &str = "/api/v1/tracing/agents";
 /// Create and list agents.
 pub const AGENTS: &str = "/api/v1/agents";
 /// Read and change an agent.
@@ -91,6 +95,8 @@ pub const AGENT_KEY: &str = "/api/v1/agent/key";
 pub const DESIRED_STATE: &str = "/api/v1/agent/desired-state";
 /// Content by digest.
 pub const CONTENT: &str = "/api/v1/agent/stacks/{stack}/content/{digest}";
+/// An agent tells how its tracing fares.
+pub const AGENT_TRACING: &str = "/api/v1/agent/tracing";
 /// Outcomes.
 pub const REPORTS: &str = "/api/v1/agent/reports";
 /// An agent asks for a work order.

@@ -15,6 +15,13 @@ use utoipa::ToSchema;
 pub struct Timestamp(i64);
 
 impl Timestamp {
+    /// The same time, to the microsecond; before 1970 counts as 1970.
+    #[must_use]
+    pub fn from_system_time(time: std::time::SystemTime) -> Self {
+        let since = time.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Self(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+    }
+
     /// The time so many microseconds after the Unix epoch.
     #[must_use]
     pub fn from_micros(micros: i64) -> Self {

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::Timestamp;
+
 /// The W3C trace context that work carries, and how a span of that work relates to it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct WorkTrace {
@@ -13,6 +15,12 @@ pub struct WorkTrace {
     pub tracestate: Option<String>,
     /// Decided by the broker; the agent follows it.
     pub relation: Relation,
+    /// When the change was accepted: from then on the work has waited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepted_at: Option<Timestamp>,
+    /// When the broker put the work into this answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent_at: Option<Timestamp>,
 }
 
 /// How a CONSUMER span relates to the context that came with the work.

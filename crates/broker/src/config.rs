@@ -7,7 +7,7 @@ use brokkr_telemetry::config::{LogConfig, MetricsConfig, TelemetryConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{domain::handoff::Handoff, http::Origin, store};
+use crate::{http::Origin, store};
 
 /// All sections.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
@@ -23,8 +23,6 @@ pub(crate) struct Config {
     pub(crate) bootstrap: BootstrapConfig,
     /// The fleet.
     pub(crate) agents: AgentsConfig,
-    /// Delivery of work.
-    pub(crate) delivery: DeliveryConfig,
     /// How many requests are taken. Whoever sends more is answered 429 with `Retry-After`.
     pub(crate) limits: LimitsConfig,
     /// Work orders.
@@ -67,6 +65,11 @@ impl Settings for Config {
         problems.range("work_orders.lease_seconds", self.work_orders.lease_seconds, 5..=3_600);
         self.limits.check(problems);
         brokkr_runtime::config::check_telemetry(&self.telemetry, problems);
+        brokkr_runtime::config::check_metrics(&self.metrics, problems);
+    }
+
+    fn telemetry(&mut self) -> Option<&mut TelemetryConfig> {
+        Some(&mut self.telemetry)
     }
 }
 
@@ -224,14 +227,6 @@ impl Default for AgentsConfig {
     fn default() -> Self {
         Self { active_seconds: 75, key_rotation_days: 0 }
     }
-}
-
-/// Delivery of work.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct DeliveryConfig {
-    /// How an agent's spans relate to the trace of the change: `auto`, `parent` or `link`.
-    pub(crate) handoff: Handoff,
 }
 
 /// How many requests are taken.

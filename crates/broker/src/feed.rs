@@ -11,8 +11,8 @@ use std::{
 };
 
 use brokkr_api::{AgentId, StackId, Timestamp};
-use brokkr_telemetry::spans;
-use parking_lot::RwLock;
+use brokkr_telemetry::{TraceContext, spans};
+use parking_lot::{Mutex, RwLock};
 use tokio::{
     sync::{Notify, broadcast, watch},
     time::timeout,
@@ -20,7 +20,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, warn};
 
-use crate::store::{ChangeListener, Db, Error, Installation, KeyRow};
+use crate::store::{self, ChangeListener, Db, Error, Installation, KeyRow, StoredTracing};
 
 /// How often the feed is read again when nobody hints that it has grown.
 const REREAD: Duration = Duration::from_secs(1);
@@ -29,6 +29,9 @@ const REREAD: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long listening may take to begin. Without it the feed is read again all the same.
 const LISTEN: Duration = Duration::from_secs(2);
+
+/// Most traces that one reading of the feed links to.
+const MOST_NUDGERS: usize = 16;
 
 /// What the broker knows without asking the database.
 pub(crate) struct Feed {
@@ -40,14 +43,17 @@ pub(crate) struct Feed {
     installation: RwLock<Arc<Installation>>,
     restored: AtomicBool,
     nudge: Notify,
+    /// The traces in which somebody nudged since the feed was read last.
+    nudgers: Mutex<Vec<TraceContext>>,
     reports: broadcast::Sender<StackId>,
+    tracing: watch::Sender<Option<StoredTracing>>,
     trouble: RwLock<Option<&'static str>>,
 }
 
 impl Feed {
     /// Reads everything once.
     pub(crate) async fn load(db: Db) -> Result<Arc<Self>, Error> {
-        let (_, installation) = db.standing().await?;
+        let store::Standing { installation, tracing, .. } = db.standing().await?;
         let feed = Self {
             db,
             installation: RwLock::new(Arc::new(installation)),
@@ -57,7 +63,9 @@ impl Feed {
             last: AtomicU64::new(0),
             seen: AtomicU64::new(0),
             nudge: Notify::new(),
+            nudgers: Mutex::default(),
             reports: broadcast::channel(1_024).0,
+            tracing: watch::channel(tracing).0,
             trouble: RwLock::new(None),
         };
         feed.catch_up().await?;
@@ -128,6 +136,13 @@ impl Feed {
 
     /// Reads the feed soon: called after a commit that changed desired state or keys.
     pub(crate) fn nudge(&self) {
+        // A link to what is not kept leads nowhere.
+        if let Some(trace) = TraceContext::current().filter(TraceContext::is_sampled) {
+            let mut nudgers = self.nudgers.lock();
+            if nudgers.len() < MOST_NUDGERS {
+                nudgers.push(trace);
+            }
+        }
         self.nudge.notify_one();
     }
 
@@ -140,6 +155,23 @@ impl Feed {
     /// Reports as they come in on this broker.
     pub(crate) fn reports(&self) -> broadcast::Receiver<StackId> {
         self.reports.subscribe()
+    }
+
+    /// What is set of tracing.
+    pub(crate) fn tracing(&self) -> watch::Receiver<Option<StoredTracing>> {
+        self.tracing.subscribe()
+    }
+
+    /// What was read before a change may arrive after it.
+    fn set_tracing(&self, read: Option<StoredTracing>) {
+        let revision = |tracing: &Option<StoredTracing>| tracing.as_ref().map_or(0, |tracing| tracing.revision);
+        self.tracing.send_if_modified(|known| {
+            let is_news = *known != read && revision(&read) >= revision(known);
+            if is_news {
+                *known = read;
+            }
+            is_news
+        });
     }
 
     /// Why the feed cannot be read, if it cannot.
@@ -160,9 +192,10 @@ impl Feed {
                 hint = next_hint(&mut listener) => if hint.is_err() { listener = None },
                 () = tokio::time::sleep(REREAD) => {}
             }
+            let causes = std::mem::take(&mut *self.nudgers.lock());
             tokio::select! {
                 () = stopping.cancelled() => return,
-                () = self.catch_up_and_tell().instrument(spans::job("change-feed")) => {}
+                () = self.catch_up_and_tell().instrument(spans::job_of("change-feed", &causes)) => {}
             }
         }
     }
@@ -191,7 +224,8 @@ impl Feed {
 
     async fn catch_up(&self) -> Result<(), Error> {
         let last = self.last.load(Ordering::Acquire);
-        let (newest, installation) = self.db.standing().await?;
+        let store::Standing { newest, installation, tracing } = self.db.standing().await?;
+        self.set_tracing(tracing);
         self.saw(newest);
         if *self.installation() != installation {
             tracing::warn!(epoch = installation.epoch, "the database has a new epoch: every agent reads its desired state again");

@@ -11,6 +11,7 @@ mod jobs;
 mod keyring;
 mod maintenance;
 mod presence;
+mod sampler;
 mod serve;
 mod store;
 #[cfg(test)]

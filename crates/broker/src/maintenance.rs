@@ -24,7 +24,7 @@ fn options(config: &Config) -> InitOptions {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         instance_id: daemon::new_instance_id(),
         telemetry: TelemetryConfig::default(),
-        metrics: config.metrics,
+        metrics: config.metrics.clone(),
         log: config.log.clone(),
     }
 }

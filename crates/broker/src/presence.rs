@@ -3,8 +3,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use brokkr_api::{AgentId, KeyId, Timestamp, wait::MAX_WAIT_SECONDS};
-use brokkr_runtime::Clock;
-use brokkr_telemetry::{BrokerMetrics, spans};
+use brokkr_telemetry::spans;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -60,14 +59,14 @@ impl Presence {
         self.seen.lock().keys.insert(key, now);
     }
 
-    /// Writes what was seen. When the database does not answer, it is kept for the next time.
-    pub(crate) async fn flush(&self, db: &Db) -> Result<(), Error> {
+    /// Writes what was seen, and tells whether there was anything. When the database does not answer, it is kept for the next time.
+    pub(crate) async fn flush(&self, db: &Db) -> Result<bool, Error> {
         let (agents, keys, handed) = {
             let mut seen = self.seen.lock();
             (std::mem::take(&mut seen.agents), std::mem::take(&mut seen.keys), std::mem::take(&mut seen.handed))
         };
         if agents.is_empty() && keys.is_empty() && handed.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         let handed: Vec<_> = handed.into_values().collect();
         let agents: Vec<_> = agents.into_iter().collect();
@@ -89,36 +88,29 @@ impl Presence {
                 seen.handed.entry(picked_up.id).or_insert(picked_up);
             }
         }
-        result
+        result.map(|()| true)
+    }
+
+    /// When an agent was handed something that is not written yet.
+    pub(crate) fn handed_at(&self, agent: AgentId) -> Option<Timestamp> {
+        self.seen.lock().handed.get(&agent).map(|handed| Timestamp::from_micros(handed.at))
     }
 }
 
-/// Flushes presence and sets the gauges that are counted in the database, until `stopping`.
-pub(crate) async fn keep(
-    presence: Arc<Presence>,
-    db: Db,
-    clock: Arc<dyn Clock>,
-    metrics: BrokerMetrics,
-    active: Duration,
-    changed: Arc<Notify>,
-    stopping: CancellationToken,
-) {
+/// Flushes presence until `stopping`, and rings `changed` when there was something to flush.
+pub(crate) async fn keep(presence: Arc<Presence>, db: Db, changed: Arc<Notify>, stopping: CancellationToken) {
     loop {
-        let round = async {
-            presence.flush(&db).await?;
-            let totals = db.totals(clock.now().before(active)).await?;
-            metrics.active_agents.set(totals.active_agents);
-            metrics.stacks_total.set(totals.stacks);
-            metrics.deployment_objects_total.set(totals.deployment_objects);
-            Ok::<_, Error>(())
-        };
-        if let Err(error) = round.instrument(spans::job("presence")).await {
-            warn!(error = &error as &dyn std::error::Error, "presence cannot be written; it is kept and tried again");
+        match presence.flush(&db).instrument(spans::job("presence")).await {
+            Ok(true) => changed.notify_one(),
+            Ok(false) => {}
+            Err(error) => {
+                warn!(error = &error as &dyn std::error::Error, "presence cannot be written; it is kept and tried again");
+            }
         }
         tokio::select! {
             () = stopping.cancelled() => break,
             () = tokio::time::sleep(FLUSH) => {}
-            () = async { tokio::select! { () = presence.appeared.notified() => {}, () = changed.notified() => {} } } => {
+            () = presence.appeared.notified() => {
                 // Many appear together: one flush serves them all.
                 tokio::time::sleep(FLUSH_SOON).await;
             }

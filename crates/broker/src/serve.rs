@@ -1,14 +1,22 @@
 //! `brokkr-broker serve`, from configuration to exit code.
 
-use std::{process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    process::ExitCode,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use anyhow::Context;
 use brokkr_runtime::{
     Clock, Drain, Ended, Ids, Lifecycle, Signals, SystemClock, SystemIds, daemon,
     server::{self, Limits, Server, tls::Tls},
 };
-use brokkr_telemetry::{InitOptions, Service, Telemetry, http::ServerTelemetry, spans};
-use tokio::{net::TcpListener, sync::Notify};
+use brokkr_telemetry::{BrokerMetrics, InitOptions, Service, Telemetry, http::ServerTelemetry, spans};
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, watch},
+};
+use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info};
 
 use crate::{
@@ -20,6 +28,7 @@ use crate::{
     jobs::{self, Job, key_age::KeyAge, offline::Offline, retention::Retention, sequencer::Sequencer, work_orders::WorkOrders},
     keyring,
     presence::{self, Presence},
+    sampler::Sampler,
     store,
 };
 
@@ -31,7 +40,7 @@ pub(crate) fn main(config: Config) -> ExitCode {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         instance_id: instance.clone(),
         telemetry: config.telemetry.clone(),
-        metrics: config.metrics,
+        metrics: config.metrics.clone(),
         log: config.log.clone(),
     };
     daemon::run(options, async |telemetry, signals| serve(config, telemetry, signals, instance).await)
@@ -44,6 +53,8 @@ async fn serve(config: Config, telemetry: &Telemetry, mut signals: Signals, inst
     // The port first: a second broker that was started by mistake must not touch the database.
     let listener =
         TcpListener::bind(config.server.listen).await.with_context(|| format!("server.listen: {}", config.server.listen))?;
+    let (metrics_beside, metrics_port) =
+        server::metrics::place(telemetry.metrics_endpoint(), config.metrics.listen).await.context("metrics.listen")?;
     let tls = config.server.tls.files().map(Tls::load).transpose()?;
     let start = async {
         let (db, installation) = store::open(&config.database, metrics.clone(), &*clock, &*ids).await?;
@@ -66,7 +77,7 @@ async fn serve(config: Config, telemetry: &Telemetry, mut signals: Signals, inst
         ids,
         keyring: Arc::new(keyring),
         settings: http::Settings {
-            handoff: config.delivery.handoff,
+            handoff: config.telemetry.handoff,
             active: Duration::from_secs(config.agents.active_seconds),
             lease: Duration::from_secs(config.work_orders.lease_seconds),
             requests: http::RequestLimits {
@@ -74,14 +85,17 @@ async fn serve(config: Config, telemetry: &Telemetry, mut signals: Signals, inst
                 time: Duration::from_secs(config.server.request_timeout_seconds),
             },
             allowed_origins: config.server.cors.allowed_origins.into(),
+            metrics_path: config.metrics.path.into(),
         },
         limits: Arc::new(http::Limits::new(config.limits)),
+        tracing: telemetry.control(),
         totals_changed: Arc::new(Notify::new()),
         draining: lifecycle.draining().clone(),
         stopping: lifecycle.stopping().clone(),
     });
     let closing = db.clone();
     let stopping = || lifecycle.stopping().clone();
+    lifecycle.spawn("tracing", http::follow_tracing(state.clone(), stopping()));
     lifecycle.spawn("change-feed", feed.follow(stopping()));
     let sequencer = Sequencer { db: db.clone() };
     lifecycle.spawn(Sequencer::NAME, jobs::run(sequencer, db.clone(), Arc::clone(&clock), instance.clone(), stopping()));
@@ -97,18 +111,24 @@ async fn serve(config: Config, telemetry: &Telemetry, mut signals: Signals, inst
     let key_age =
         KeyAge { db: db.clone(), clock: Arc::clone(&clock), ids: Arc::clone(&state.ids), most: config.agents.most_key_age() };
     lifecycle.spawn(KeyAge::NAME, jobs::run(key_age, db.clone(), Arc::clone(&clock), instance, stopping()));
-    let (keeper, changed) = (Arc::clone(&state.presence), Arc::clone(&state.totals_changed));
-    lifecycle.spawn("presence", presence::keep(keeper, db, clock, metrics.clone(), state.settings.active, changed, stopping()));
-    let router = http::router(
-        &state,
-        ServerTelemetry::new(telemetry, Some(metrics.clone())),
-        telemetry.status_handle(),
-        telemetry.metrics_endpoint(),
-    );
+    let changed = || Arc::clone(&state.totals_changed);
+    lifecycle.spawn("presence", presence::keep(Arc::clone(&state.presence), db.clone(), changed(), stopping()));
+    if telemetry.measures() {
+        let sampler = Sampler { db, clock, metrics: metrics.clone(), active: state.settings.active };
+        lifecycle.spawn("metrics", sampler.run(changed(), stopping()));
+    }
+    let router =
+        http::router(&state, ServerTelemetry::new(telemetry, Some(metrics.clone())), telemetry.status_handle(), metrics_beside);
     let address = listener.local_addr().unwrap_or(config.server.listen);
     info!(%address, version = env!("CARGO_PKG_VERSION"), installation = installation.id, "the broker serves");
     if let Some(tls) = tls.clone() {
+        lifecycle.spawn("certificate-expiry", tell_expiry(tls.expiry(), metrics.clone(), stopping()));
         lifecycle.spawn("certificate", tls.follow(stopping()));
+    }
+    if let Some(port) = metrics_port {
+        let server =
+            Server { tls: None, limits: Limits::default(), draining: lifecycle.draining().clone(), stopping: stopping() };
+        lifecycle.spawn("metrics-server", port.serve(server));
     }
     let server = Server { tls, limits: Limits::default(), draining: lifecycle.draining().clone(), stopping: stopping() };
     lifecycle.spawn("http-server", server::serve(listener, router, server));
@@ -119,6 +139,20 @@ async fn serve(config: Config, telemetry: &Telemetry, mut signals: Signals, inst
     let ended = lifecycle.run(crashes, signals, drain).await;
     closing.close().await;
     Ok(ended)
+}
+
+/// Keeps the gauge of the certificate that is served, until `stopping`.
+async fn tell_expiry(mut expiry: watch::Receiver<Option<SystemTime>>, metrics: BrokerMetrics, stopping: CancellationToken) {
+    loop {
+        if let Some(at) = *expiry.borrow_and_update() {
+            metrics.certificate_expiry.set(at);
+        }
+        tokio::select! {
+            () = stopping.cancelled() => return,
+            // Nobody follows the files any more only when the broker ends.
+            changed = expiry.changed() => if changed.is_err() { return stopping.cancelled().await },
+        }
+    }
 }
 
 /// The one time that the first key is shown: on the standard output, never in the log.

@@ -7,6 +7,7 @@ use brokkr_api::{Timestamp, keys::Role};
 use brokkr_runtime::{Ids, Lifecycle, ManualClock, SeededIds};
 use brokkr_telemetry::{
     capture::{Capture, CapturedSpan},
+    config::Handoff,
     http::ServerTelemetry,
 };
 use brokkr_tests::postgres::Postgres;
@@ -24,7 +25,7 @@ use crate::{
     board::Board,
     bootstrap::{Bootstrap, first_admin_key},
     config::{DatabaseConfig, LimitsConfig},
-    domain::{handoff::Handoff, seal::Keyring},
+    domain::seal::Keyring,
     feed::Feed,
     http::{self as api, AppState},
     presence::Presence,
@@ -164,9 +165,11 @@ impl World {
                 lease: Duration::from_secs(60),
                 requests: api::RequestLimits::default(),
                 allowed_origins: Arc::default(),
+                metrics_path: brokkr_api::routes::METRICS.into(),
             },
             // The clock stands still here: a quota that is used up would never fill again.
             limits: Arc::new(api::Limits::new(LimitsConfig::off())),
+            tracing: capture.telemetry().control(),
             totals_changed: Arc::new(Notify::new()),
             draining: lifecycle.draining().clone(),
             stopping: lifecycle.stopping().clone(),

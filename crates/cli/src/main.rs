@@ -62,6 +62,9 @@ enum Command {
     /// Delete a stack and everything that it delivered
     #[command(subcommand)]
     Delete(commands::delete::Delete),
+    /// See and set how broker and agents trace
+    #[command(subcommand)]
+    Trace(commands::trace::Trace),
     /// Follow rollouts
     #[command(subcommand)]
     Rollout(commands::rollout::Rollouts),
@@ -112,6 +115,7 @@ async fn run(args: Args) -> anyhow::Result<Outcome> {
         Command::Agent(agents) => commands::agent::run(&connection, format, agents).await,
         Command::Delete(delete) => commands::delete::run(&connection, format, delete).await,
         Command::Rollout(rollout) => commands::rollout::run(&connection, format, rollout).await,
+        Command::Trace(trace) => commands::trace::run(&connection, format, trace).await,
         Command::Run(run) => commands::run::run(&connection, format, run).await,
         Command::WorkOrders(orders) => commands::work_orders::run(&connection, format, orders).await,
         Command::Dev(dev) => dev::run(dev).await,

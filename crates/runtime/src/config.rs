@@ -1,4 +1,5 @@
-//! Configuration: `--config FILE`, else `./config.toml`, else `/etc/brokkr/config.toml`; then `BROKKR__SECTION__KEY`.
+//! Configuration: `--config FILE`, else `./config.toml`, else `/etc/brokkr/config.toml`; then `BROKKR__SECTION__KEY`; then,
+//! for `[telemetry]`, the standard variables of OpenTelemetry.
 //!
 //! Everything that is wrong is told at once, so that nobody repairs a file one start at a time.
 
@@ -6,22 +7,26 @@ mod problems;
 mod read;
 mod reference;
 mod sources;
+mod tables;
 mod telemetry;
 #[cfg(test)]
 mod tests;
 
 use std::{
+    collections::BTreeMap,
     ffi::OsString,
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
+use brokkr_telemetry::config::{Origins, TelemetryConfig, variables};
 use serde::de::DeserializeOwned;
 
 pub use problems::{Problem, Problems};
 pub use reference::reference;
 use sources::Sources;
-pub use telemetry::check_telemetry;
+pub use tables::tables;
+pub use telemetry::{check_metrics, check_telemetry};
 
 /// Files that are read when none is named; the first that exists wins.
 pub const DEFAULT_FILES: [&str; 2] = ["config.toml", "/etc/brokkr/config.toml"];
@@ -33,6 +38,11 @@ pub const EXIT_CODE: u8 = 64;
 pub trait Settings: DeserializeOwned {
     /// Tells what does not. Pure: looks at no file and asks nobody.
     fn check(&self, problems: &mut Problems);
+
+    /// Its section `[telemetry]`, which is told where its values come from.
+    fn telemetry(&mut self) -> Option<&mut TelemetryConfig> {
+        None
+    }
 }
 
 /// Why there is no configuration.
@@ -88,14 +98,27 @@ fn load_from<T: Settings>(
     environment: impl Iterator<Item = (OsString, OsString)>,
 ) -> Result<T, ConfigError> {
     let mut problems = Problems::default();
-    let mut sources = Sources::read(file, environment, &mut problems)?;
-    let value: Option<T> = read::read(&mut sources, &mut problems);
-    if let Some(value) = &value {
+    let environment: Vec<_> = environment.collect();
+    let standard = variables::standard(&text_of(&environment));
+    let notes = standard.notes.clone();
+    let mut sources = Sources::read(file, environment.into_iter(), &mut problems)?;
+    sources.set_standard(standard, &mut problems);
+    let mut value: Option<T> = read::read(&mut sources, &mut problems);
+    if let Some(value) = &mut value {
         value.check(&mut problems);
+        if let Some(telemetry) = value.telemetry() {
+            telemetry.origins = Origins::new(sources.origins("telemetry"), notes);
+        }
     }
     let problems = problems.into_list(&sources);
     match value {
         Some(value) if problems.is_empty() => Ok(value),
         _ => Err(ConfigError::Values(problems)),
     }
+}
+
+/// What of an environment is text. The rest is no business of the standard variables.
+fn text_of(environment: &[(OsString, OsString)]) -> BTreeMap<String, String> {
+    let text = |(name, value): &(OsString, OsString)| Some((name.to_str()?.to_owned(), value.to_str()?.to_owned()));
+    environment.iter().filter_map(text).collect()
 }

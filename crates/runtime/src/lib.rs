@@ -8,6 +8,7 @@ mod hex;
 pub mod ids;
 pub mod lifecycle;
 pub mod server;
+pub mod trace_settings;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use hex::hex;

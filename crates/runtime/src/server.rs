@@ -1,6 +1,7 @@
 //! The HTTP server of a daemon, and the routes that every daemon has: `/healthz`, `/readyz`, `/metrics`.
 
 mod connection;
+pub mod metrics;
 #[cfg(test)]
 mod tests;
 pub mod tls;
@@ -18,7 +19,7 @@ use brokkr_api::{
     routes,
 };
 use brokkr_telemetry::{MetricsEndpoint, PipelineStatus};
-use http::{HeaderMap, StatusCode, header};
+use http::StatusCode;
 use tokio_util::sync::CancellationToken;
 
 pub use connection::{Limits, Server, serve};
@@ -33,19 +34,18 @@ pub trait Probe: Send + Sync + 'static {
 struct Probes {
     probe: Arc<dyn Probe>,
     draining: CancellationToken,
-    metrics: Option<MetricsEndpoint>,
 }
 
-/// `/healthz`, `/readyz` and `/metrics`. Without a metrics endpoint the last one is not found.
+/// `/healthz`, `/readyz` and the metrics, by default `/metrics`. Without a metrics endpoint that is not found.
 ///
 /// From `draining` on `/readyz` answers 503, so that load balancers send nobody any more.
 pub fn probes(probe: Arc<dyn Probe>, draining: CancellationToken, metrics: Option<MetricsEndpoint>) -> Router {
-    let state = Probes { probe, draining, metrics };
+    let path = metrics.as_ref().map_or(routes::METRICS, MetricsEndpoint::path).to_owned();
     Router::new()
         .route(routes::HEALTHZ, get(|| async { "ok\n" }))
         .route(routes::READYZ, get(readyz))
-        .route(routes::METRICS, get(metrics_text))
-        .with_state(state)
+        .with_state(Probes { probe, draining })
+        .merge(Router::new().route(&path, get(metrics::metrics_text)).with_state(metrics))
 }
 
 /// What became of the spans, as a part of `/readyz`.
@@ -66,13 +66,4 @@ async fn readyz(State(state): State<Probes>) -> Response {
     let ready = !state.draining.is_cancelled();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(Readiness { ready, checks: state.probe.checks() })).into_response()
-}
-
-async fn metrics_text(State(state): State<Probes>, headers: HeaderMap) -> Response {
-    let Some(metrics) = state.metrics else {
-        return (StatusCode::NOT_FOUND, "metrics are switched off: set enabled = true in [metrics]\n").into_response();
-    };
-    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
-    let rendered = metrics.render(accept);
-    ([(header::CONTENT_TYPE, rendered.content_type)], rendered.body).into_response()
 }

@@ -142,7 +142,8 @@ pub fn options(service: Service) -> InitOptions {
     let telemetry = TelemetryConfig {
         enabled: true,
         sampling_rate: 1.0,
-        rates: Rates { poll: 1.0, probe: 1.0, rollout: None },
+        rates: Rates { poll: 1.0, probe: 1.0, job: 1.0, rollout: None, write: None },
+        untrusted_traces_per_second: 1_000_000.0,
         ..TelemetryConfig::default()
     };
     InitOptions {

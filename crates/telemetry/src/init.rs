@@ -1,24 +1,22 @@
 //! One init, which returns the guard of everything.
 
-use std::{io::IsTerminal, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, io::IsTerminal, sync::Arc, time::Duration};
 
 use opentelemetry::{KeyValue, metrics::MeterProvider, trace::TracerProvider};
-use opentelemetry_sdk::{Resource, error::OTelSdkError, metrics::SdkMeterProvider, trace::SdkTracerProvider};
-use tracing::Dispatch;
-use tracing_subscriber::{
-    Layer, Registry,
-    filter::{LevelFilter, filter_fn},
-    fmt::writer::BoxMakeWriter,
-    layer::SubscriberExt,
+use opentelemetry_sdk::{
+    Resource, error::OTelSdkError, metrics::SdkMeterProvider, resource::TelemetryResourceDetector, trace::SdkTracerProvider,
 };
+use tracing::Dispatch;
+use tracing_subscriber::{Layer, Registry, filter::LevelFilter, fmt::writer::BoxMakeWriter, layer::SubscriberExt};
 
 use crate::{
     config::{Exporter, LogConfig, MetricsConfig, TelemetryConfig},
+    control::{Control, RunTime},
     logging::{self, LevelError},
-    metrics::{AGENT, AgentMetrics, BROKER, BrokerMetrics, Instruments, MetricsEndpoint, PROCESS, ProcessMetrics},
-    pipeline::{self, Counts, PipelineStatus},
+    metrics::{AGENT, AgentMetrics, BROKER, BrokerMetrics, Instruments, MetricsEndpoint, PROCESS, ProcessMetrics, push},
+    pipeline::{Counts, PipelineStatus},
     sampler::{SamplerHandle, clamp},
-    spans::TracerSlot,
+    spans::{Gate, TracerSlot, ours},
 };
 
 const SCOPE: &str = "brokkr";
@@ -73,6 +71,7 @@ pub struct Telemetry {
     instruments: Instruments,
     sampler: SamplerHandle,
     counts: Arc<Counts>,
+    control: Control,
     options: InitOptions,
 }
 
@@ -99,70 +98,75 @@ pub(crate) fn build(
     let counts = Arc::new(Counts::default());
     let sampler = SamplerHandle::new(&options.telemetry);
     // The meter comes first: what is measured from the beginning must find it.
-    let (endpoint, meter, instruments) = metrics(&options, &counts)?;
+    let Metrics { endpoint, meter, instruments, trouble: unsent } = metrics(&options, &counts)?;
     let log = logging::layer(&options.log, options.service.name(&options.telemetry), writer, colours)?;
-    let (tracer, trouble) = if options.telemetry.enabled { tracer(&options, &sampler, &counts, provider) } else { (None, None) };
-    let spans = tracer.as_ref().map(|provider| {
-        // Only the catalogue makes spans: those of the libraries below, the exporter's own among them, are none of ours.
-        let ours = || {
-            filter_fn(|metadata| metadata.is_span() && metadata.target().starts_with(crate::TARGET))
-                .with_max_level_hint(LevelFilter::INFO)
-        };
-        let layer = tracing_opentelemetry::layer()
-            .with_location(false)
-            .with_threads(false)
-            .with_tracked_inactivity(false)
-            .with_target(false);
-        let slot = TracerSlot(provider.tracer(SCOPE)).with_filter(LevelFilter::OFF);
-        layer.with_tracer(provider.tracer(SCOPE)).with_filter(ours()).and_then(slot)
-    });
-    // Off means off: without this, a registry whose only filter is the log's would keep spans that nobody looks at.
-    let events_only = tracer.is_none().then(|| filter_fn(|metadata| !metadata.is_span()));
-    let dispatch = Dispatch::new(Registry::default().with(spans).with(log).with(events_only));
+    let mut config = options.telemetry.clone();
+    if provider.is_some() {
+        // Who brings a provider has the spans.
+        config.exporter = Exporter::None;
+    }
+    let control = Control::new(config, options.identity(), sampler.clone(), counts.clone());
+    let tracer = match provider {
+        Some(make) => make(control.resource(&options.telemetry), sampler.sampler()),
+        None => control.provider(),
+    };
+    let spans = tracing_opentelemetry::layer()
+        .with_location(false)
+        .with_threads(false)
+        .with_tracked_inactivity(false)
+        .with_target(false)
+        .with_tracer(tracer.tracer(SCOPE))
+        .with_filter(ours());
+    let slot = TracerSlot { tracer: tracer.tracer(SCOPE), counts: counts.clone() }.with_filter(LevelFilter::OFF);
+    let dispatch = Dispatch::new(Registry::default().with(spans).with(slot).with(log).with(Gate(counts.clone())));
     counts.tell(&dispatch);
-    let telemetry = Telemetry { dispatch, tracer, meter, endpoint, instruments, sampler, counts, options };
-    telemetry.say(trouble.as_deref());
+    control.apply(&RunTime::default());
+    let telemetry = Telemetry { dispatch, tracer: Some(tracer), meter, endpoint, instruments, sampler, counts, control, options };
+    telemetry.say();
+    if let Some(trouble) = unsent {
+        tracing::dispatcher::with_default(&telemetry.dispatch, || {
+            tracing::warn!(trouble, "metrics cannot be sent to a collector");
+        });
+    }
     Ok(telemetry)
 }
 
-type Metrics = (Option<MetricsEndpoint>, Option<SdkMeterProvider>, Instruments);
+/// What metrics are recorded with, and what kept them from being sent.
+#[derive(Default)]
+struct Metrics {
+    endpoint: Option<MetricsEndpoint>,
+    meter: Option<SdkMeterProvider>,
+    instruments: Instruments,
+    trouble: Option<String>,
+}
 
 fn metrics(options: &InitOptions, counts: &Arc<Counts>) -> Result<Metrics, InitError> {
     let mut instruments = Instruments::default();
     if !options.metrics.enabled {
-        return Ok((None, None, instruments));
+        return Ok(Metrics::default());
     }
     let of_service = if options.service == Service::Broker { BROKER } else { AGENT };
     let catalogue = of_service.iter().chain(PROCESS).copied();
-    let resource = Resource::builder().with_attributes(options.described()).build();
-    let (endpoint, provider) = MetricsEndpoint::new(resource, instruments.exemplars.clone(), catalogue)?;
+    // Fewer attributes than spans have: a metric's resource becomes labels of `target_info`.
+    let bare = TelemetryConfig { resource: BTreeMap::new(), ..options.telemetry.clone() };
+    let resource = options.identity().resource(&bare, false);
+    let mut builder = SdkMeterProvider::builder().with_resource(resource);
+    let mut made = Metrics::default();
+    if options.metrics.are_served() {
+        let (endpoint, reader) = MetricsEndpoint::new(&options.metrics.path, instruments.exemplars.clone(), catalogue)?;
+        builder = builder.with_reader(reader);
+        made.endpoint = Some(endpoint);
+    }
+    if options.metrics.are_sent() {
+        match push::reader(&options.metrics, &options.telemetry) {
+            Ok(reader) => builder = builder.with_reader(reader),
+            Err(error) => made.trouble = Some(error.to_string()),
+        }
+    }
+    let provider = builder.build();
     instruments.meter = Some(provider.meter(SCOPE));
     ProcessMetrics::register(&instruments, &options.version, counts);
-    Ok((Some(endpoint), Some(provider), instruments))
-}
-
-/// A provider, and what kept it from having an exporter.
-fn tracer(
-    options: &InitOptions,
-    sampler: &SamplerHandle,
-    counts: &Arc<Counts>,
-    provider: Option<MakeProvider>,
-) -> (Option<SdkTracerProvider>, Option<String>) {
-    let instance = KeyValue::new("service.instance.id", options.instance_id.clone());
-    let resource = Resource::builder().with_attributes(options.described()).with_attribute(instance).build();
-    if let Some(provider) = provider {
-        return (Some(provider(resource, sampler.sampler())), None);
-    }
-    let config = &options.telemetry;
-    let exporter = match config.exporter {
-        Exporter::Otlp => pipeline::otlp(config).map(Some),
-        Exporter::None => Ok(None),
-    };
-    let (exporter, trouble) = match exporter {
-        Ok(exporter) => (exporter.map(|exporter| (exporter, config.batch)), None),
-        Err(error) => (None, Some(error.to_string())),
-    };
-    (Some(pipeline::provider(resource, sampler.sampler(), exporter, counts)), trouble)
+    Ok(Metrics { meter: Some(provider), instruments, ..made })
 }
 
 impl Service {
@@ -176,10 +180,37 @@ impl Service {
     }
 }
 
+/// What tells this process from others.
+#[derive(Debug, Clone)]
+pub(crate) struct Identity {
+    pub(crate) service: Service,
+    version: String,
+    instance_id: String,
+}
+
+impl Identity {
+    /// The attributes of everything that this process sends. The instance stands on spans, never on metrics.
+    pub(crate) fn resource(&self, config: &TelemetryConfig, with_instance: bool) -> Resource {
+        let mut attributes: BTreeMap<String, String> = config.resource.clone();
+        let version = config.service_version.as_ref().unwrap_or(&self.version);
+        let mut set = |key: &str, value: &str| drop(attributes.insert(key.to_owned(), value.to_owned()));
+        set("service.name", self.service.name(config));
+        set("service.version", version);
+        if let Some(environment) = &config.environment {
+            set("deployment.environment.name", environment);
+        }
+        if with_instance {
+            set("service.instance.id", &self.instance_id);
+        }
+        let attributes = attributes.into_iter().map(|(key, value)| KeyValue::new(key, value));
+        // Empty, because the other builder looks at the environment for itself.
+        Resource::builder_empty().with_detector(Box::new(TelemetryResourceDetector)).with_attributes(attributes).build()
+    }
+}
+
 impl InitOptions {
-    fn described(&self) -> [KeyValue; 2] {
-        let name = self.service.name(&self.telemetry).to_owned();
-        [KeyValue::new("service.name", name), KeyValue::new("service.version", self.version.clone())]
+    fn identity(&self) -> Identity {
+        Identity { service: self.service, version: self.version.clone(), instance_id: self.instance_id.clone() }
     }
 }
 
@@ -210,6 +241,12 @@ impl Telemetry {
         AgentMetrics::new(&self.instruments)
     }
 
+    /// Whether metrics are recorded.
+    #[must_use]
+    pub fn measures(&self) -> bool {
+        self.instruments.meter.is_some()
+    }
+
     /// What `/metrics` answers. None where metrics are off: answer 404 then.
     #[must_use]
     pub fn metrics_endpoint(&self) -> Option<MetricsEndpoint> {
@@ -222,6 +259,12 @@ impl Telemetry {
         self.sampler.clone()
     }
 
+    /// Changes tracing while the process runs.
+    #[must_use]
+    pub fn control(&self) -> Control {
+        self.control.clone()
+    }
+
     /// What became of the spans so far.
     #[must_use]
     pub fn status(&self) -> PipelineStatus {
@@ -231,7 +274,11 @@ impl Telemetry {
     /// The same, for parts that outlive a borrow, such as `/readyz`.
     #[must_use]
     pub fn status_handle(&self) -> StatusHandle {
-        StatusHandle { enabled: self.tracer.is_some(), counts: self.counts.clone() }
+        StatusHandle { counts: self.counts.clone() }
+    }
+
+    pub(crate) fn metrics_path(&self) -> &str {
+        &self.options.metrics.path
     }
 
     pub(crate) fn trusts_inbound(&self) -> bool {
@@ -256,6 +303,7 @@ impl Telemetry {
         if tokio::time::timeout(limit, ending).await.is_err() {
             tracing::warn!(limit_seconds = limit.as_secs_f64(), "not all spans could be sent in time");
         }
+        status.counts.give_up();
         status.status()
     }
 
@@ -267,17 +315,18 @@ impl Telemetry {
         }
     }
 
-    fn say(&self, trouble: Option<&str>) {
+    fn say(&self) {
         let config = &self.options.telemetry;
         tracing::dispatcher::with_default(&self.dispatch, || {
-            let rates = [Some(config.sampling_rate), Some(config.rates.poll), Some(config.rates.probe), config.rates.rollout];
-            for rate in rates.into_iter().flatten().filter(|rate| !(0.0..=1.0).contains(rate)) {
-                tracing::warn!(rate, used = clamp(rate), "a sampling rate of [telemetry] is not within 0 to 1");
+            for (key, rate) in config.named_rates() {
+                if !(0.0..=1.0).contains(&rate) {
+                    tracing::warn!(key, rate, used = clamp(rate), "a sampling rate of [telemetry] is not within 0 to 1");
+                }
+            }
+            for warning in self.control.warnings() {
+                tracing::warn!("{warning}");
             }
         });
-        if let Some(trouble) = trouble {
-            self.counts.broken(trouble);
-        }
     }
 }
 
@@ -291,7 +340,6 @@ impl Drop for Telemetry {
 /// Tells what became of the spans. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct StatusHandle {
-    enabled: bool,
     counts: Arc<Counts>,
 }
 
@@ -299,6 +347,6 @@ impl StatusHandle {
     /// What became of them so far.
     #[must_use]
     pub fn status(&self) -> PipelineStatus {
-        self.counts.status(self.enabled)
+        self.counts.status()
     }
 }

@@ -6,6 +6,7 @@
 #![expect(clippy::disallowed_macros, reason = "the catalogue is where spans are made; clippy hears this for a whole crate only")]
 
 pub mod config;
+pub mod control;
 pub mod http;
 pub mod init;
 pub mod logging;
@@ -19,6 +20,7 @@ pub mod spans;
 pub mod capture;
 
 pub use config::{LogConfig, MetricsConfig, TelemetryConfig};
+pub use control::{Control, RunTime};
 pub use init::{InitError, InitOptions, Service, StatusHandle, Telemetry, init};
 pub use metrics::{AgentMetrics, BrokerMetrics, MetricsEndpoint};
 pub use pipeline::PipelineStatus;

@@ -3,11 +3,18 @@
 //! - A child follows the flag of its parent. A local parent that is recorded without being sampled has children that are recorded, too.
 //! - A remote parent of an untrusted caller gives its trace id only; the rates decide.
 //! - A root that links somewhere follows the flag of the link, so that a rollout is kept whole or not at all.
-//! - Any other root is kept by the rate of its class, from the trace id alone, so that every process of ours decides alike.
+//! - Any other root is kept by the rate of its class, from the trace id alone, so that every process of ours decides alike. A class without a rate of
+//!   its own has the general one, or the share that makes so many traces a second.
+//! - Of what strangers begin or continue, so many a second are kept at most.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+mod limits;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
 };
 
 use opentelemetry::{
@@ -15,11 +22,13 @@ use opentelemetry::{
     trace::{Link, SpanKind, TraceContextExt, TraceId},
 };
 use opentelemetry_sdk::trace::{SamplingDecision, SamplingResult, ShouldSample};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
+
+use limits::{Adaptive, Bucket};
 
 use crate::{
     config::{Rates, TelemetryConfig},
-    propagation::Untrusted,
+    propagation::{Stranger, Untrusted},
 };
 
 /// Class of an operation, which chooses the rate of a trace that begins with it.
@@ -31,9 +40,22 @@ pub enum Class {
     Poll,
     /// Health and metrics.
     Probe,
+    /// Background work.
+    Job,
+    /// A request that changes something.
+    Write,
+    /// Trouble that is rare and told once: always kept.
+    Trouble,
     /// Anything else.
     #[default]
     Default,
+}
+
+impl Class {
+    /// What a request is whose route says nothing else.
+    pub(crate) fn of_method(method: &http::Method) -> Self {
+        if method.is_safe() { Self::Default } else { Self::Write }
+    }
 }
 
 /// Changes the rates while the process runs. Cheap to clone.
@@ -45,26 +67,42 @@ pub struct SamplerHandle {
 #[derive(Debug)]
 struct Rules {
     thresholds: RwLock<Thresholds>,
+    adaptive: Mutex<Option<Adaptive>>,
+    strangers: Mutex<Bucket>,
     record_rollouts: AtomicBool,
 }
 
+/// From which random value on a trace is kept. None follows the load.
 #[derive(Debug, Clone, Copy)]
 struct Thresholds {
-    rollout: u64,
+    rollout: Option<u64>,
     poll: u64,
     probe: u64,
-    default: u64,
+    job: u64,
+    write: Option<u64>,
+    default: Option<u64>,
 }
 
 impl SamplerHandle {
     pub(crate) fn new(config: &TelemetryConfig) -> Self {
-        let thresholds = Thresholds::new(config.sampling_rate, config.rates);
-        Self { rules: Arc::new(Rules { thresholds: RwLock::new(thresholds), record_rollouts: AtomicBool::new(false) }) }
+        let rules = Rules {
+            thresholds: RwLock::new(Thresholds::new(config)),
+            adaptive: Mutex::new(config.adaptive_traces_per_second.map(Adaptive::new)),
+            strangers: Mutex::new(Bucket::new(config.untrusted_traces_per_second)),
+            record_rollouts: AtomicBool::new(false),
+        };
+        Self { rules: Arc::new(rules) }
     }
 
     /// From now on traces begin by these rates. Values outside of 0 to 1 are clamped; what is not a number counts as 0.
+    pub(crate) fn set(&self, config: &TelemetryConfig) {
+        *self.rules.thresholds.write() = Thresholds::new(config);
+        *self.rules.adaptive.lock() = config.adaptive_traces_per_second.map(Adaptive::new);
+    }
+
+    /// The same, by shares alone.
     pub fn set_rates(&self, sampling_rate: f64, rates: Rates) {
-        *self.rules.thresholds.write() = Thresholds::new(sampling_rate, rates);
+        self.set(&TelemetryConfig { sampling_rate, rates, ..TelemetryConfig::default() });
     }
 
     /// Whether rollouts are recorded even where they are not sampled. The flag on the wire does not change by that, and nothing more is exported.
@@ -78,20 +116,27 @@ impl SamplerHandle {
 }
 
 impl Thresholds {
-    fn new(rate: f64, rates: Rates) -> Self {
+    fn new(config: &TelemetryConfig) -> Self {
+        let Rates { poll, probe, job, rollout, write } = config.rates;
+        let default = config.adaptive_traces_per_second.is_none().then(|| threshold(config.sampling_rate));
         Self {
-            rollout: threshold(rates.rollout.unwrap_or(rate)),
-            poll: threshold(rates.poll),
-            probe: threshold(rates.probe),
-            default: threshold(rate),
+            rollout: rollout.map(threshold).or(default),
+            poll: threshold(poll),
+            probe: threshold(probe),
+            job: threshold(job),
+            write: write.map(threshold).or(default),
+            default,
         }
     }
 
-    fn of(&self, class: Class) -> u64 {
+    fn of(&self, class: Class) -> Option<u64> {
         match class {
             Class::Rollout => self.rollout,
-            Class::Poll => self.poll,
-            Class::Probe => self.probe,
+            Class::Poll => Some(self.poll),
+            Class::Probe => Some(self.probe),
+            Class::Job => Some(self.job),
+            Class::Write => self.write,
+            Class::Trouble => Some(0),
             Class::Default => self.default,
         }
     }
@@ -124,8 +169,17 @@ pub(crate) struct RuleSampler {
 
 impl RuleSampler {
     fn by_rate(&self, class: Class, trace_id: TraceId) -> bool {
-        let threshold = self.rules.thresholds.read().of(class);
-        threshold < RANDOM_VALUES && random_value(trace_id) >= threshold
+        let random = random_value(trace_id);
+        match self.rules.thresholds.read().of(class) {
+            Some(threshold) => threshold < RANDOM_VALUES && random >= threshold,
+            None => self.rules.adaptive.lock().as_mut().is_some_and(|adaptive| adaptive.keeps(random, Instant::now())),
+        }
+    }
+
+    /// The same, and no more than strangers may have.
+    fn by_limit(&self, parent: &Context, class: Class, trace_id: TraceId) -> bool {
+        let keeps = self.by_rate(class, trace_id);
+        keeps && (parent.get::<Stranger>().is_none() || self.rules.strangers.lock().take(Instant::now()))
     }
 
     fn keeps(&self, parent: &Context, class: Class, trace_id: TraceId, links: &[Link]) -> bool {
@@ -133,10 +187,14 @@ impl RuleSampler {
         let place = span.span_context();
         if place.is_valid() {
             let trusted = !place.is_remote() || parent.get::<Untrusted>().is_none();
-            return if trusted { place.is_sampled() } else { self.by_rate(class, trace_id) };
+            return if trusted { place.is_sampled() } else { self.by_limit(parent, class, trace_id) };
         }
         let mut links = links.iter().filter(|link| link.span_context.is_valid()).peekable();
-        if links.peek().is_some() { links.any(|link| link.span_context.is_sampled()) } else { self.by_rate(class, trace_id) }
+        if links.peek().is_some() {
+            links.any(|link| link.span_context.is_sampled())
+        } else {
+            self.by_limit(parent, class, trace_id)
+        }
     }
 
     fn records(&self, parent: &Context, class: Class) -> bool {

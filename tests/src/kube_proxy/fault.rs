@@ -13,6 +13,8 @@ use serde_json::json;
 pub enum Fault {
     /// Too many requests; `Retry-After` in seconds.
     TooMany(u32),
+    /// The caller has no right to do this.
+    Forbidden,
     /// The object changed in between.
     Conflict,
     /// The API server is in trouble.
@@ -32,6 +34,7 @@ impl Fault {
     pub(super) fn response(self) -> Response<Body> {
         let (status, reason, retry) = match self {
             Self::TooMany(seconds) => (StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", Some(seconds)),
+            Self::Forbidden => (StatusCode::FORBIDDEN, "Forbidden", None),
             Self::Conflict => (StatusCode::CONFLICT, "Conflict", None),
             Self::Unavailable(seconds) => (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", Some(seconds)),
             Self::Internal | Self::Silence | Self::CloseBefore | Self::CloseAfter => {

@@ -33,7 +33,23 @@ pub fn built(name: &str) -> Result<PathBuf, LabError> {
 /// # Errors
 /// When the build fails, for instance because Go is missing: the script has said why.
 pub async fn kubernetes_programs() -> Result<PathBuf, LabError> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("kubernetes/build.sh");
+    built_by("kubernetes/build.sh").await
+}
+
+/// The real OpenTelemetry Collector.
+///
+/// Builds it when it is missing, which takes some minutes; the script says so on stderr.
+///
+/// # Errors
+/// When the build fails, for instance because Go is missing: the script has said why.
+pub async fn collector() -> Result<PathBuf, LabError> {
+    built_by("collector/build.sh").await
+}
+
+/// What the last line of a script's output names.
+async fn built_by(script: &str) -> Result<PathBuf, LabError> {
+    let name = format!("tests/{script}");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join(script);
     let child = Command::new("bash")
         .arg(&script)
         .process_group(0)
@@ -41,15 +57,15 @@ pub async fn kubernetes_programs() -> Result<PathBuf, LabError> {
         .stdout(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
-        .map_err(LabError::io("run tests/kubernetes/build.sh"))?;
+        .map_err(LabError::io(format!("run {name}")))?;
     let mut group = Group(child.id().and_then(|id| Pid::from_raw(id.cast_signed())));
-    let output = child.wait_with_output().await.map_err(LabError::io("wait for tests/kubernetes/build.sh"))?;
+    let output = child.wait_with_output().await.map_err(LabError::io(format!("wait for {name}")))?;
     // The script and its compilers are gone; their group's number may belong to others from now on.
     group.0 = None;
     let stdout = String::from_utf8_lossy(&output.stdout);
     match stdout.lines().last() {
         Some(folder) if output.status.success() => Ok(PathBuf::from(folder)),
-        _ => Err(LabError::Refused(format!("tests/kubernetes/build.sh failed ({}); its messages are above", output.status))),
+        _ => Err(LabError::Refused(format!("{name} failed ({}); its messages are above", output.status))),
     }
 }
 

@@ -112,6 +112,11 @@ impl Trace {
         self.spans.iter().map(|span| span.end_nanos).max().unwrap_or(0).saturating_sub(start)
     }
 
+    /// Its size on the wire, without what its spans share with others of their process.
+    pub fn bytes(&self) -> u64 {
+        self.spans.iter().map(|span| span.bytes).sum()
+    }
+
     /// The trace as an indented tree with offsets, durations, services, kinds and status; traces that link to it below their cause.
     pub fn tree(&self, paint: Paint) -> String {
         tree::draw(self, paint)

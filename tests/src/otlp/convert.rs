@@ -4,6 +4,7 @@ use opentelemetry_proto::tonic::{
     common::v1::{AnyValue, KeyValue, any_value::Value as Any},
     trace::v1::{self as proto, span::SpanKind, status::StatusCode},
 };
+use prost::Message;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -20,8 +21,9 @@ pub(super) fn spans(request: ExportTraceServiceRequest) -> Vec<Span> {
 }
 
 fn span(span: proto::Span, service: &str, resource: &BTreeMap<String, Value>) -> Span {
-    let kind = span.kind();
+    let (kind, bytes) = (span.kind(), span.encoded_len() as u64);
     Span {
+        bytes,
         service: service.to_owned(),
         trace_id: hex(&span.trace_id),
         span_id: hex(&span.span_id),

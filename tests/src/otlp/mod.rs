@@ -2,6 +2,7 @@
 
 mod collection;
 mod convert;
+mod coverage;
 mod paint;
 mod receiver;
 mod service;
@@ -10,6 +11,7 @@ mod span;
 mod tree;
 
 pub use collection::{Missing, Trace};
+pub use coverage::{Coverage, Gap};
 pub use paint::Paint;
 pub use receiver::{Receiver, Where};
 pub use shares::{Share, share_table};

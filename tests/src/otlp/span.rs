@@ -33,6 +33,9 @@ pub struct Span {
     pub events: Vec<Event>,
     /// How it went.
     pub status: Status,
+    /// Its size on the wire, without what it shares with the other spans of its process.
+    #[serde(default)]
+    pub bytes: u64,
 }
 
 impl Span {

@@ -165,6 +165,7 @@ async fn desired_state(State(played): State<Played>, headers: HeaderMap) -> Resp
         return StatusCode::NOT_MODIFIED.into_response();
     }
     let state = DesiredState {
+        tracing: None,
         protocol: 2,
         installation: "i".to_owned(),
         epoch: "e".to_owned(),

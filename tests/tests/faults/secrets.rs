@@ -1,11 +1,6 @@
 //! Secrets: what stands in them is nowhere in what the broker and its agents emit, nor in the database.
 
-use std::{
-    fs,
-    path::Path,
-    process::Command,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{fs, path::Path, process::Command, time::Duration};
 
 use brokkr_api::agents::{CreateAgent, CreatedAgent};
 use brokkr_tests::{
@@ -13,6 +8,7 @@ use brokkr_tests::{
     fleet::{Agent, Broker, Engine, LIMIT},
     http::client,
     lab::until,
+    marks::{Emitted, Marker, base64},
     otlp::{Receiver, Where},
     postgres::Postgres,
 };
@@ -23,90 +19,6 @@ use serde_json::json;
 /// As talkative as anybody can make a daemon: its own crates and those that see requests, statements and objects go by.
 const TALKATIVE: &str = "trace,hyper=trace,hyper_util=trace,h2=trace,reqwest=trace,tower=trace,tower_http=trace,axum=trace,sqlx=trace,kube=trace,\
      kube_client=trace,tonic=trace,opentelemetry=trace,opentelemetry_sdk=trace,opentelemetry_otlp=trace";
-
-/// A text that nobody else has, to be found wherever it should not be.
-struct Marker {
-    what: String,
-    text: String,
-}
-
-impl Marker {
-    fn new(number: usize) -> Self {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
-        Self { what: format!("marker {number}"), text: format!("hunter2-{number:02}-{now:x}-swordfish") }
-    }
-
-    fn key(what: &str, key: &str) -> Self {
-        Self { what: what.to_owned(), text: key.to_owned() }
-    }
-
-    /// The text, and what of its base64 is the same wherever it stands in what is encoded.
-    fn forms(&self) -> Vec<String> {
-        let inner = |skip: usize| {
-            let from = if skip == 0 { 0 } else { 3 - skip };
-            let bytes = &self.text.as_bytes()[from..];
-            base64(&bytes[..bytes.len() / 3 * 3])
-        };
-        vec![self.text.clone(), inner(0), inner(1), inner(2)]
-    }
-
-    fn is_in(&self, haystack: &str) -> bool {
-        self.forms().iter().any(|form| haystack.contains(form))
-    }
-}
-
-/// Of whole groups of three bytes, so that there is no padding.
-fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let digits = bytes.chunks_exact(3).flat_map(|three| {
-        let bits = u32::from(three[0]) << 16 | u32::from(three[1]) << 8 | u32::from(three[2]);
-        [18, 12, 6, 0].map(|shift| char::from(ALPHABET[(bits >> shift & 63) as usize]))
-    });
-    digits.collect()
-}
-
-#[test]
-fn a_marker_is_found_in_plain_text_and_in_base64_wherever_it_stands() {
-    let marker = Marker::new(0);
-    for before in ["", "a", "ab", "abc"] {
-        let mut text = format!("{before}{}", marker.text);
-        assert!(marker.is_in(&format!("x{text}")));
-        text += &"-".repeat((3 - text.len() % 3) % 3);
-        assert!(marker.is_in(&base64(text.as_bytes())), "{before:?}");
-    }
-    assert!(!Marker::new(1).is_in(&marker.text));
-}
-
-/// What was emitted, by where it was seen.
-struct Emitted(Vec<(String, String)>);
-
-impl Emitted {
-    fn add(&mut self, place: impl Into<String>, what: impl AsRef<[u8]>) {
-        // What is no text cannot hold a marker, and does not hide one.
-        self.0.push((place.into(), String::from_utf8_lossy(what.as_ref()).into_owned()));
-    }
-
-    async fn answer(&mut self, place: &str, response: Response) -> u16 {
-        let status = response.status().as_u16();
-        self.add(format!("{place}: headers"), format!("{:?}", response.headers()));
-        self.add(format!("{place}: body"), response.bytes().await.unwrap());
-        status
-    }
-
-    fn has(&self, place: &str, words: &str) -> bool {
-        self.0.iter().any(|(at, what)| at.starts_with(place) && what.contains(words))
-    }
-
-    fn assert_without(&self, markers: &[Marker]) {
-        let mut found = Vec::new();
-        for (place, what) in &self.0 {
-            found.extend(
-                markers.iter().filter(|marker| marker.is_in(what)).map(|marker| format!("{} is in {place}", marker.what)),
-            );
-        }
-        assert!(found.is_empty(), "{found:#?}");
-    }
-}
 
 fn secret(namespace: &str, name: &str, field: &str, value: &str) -> String {
     format!(
@@ -249,6 +161,7 @@ async fn trial(engine: Engine) {
         ("BROKKR__TELEMETRY__ENDPOINT", &endpoint),
         ("BROKKR__TELEMETRY__SAMPLING_RATE", "1.0"),
         ("BROKKR__TELEMETRY__RATES__POLL", "1.0"),
+        ("BROKKR__TELEMETRY__RATES__JOB", "1.0"),
         ("BROKKR__TELEMETRY__BATCH__DELAY", "100ms"),
     ];
     let with_keys: Vec<_> = settings.into_iter().chain([("BROKKR__ENCRYPTION__KEYS", keys.as_str())]).collect();
@@ -258,7 +171,7 @@ async fn trial(engine: Engine) {
     let agent = broker.agent(&cluster.unique("keeper"), &settings).await.unwrap();
     let stack = broker.stack("shop", &[&agent]).await;
     let mut markers: Vec<_> = (0..20).map(Marker::new).collect();
-    let mut emitted = Emitted(Vec::new());
+    let mut emitted = Emitted::default();
 
     let data = base64(&markers[1].text.as_bytes()[..markers[1].text.len() / 3 * 3]);
     let good = secret(&namespace, "plain", "stringData", &markers[0].text) + &secret(&namespace, "encoded", "data", &data);

@@ -70,6 +70,8 @@ async fn one_of_two_agents_works_and_the_other_takes_over_when_it_is_killed_or_e
     second.says("this one stands by").await;
     let ready = second.process.wait_until_ok(&format!("{}/readyz", second.base), LIMIT).await.unwrap();
     assert!(ready.contains("standby, "), "{ready}");
+    let leads = async |replica: &Replica| metric(&replica.base, "brokkr_agent_leader").await;
+    assert_eq!((leads(&first).await, leads(&second).await), (1.0, 0.0));
 
     let put = PutStack { targets: TargetSelector { labels: None, names: vec![name] }, ..PutStack::default() };
     let stack: brokkr_api::Name = "shop".parse().unwrap();
@@ -90,6 +92,7 @@ async fn one_of_two_agents_works_and_the_other_takes_over_when_it_is_killed_or_e
     third.says("this one stands by").await;
     assert!(second.process.terminate(LIMIT).await.unwrap().success());
     third.says("this agent leads").await;
+    assert_eq!(leads(&third).await, 1.0);
     broker.apply(&stack, &config_map(&namespace, "a", "3")).await;
     assert_eq!(writes(&namespace), 3);
 }

@@ -131,7 +131,8 @@ impl Actor<'_> {
             // What was established is: a CRD that did not change need not be asked.
             if definition.step != Step::Nothing {
                 let span = spans::wait(WaitReason::CrdEstablished);
-                let waited = self.wait_for_definition(&definition.manifest).instrument(span).await;
+                let waited = self.wait_for_definition(&definition.manifest).instrument(span.clone()).await;
+                let waited = waited.inspect_err(|failure| spans::record_error(&span, failure.class.as_str()));
                 waited.map_err(|failure| (definition.manifest.id.clone(), failure))?;
             }
             self.resources.learn_definition(&definition.manifest.body());

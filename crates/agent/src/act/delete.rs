@@ -112,7 +112,7 @@ impl Actor<'_> {
         let span = object_span(ObjectAction::Delete, &member.id, 0);
         let result = self.delete_and_wait(member).instrument(span.clone()).await;
         if let Err(failure) = &result {
-            spans::record_error(&span, failure.class.as_str());
+            spans::record_failure(&span, failure.class.as_str());
         }
         result
     }

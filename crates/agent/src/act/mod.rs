@@ -176,7 +176,7 @@ impl Actor<'_> {
                 let span = object_span(ObjectAction::Apply, &action.manifest.id, action.manifest.wave);
                 let result = self.apply(action).instrument(span.clone()).await;
                 if let Err(failure) = &result {
-                    spans::record_error(&span, failure.class.as_str());
+                    spans::record_failure(&span, failure.class.as_str());
                 }
                 let drift = step.drift(&object, &result);
                 if drift.as_ref().is_some_and(|drift| drift.outcome == DriftOutcome::Repaired) {

@@ -5,59 +5,7 @@ use std::{fmt, time::Duration};
 use http::StatusCode;
 use kube::core::{Status, response::StatusCause};
 
-/// What kind of failure, and with it what to do next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Class {
-    /// The API server does not answer.
-    Unreachable,
-    /// It did not answer in time.
-    Timeout,
-    /// It is overloaded or in trouble.
-    Transient,
-    /// Another manager owns a field, or the object changed in between.
-    Conflict,
-    /// The agent has no right to do this.
-    Forbidden,
-    /// The object is wrong.
-    Invalid,
-    /// The cluster has no such kind.
-    MissingKind,
-    /// There is no such object, or its namespace is missing.
-    NotFound,
-    /// What was asked for is too long ago.
-    Expired,
-    /// The object is larger than the API server takes.
-    TooLarge,
-    /// The object belongs to somebody else.
-    Exists,
-    /// Somebody else keeps changing it back.
-    Contested,
-    /// It is being deleted and does not go.
-    Terminating,
-    /// It is applied and does not become healthy, and something waits for it.
-    Unhealthy,
-}
-
-impl Class {
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Unreachable => "unreachable",
-            Self::Timeout => "timeout",
-            Self::Transient => "transient",
-            Self::Conflict => "conflict",
-            Self::Forbidden => "forbidden",
-            Self::Invalid => "invalid",
-            Self::MissingKind => "missing_kind",
-            Self::NotFound => "not_found",
-            Self::Expired => "expired",
-            Self::TooLarge => "too_large",
-            Self::Exists => "exists",
-            Self::Contested => "contested",
-            Self::Terminating => "terminating",
-            Self::Unhealthy => "unhealthy",
-        }
-    }
-}
+pub(crate) use brokkr_telemetry::metrics::FailureClass as Class;
 
 /// A failed call: class and a message that contains no value of the object.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,6 +63,7 @@ impl KubeFailure {
         let class = match () {
             () if is_malformed(&status.message) => Class::Invalid,
             () if is_too_large(&status.message) => Class::TooLarge,
+            () if status.code == 403 && is_over_quota(&status.message) => Class::OverQuota,
             () => class_of(status.code),
         };
         let causes = status.details.as_ref().map(|details| details.causes.as_slice()).unwrap_or_default();
@@ -152,6 +101,11 @@ fn is_too_large(message: &str) -> bool {
     ["trying to send message larger than max", "etcdserver: request is too large", "Request entity too large"]
         .iter()
         .any(|words| message.contains(words))
+}
+
+/// Quota is admission, which answers as if a right were missing.
+fn is_over_quota(message: &str) -> bool {
+    ["exceeded quota", "failed quota", "status unknown for quota"].iter().any(|words| message.contains(words))
 }
 
 /// The API server's words up to where they repeat a value of the object.
@@ -218,6 +172,16 @@ mod tests {
             let body = json!({"kind": "Status", "status": "Failure", "code": 500, "message": message});
             assert_eq!(failure(500, &body, false).class, Class::TooLarge, "{message}");
         }
+    }
+
+    #[test]
+    fn a_used_up_quota_is_no_missing_right() {
+        let message = "pods \"a\" is forbidden: exceeded quota: small, requested: pods=1, used: pods=1, limited: pods=1";
+        let body = json!({"kind": "Status", "status": "Failure", "code": 403, "reason": "Forbidden", "message": message});
+        assert_eq!(failure(403, &body, false).class, Class::OverQuota);
+        let body =
+            json!({"kind": "Status", "status": "Failure", "code": 403, "reason": "Forbidden", "message": "pods is forbidden"});
+        assert_eq!(failure(403, &body, false).class, Class::Forbidden);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use brokkr_telemetry::{
 };
 use http::{HeaderValue, Request, Response, Uri};
 use tower::{Layer, Service};
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use super::Resource;
 
@@ -26,6 +26,8 @@ pub(crate) struct KubeCall {
     resource: String,
     namespace: Option<String>,
     name: Option<String>,
+    /// When nobody waits for the answer any longer.
+    deadline: Option<Instant>,
 }
 
 impl KubeCall {
@@ -42,11 +44,16 @@ impl KubeCall {
             resource: resource.qualified_name(),
             namespace: namespace.map(str::to_owned),
             name: name.map(str::to_owned),
+            deadline: None,
         }
     }
 
     pub(crate) fn of_path(verb: &'static str, path: &str) -> Self {
-        Self { verb, operation: KubeOperation::Other, resource: path.to_owned(), namespace: None, name: None }
+        Self { verb, operation: KubeOperation::Other, resource: path.to_owned(), namespace: None, name: None, deadline: None }
+    }
+
+    pub(super) fn until(&self, deadline: Instant) -> Self {
+        Self { deadline: Some(deadline), ..self.clone() }
     }
 
     pub(crate) fn namespace(&self) -> Option<&str> {
@@ -137,32 +144,70 @@ where
                 request.headers_mut().insert("audit-id", value);
             }
         }
-        let (metrics, operation, started) = (self.shared.metrics.clone(), call.operation, Instant::now());
+        let operation = call.operation;
+        let mut pending = Pending {
+            span: span.clone(),
+            metrics: self.shared.metrics.clone(),
+            operation,
+            started: Instant::now(),
+            deadline: call.deadline,
+            answered: false,
+        };
         let answer = span.in_scope(|| self.inner.call(request));
-        let observed = span.clone();
         let work = async move {
             let result = answer.await;
+            let observed = &pending.span;
             let succeeded = match &result {
                 Ok(response) => {
                     let status = response.status().as_u16();
                     // "There is none" is an answer to a read.
                     if status == 404 && matches!(operation, KubeOperation::Get) {
-                        spans::record_http_status_expected(&observed, status);
+                        spans::record_http_status_expected(observed, status);
                         true
                     } else {
-                        spans::record_http_status_client(&observed, status);
+                        spans::record_http_status_client(observed, status);
                         status < 400
                     }
                 }
                 Err(_) => {
-                    spans::record_error(&observed, "unreachable");
+                    spans::record_error(observed, "unreachable");
                     false
                 }
             };
-            let outcome = if succeeded { OpResult::Success } else { OpResult::Error };
-            observed.in_scope(|| metrics.kubernetes_operation(operation, outcome, started.elapsed()));
+            pending.answered(if succeeded { OpResult::Success } else { OpResult::Error });
             result
         };
         Box::pin(work.instrument(span))
+    }
+}
+
+/// A call without an answer. Dropped like that, it took too long, or nobody wants to know any more.
+struct Pending {
+    span: Span,
+    metrics: AgentMetrics,
+    operation: KubeOperation,
+    started: Instant,
+    deadline: Option<Instant>,
+    answered: bool,
+}
+
+impl Pending {
+    fn answered(&mut self, result: OpResult) {
+        self.answered = true;
+        self.span.in_scope(|| self.metrics.kubernetes_operation(self.operation, result, self.started.elapsed()));
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        if self.answered {
+            return;
+        }
+        if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            spans::record_error(&self.span, "timeout");
+            self.answered(OpResult::Error);
+        } else {
+            spans::record_cancelled(&self.span);
+        }
     }
 }

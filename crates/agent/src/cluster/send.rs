@@ -2,11 +2,15 @@
 
 use std::time::Instant;
 
-use brokkr_telemetry::metrics::KubeOperation;
+use brokkr_telemetry::{
+    metrics::KubeOperation,
+    spans::{self, WaitReason},
+};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header::CONTENT_TYPE};
 use kube::client::Body;
 use serde_json::Value;
+use tracing::Instrument;
 
 use super::{Class, Cluster, KubeCall, KubeFailure, repeat, throttle::Leave};
 
@@ -54,7 +58,7 @@ impl Cluster {
         let mut attempt = 1;
         loop {
             let mut request = Request::from_parts(parts.clone(), Body::from(body.clone()));
-            request.extensions_mut().insert(call.clone());
+            request.extensions_mut().insert(call.until(deadline));
             let exchange = tokio::time::timeout_at(deadline.into(), self.exchange(request, is_secret));
             let Failed { failure, passes } = match exchange.await {
                 Ok(Ok(answer)) => return Ok(answer),
@@ -68,9 +72,11 @@ impl Cluster {
                 self.throttle.be_silent(now, wanted);
             }
             let left = deadline.saturating_duration_since(now);
-            let pause = repeat::pause(attempt, self.throttle.silence(now), left, self.ids.fraction());
+            let silence = self.throttle.silence(now);
+            let pause = repeat::pause(attempt, silence, left, self.ids.fraction());
             let Some(pause) = pause.filter(|_| passes) else { return Err(failure) };
-            tokio::time::sleep(pause).await;
+            let reason = if silence.is_some() { WaitReason::Throttled } else { WaitReason::Retry };
+            tokio::time::sleep(pause).instrument(spans::wait(reason)).await;
             leave = match tokio::time::timeout_at(deadline.into(), self.begin(&call)).await {
                 Ok(leave) => leave?,
                 Err(_) => return Err(failure),

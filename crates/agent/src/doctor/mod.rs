@@ -87,7 +87,7 @@ pub(crate) fn main(config: &Config, options: &Options) -> ExitCode {
         instance_id: daemon::new_instance_id(),
         // A look is no work of the agent's, and sends no spans.
         telemetry: TelemetryConfig::default(),
-        metrics: config.metrics,
+        metrics: config.metrics.clone(),
         log: config.log.clone(),
     };
     daemon::once(init, async |telemetry| examine(config, options, telemetry).await)

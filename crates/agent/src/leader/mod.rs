@@ -8,9 +8,10 @@ use std::{
 };
 
 use brokkr_runtime::{Clock, Ids};
+use brokkr_telemetry::spans;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{Instrument, info, warn};
 
 use crate::{
     cluster::{Class, Cluster, KubeFailure, Resource},
@@ -51,7 +52,7 @@ impl Candidate {
             let began = Instant::now();
             // A try that takes longer than the lead is no renewal.
             let left = until.map_or(RENEW_WITHIN, |until| until.saturating_duration_since(began));
-            let tried = tokio::time::timeout(left, self.look(&mut election, began)).await;
+            let tried = tokio::time::timeout(left, self.look(&mut election, began).instrument(spans::job("election"))).await;
             let every = match tried {
                 Ok(Ok(Step::Take | Step::Create)) => {
                     self.status.kubernetes(None);

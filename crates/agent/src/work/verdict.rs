@@ -39,12 +39,9 @@ impl Ended {
 
     /// What a refusal of the API server means for the attempt; nothing where it may pass.
     pub(super) fn of_refusal(failure: &KubeFailure) -> Option<Self> {
-        if failure.message.contains("exceeded quota") {
-            return Some(Self::failed(HealthReason::QuotaExceeded.as_str(), failure.message.clone(), true));
-        }
         match failure.class {
             Class::Unreachable | Class::Timeout | Class::Transient | Class::Expired => None,
-            Class::Terminating => Some(Self::failed(failure.class.as_str(), failure.message.clone(), true)),
+            Class::Terminating | Class::OverQuota => Some(Self::failed(failure.class.as_str(), failure.message.clone(), true)),
             class => Some(Self::failed(class.as_str(), failure.message.clone(), false)),
         }
     }
@@ -146,7 +143,7 @@ mod tests {
         assert_eq!(refused(Class::Unreachable, "x"), None);
         assert_eq!(refused(Class::Invalid, "x"), Some(Ended::failed("invalid", "x", false)));
         let quota = "jobs.batch \"a\" is forbidden: exceeded quota: small";
-        assert_eq!(refused(Class::Forbidden, quota), Some(Ended::failed("quota_exceeded", quota, true)));
+        assert_eq!(refused(Class::OverQuota, quota), Some(Ended::failed("quota_exceeded", quota, true)));
     }
 
     #[test]

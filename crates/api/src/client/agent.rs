@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use reqwest::{
     Method, StatusCode,
-    header::{ETAG, IF_NONE_MATCH},
+    header::{ETAG, HeaderMap, IF_NONE_MATCH},
 };
 
 use super::{Client, ClientError, REQUEST_TIMEOUT, accept};
@@ -17,8 +17,19 @@ use crate::{
     wait::Wait,
 };
 
+/// The answer to a poll, and for how long the broker parked it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TimedPoll {
+    /// The answer.
+    pub polled: Polled,
+    /// The time in which the broker had nothing to tell; nothing where it does not say.
+    pub parked: Duration,
+    /// Whether there is a work order that this agent may claim.
+    pub work: bool,
+}
+
 /// The answer to a poll.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Polled {
     /// Nothing changed within the wait.
     Unchanged,
@@ -45,7 +56,15 @@ impl Client {
     /// # Errors
     /// Every [`ClientError`].
     pub async fn desired_state(&self, etag: Option<&str>, wait: Duration) -> Result<Polled, ClientError> {
-        Ok(self.desired_state_or_work(etag, wait, None).await?.0)
+        Ok(self.timed_desired_state(etag, wait).await?.polled)
+    }
+
+    /// The same, with the time for which the broker parked the poll.
+    ///
+    /// # Errors
+    /// Every [`ClientError`].
+    pub async fn timed_desired_state(&self, etag: Option<&str>, wait: Duration) -> Result<TimedPoll, ClientError> {
+        self.desired_state_or_work(etag, wait, None).await
     }
 
     /// The same for an agent that could take so many work orders: returns early when there is one for it, and tells whether there is.
@@ -57,20 +76,20 @@ impl Client {
         etag: Option<&str>,
         wait: Duration,
         work_orders: Option<u32>,
-    ) -> Result<(Polled, bool), ClientError> {
+    ) -> Result<TimedPoll, ClientError> {
         let query = DesiredStateQuery { wait: Some(Wait::from(wait)), work_orders };
         let mut request = self.request(Method::GET, routes::DESIRED_STATE, &[])?.query(&query).timeout(wait + REQUEST_TIMEOUT);
         if let Some(etag) = etag {
             request = request.header(IF_NONE_MATCH, etag);
         }
         let response = accept(request.send().await?).await?;
-        let work = response.headers().contains_key(WORK_HEADER);
+        let (parked, work) = (parked(response.headers()), response.headers().contains_key(WORK_HEADER));
         if response.status() == StatusCode::NOT_MODIFIED {
-            return Ok((Polled::Unchanged, work));
+            return Ok(TimedPoll { polled: Polled::Unchanged, parked, work });
         }
         let etag = response.headers().get(ETAG).and_then(|tag| tag.to_str().ok()).unwrap_or_default().to_owned();
         let state = response.json().await.map_err(|source| ClientError::Answer(Box::new(source)))?;
-        Ok((Polled::Changed { etag, state }, work))
+        Ok(TimedPoll { polled: Polled::Changed { etag, state }, parked, work })
     }
 
     /// The content of a deployment of this agent: a JSON array of objects. As text, because a tree of values takes several times the
@@ -90,5 +109,34 @@ impl Client {
     /// `epoch_changed` when the desired state must be read again first.
     pub async fn report(&self, reports: &Reports) -> Result<ReportResults, ClientError> {
         self.send(Method::POST, routes::REPORTS, &[], reports).await
+    }
+}
+
+/// For how long the broker parked the request, by its `Server-Timing` header: `parked;dur=29983.2`, in milliseconds.
+fn parked(headers: &HeaderMap) -> Duration {
+    let entries =
+        headers.get_all("server-timing").iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    let of = |entry: &str| entry.trim().strip_prefix("parked;dur=")?.trim().parse::<f64>().ok();
+    let millis = entries.filter_map(of).find(|millis| millis.is_finite() && *millis >= 0.0);
+    millis.and_then(|millis| Duration::try_from_secs_f64(millis / 1000.0).ok()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parked_time_is_read_from_the_header_and_nonsense_is_none() {
+        let of = |value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("server-timing", value.parse().unwrap());
+            parked(&headers)
+        };
+        assert_eq!(of("parked;dur=29983.250"), Duration::from_micros(29_983_250));
+        assert_eq!(of("cache;dur=5, parked;dur=7"), Duration::from_millis(7));
+        for value in ["", "parked", "parked;dur=", "parked;dur=-1", "parked;dur=NaN", "parked;dur=1e400", "dur=5"] {
+            assert_eq!(of(value), Duration::ZERO, "{value}");
+        }
+        assert_eq!(parked(&HeaderMap::new()), Duration::ZERO);
     }
 }

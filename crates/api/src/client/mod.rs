@@ -9,6 +9,7 @@ mod fleet;
 mod key;
 mod operate;
 mod people;
+mod tracing;
 mod work;
 
 use std::{
@@ -24,7 +25,7 @@ use reqwest_middleware::{ClientWithMiddleware, Middleware, RequestBuilder};
 use serde::{Serialize, de::DeserializeOwned};
 use url::Url;
 
-pub use agent::Polled;
+pub use agent::{Polled, TimedPoll};
 pub use error::ClientError;
 pub use key::{KeySource, SharedKey};
 pub use operate::{Conditions, Tagged};

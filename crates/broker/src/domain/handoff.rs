@@ -3,24 +3,12 @@
 use std::time::Duration;
 
 use brokkr_api::Relation;
+use brokkr_telemetry::config::Handoff;
 
 /// Most agents whose work joins the trace of the change: a thousand agents in one trace is more than any backend takes.
 pub(crate) const MAX_FAN_OUT: u64 = 10;
 /// Oldest context that work still joins; backends assemble a trace within minutes.
 pub(crate) const MAX_AGE: Duration = Duration::from_secs(15 * 60);
-
-/// The knob `handoff` of `[telemetry]`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Handoff {
-    /// Parent for the first attempt of a small and recent change, link otherwise.
-    #[default]
-    Auto,
-    /// Always parent.
-    Parent,
-    /// Always link.
-    Link,
-}
 
 /// Decides the relation that is sent with the work.
 pub(crate) fn relation(knob: Handoff, first_attempt: bool, fan_out: u64, age: Duration) -> Relation {

@@ -7,5 +7,6 @@ pub(crate) mod policy;
 pub(crate) mod rollout;
 pub(crate) mod seal;
 pub(crate) mod targeting;
+pub(crate) mod tracing;
 pub(crate) mod work_order;
 pub(crate) mod work_request;

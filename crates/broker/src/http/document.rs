@@ -19,6 +19,7 @@ const TAGS: &[(&str, &str)] = &[
     ("work orders", "One-off work that exactly one matching agent carries out: asking for it, seeing how it goes, stopping it."),
     ("agents", "The daemons in the clusters, as people see them."),
     ("fleet", "All agents together."),
+    ("tracing", "How brokers and agents trace, while they run."),
     ("generators", "Identities of pipelines and teams; each sees its own stacks and nothing else."),
     ("keys", "API keys: made, listed and revoked, never shown again."),
     ("events", "What happened, by position."),

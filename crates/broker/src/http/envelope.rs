@@ -9,9 +9,9 @@ use axum::{
 };
 use brokkr_api::{ErrorCode, Problem, REQUEST_ID_HEADER, error::PROBLEM_CONTENT_TYPE, wait::MAX_WAIT_SECONDS};
 use brokkr_runtime::{Clock, Ids};
-use brokkr_telemetry::TraceContext;
+use brokkr_telemetry::{TraceContext, spans};
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
-use tracing::{error, warn};
+use tracing::{Span, error, warn};
 
 use super::{
     RequestLimits,
@@ -85,6 +85,7 @@ fn finish(outgoing: Outgoing, response: Response, request_id: &str, is_head: boo
     problem.request_id = Some(request_id.to_owned());
     problem.trace_id = TraceContext::current().map(|trace| trace.trace_id().to_string());
     let code = problem.code.as_str();
+    spans::record_reason(&Span::current(), code);
     if let Some(cause) = cause {
         let cause: &(dyn std::error::Error + 'static) = &*cause;
         if problem.code == ErrorCode::Internal {

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use axum::response::{IntoResponse, Response};
 use brokkr_api::{ErrorCode, Problem};
+use brokkr_telemetry::spans;
 use http::StatusCode;
+use tracing::Span;
 
 use crate::store;
 
@@ -33,6 +35,11 @@ impl Failure {
     pub(crate) fn at(mut self, place: impl Into<String>) -> Self {
         self.problem = self.problem.at(place);
         self
+    }
+
+    /// Says on the span of a step that it has failed, and with which code.
+    pub(crate) fn record_on(&self, span: &Span) {
+        spans::record_failure(span, self.problem.code.as_str());
     }
 
     /// Says after how many seconds the same request may work.

@@ -98,14 +98,14 @@ fn peer(extensions: &Extensions) -> IpAddr {
 }
 
 /// What watches over the broker is answered however much is asked.
-fn is_probe(parts: &Parts) -> bool {
-    [routes::HEALTHZ, routes::READYZ, routes::METRICS].contains(&parts.uri.path())
+fn is_probe(parts: &Parts, metrics: &str) -> bool {
+    [routes::HEALTHZ, routes::READYZ, metrics].contains(&parts.uri.path())
 }
 
 /// Refuses what is above the caller's quota, before anything is done for it.
 pub(super) async fn limit(State(state): State<AppState>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
-    if !is_probe(&parts) {
+    if !is_probe(&parts, &state.settings.metrics_path) {
         let now = state.clock.now();
         let key = known_key(&state, &parts);
         let caller = key.as_deref().map_or_else(|| Caller::Stranger(peer(&parts.extensions)), Caller::Key);

@@ -20,3 +20,4 @@ pub(crate) use cors::Origin;
 pub(crate) use limits::Limits;
 pub(crate) use router::{openapi, router};
 pub(crate) use state::{AppState, RequestLimits, Settings, Shared};
+pub(crate) use v1::tracing::follow_tracing;

@@ -54,6 +54,8 @@ fn api() -> OpenApiRouter<AppState> {
         .routes(documented!(v1::abandonment::abandon))
         .routes(documented!(v1::suspensions::fleet))
         .routes(documented!(v1::suspensions::suspend_fleet, v1::suspensions::resume_fleet))
+        .routes(documented!(v1::tracing::read, v1::tracing::set, v1::tracing::reset))
+        .routes(documented!(v1::tracing::agents))
         .routes(documented!(v1::stacks::list))
         .routes(documented!(v1::stacks::put, v1::stacks::read, v1::stacks::delete))
         .routes(documented!(v1::targets::preview))
@@ -76,6 +78,7 @@ fn api() -> OpenApiRouter<AppState> {
         .routes(documented!(v1::agent::desired_state))
         .routes(documented!(v1::agent::content))
         .routes(documented!(v1::reports::post))
+        .routes(documented!(v1::tracing::report))
         .routes(documented!(v1::work_claims::claim))
         .routes(documented!(v1::work_claims::renew))
         .routes(documented!(v1::work_reports::report))
@@ -111,9 +114,29 @@ pub(crate) fn router(
         .layer(middleware::from_fn_with_state(envelope_state, envelope));
     let keys = state.clone();
     let telemetry = telemetry
+        .serving(served(&document, &state.settings.metrics_path))
         .with_class(Method::GET, routes::DESIRED_STATE, Class::Poll)
         .trusting(move |parts| known_key(&keys, parts).is_some());
     telemetry.wrap(router)
+}
+
+/// The methods that each route has; whoever may read may ask for the head alone.
+fn served(document: &utoipa::openapi::OpenApi, metrics: &str) -> Vec<(Method, String)> {
+    let of_api = document.paths.paths.iter().flat_map(|(path, item)| {
+        let has = [
+            (Method::GET, &item.get),
+            (Method::HEAD, &item.get),
+            (Method::PUT, &item.put),
+            (Method::POST, &item.post),
+            (Method::PATCH, &item.patch),
+            (Method::DELETE, &item.delete),
+        ];
+        has.into_iter().filter(|(_, operation)| operation.is_some()).map(|(method, _)| (method, path.clone())).collect::<Vec<_>>()
+    });
+    let others = [routes::HEALTHZ, routes::READYZ, metrics, routes::OPENAPI, routes::DOCS];
+    of_api
+        .chain(others.into_iter().flat_map(|path| [Method::GET, Method::HEAD].map(|method| (method, path.to_owned()))))
+        .collect()
 }
 
 /// What is answered for a handler that panicked; the log has the panic.

@@ -4,13 +4,14 @@ use std::{ops::Deref, sync::Arc, time::Duration};
 
 use brokkr_api::{ErrorCode, Problem, StackId, Timestamp, agents::Agent, suspension::SuspensionScope};
 use brokkr_runtime::{Clock, Ids};
+use brokkr_telemetry::{Control, config::Handoff};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::{cors::Origin, error::Failure, limits::SharedLimits};
 use crate::{
     board::Board,
-    domain::{handoff::Handoff, seal::Keyring},
+    domain::seal::Keyring,
     feed::Feed,
     presence::Presence,
     store::{AgentRow, Db, StoredContent, widest},
@@ -33,6 +34,8 @@ pub(crate) struct Shared {
     pub(crate) keyring: Arc<Keyring>,
     pub(crate) settings: Settings,
     pub(crate) limits: SharedLimits,
+    /// How this broker traces.
+    pub(crate) tracing: Control,
     /// Woken when totals change.
     pub(crate) totals_changed: Arc<Notify>,
     /// The broker was asked to end, and still serves: whoever waits is answered.
@@ -65,6 +68,8 @@ pub(crate) struct Settings {
     pub(crate) lease: Duration,
     pub(crate) requests: RequestLimits,
     pub(crate) allowed_origins: Arc<[Origin]>,
+    /// Where metrics are served.
+    pub(crate) metrics_path: Arc<str>,
 }
 
 impl Deref for AppState {

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use brokkr_api::{AgentId, EventId};
 use brokkr_runtime::{Clock, Ids};
+use brokkr_telemetry::TraceContext;
 use serde_json::json;
 
 use super::{Job, Round};
@@ -31,6 +32,7 @@ impl Job for KeyAge {
         if agents.is_empty() {
             return Ok(());
         }
+        let trace = TraceContext::current();
         let event = |agent: &AgentId| NewEvent {
             id: EventId(self.ids.uuid(now)),
             kind: "agent.key_rotation_requested",
@@ -38,7 +40,7 @@ impl Job for KeyAge {
             agent: Some(*agent),
             generation: None,
             data: json!({"reason": "the key is older than agents.key_rotation_days"}),
-            trace: None,
+            trace: trace.as_ref(),
             now,
         };
         tx.insert_events(&agents.iter().map(event).collect::<Vec<_>>()).await?;

@@ -6,11 +6,14 @@ pub(crate) mod retention;
 pub(crate) mod sequencer;
 pub(crate) mod work_orders;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use brokkr_api::Timestamp;
 use brokkr_runtime::Clock;
-use brokkr_telemetry::spans;
+use brokkr_telemetry::{TraceContext, metrics::OpResult, spans};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, warn};
 
@@ -24,12 +27,22 @@ pub(crate) trait Job: Send + 'static {
     const PERIOD: Duration;
 
     /// Whether there is anything to do: asked before the lease is taken, because an idle broker should write nothing.
-    fn is_due(&self) -> impl Future<Output = Result<bool, Error>> + Send {
-        std::future::ready(Ok(true))
+    fn due(&self) -> impl Future<Output = Result<Due, Error>> + Send {
+        std::future::ready(Ok(Due::ByTime))
     }
 
     /// Does it once.
     fn round(&mut self, round: Round) -> impl Future<Output = Result<(), Error>> + Send;
+}
+
+/// Whether a job has anything to do, and who caused it.
+#[derive(Debug)]
+pub(crate) enum Due {
+    No,
+    /// It is time, and nobody in particular is the cause.
+    ByTime,
+    /// The work was left by what happened in these traces: the round is a trace of its own that links to them.
+    Caused(Vec<TraceContext>),
 }
 
 /// What a job is told of its round.
@@ -44,7 +57,7 @@ pub(crate) async fn run<J: Job>(mut job: J, db: Db, clock: Arc<dyn Clock>, holde
     let mut undisturbed = Undisturbed::default();
     let mut failing = false;
     loop {
-        match round(&mut job, &db, &*clock, &holder, &mut undisturbed).instrument(spans::job(J::NAME)).await {
+        match round(&mut job, &db, &*clock, &holder, &mut undisturbed).await {
             Ok(()) => failing = false,
             // The feed says once that the database is away; a job need not say it in every round again.
             Err(error) if failing => debug!(job = J::NAME, error = &error as &dyn std::error::Error, "a job still fails"),
@@ -91,17 +104,54 @@ async fn round<J: Job>(
     undisturbed: &mut Undisturbed,
 ) -> Result<(), Error> {
     let now = clock.now();
-    let span = undisturbed.begin(now, J::PERIOD);
-    if job.is_due().await? && db.take_lease(J::NAME, holder, now, now.after(J::PERIOD * 10)).await? {
-        job.round(Round { undisturbed: span }).await?;
-        undisturbed.end(now);
-    }
-    Ok(())
+    let round = Round { undisturbed: undisturbed.begin(now, J::PERIOD) };
+    let span = spans::job(J::NAME);
+    let span =
+        match job.due().instrument(span.clone()).await.inspect_err(|error| spans::record_error(&span, error.error_type()))? {
+            Due::No => return Ok(()),
+            Due::ByTime => span,
+            Due::Caused(causes) => spans::job_of(J::NAME, &causes),
+        };
+    let work = async {
+        if db.take_lease(J::NAME, holder, now, now.after(J::PERIOD * 10)).await? {
+            let began = Instant::now();
+            let done = job.round(round).await;
+            let result = if done.is_ok() { OpResult::Success } else { OpResult::Error };
+            db.metrics().job_ran(J::NAME, result, began.elapsed());
+            done?;
+            undisturbed.end(now);
+        }
+        Ok(())
+    };
+    let result: Result<(), Error> = work.instrument(span.clone()).await;
+    result.inspect_err(|error| spans::record_error(&span, error.error_type()))
+}
+
+/// One round, without the loop around it.
+#[cfg(test)]
+pub(crate) async fn run_once<J: Job>(job: &mut J, db: &Db, clock: &dyn Clock, holder: &str) -> Result<(), Error> {
+    round(job, db, clock, holder, &mut Undisturbed::default()).await
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_job_is_in_the_catalogue_of_metrics() {
+        let jobs = [
+            sequencer::Sequencer::NAME,
+            retention::Retention::NAME,
+            offline::Offline::NAME,
+            key_age::KeyAge::NAME,
+            work_orders::WorkOrders::NAME,
+        ];
+        assert_eq!(jobs, brokkr_telemetry::metrics::JOBS);
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/jobs");
+        let files = std::fs::read_dir(folder).unwrap().map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap());
+        let declared = files.filter(|text| text.contains("\nimpl Job for ")).count();
+        assert_eq!(declared, jobs.len(), "a new job is named here and in the catalogue");
+    }
 
     #[test]
     fn a_gap_between_rounds_begins_the_count_again() {

@@ -7,13 +7,18 @@ use std::{sync::Arc, time::Duration};
 
 use brokkr_api::{EventId, Timestamp};
 use brokkr_runtime::{Clock, Ids};
+use brokkr_telemetry::{TraceContext, spans};
 use serde_json::json;
+use tracing::Span;
 
 use super::{Job, Round};
 use crate::{
     presence::FLUSH,
     store::{Db, Error, Marked, NewEvent},
 };
+
+/// Most agents of one round that get a span.
+const MOST_SPANS: usize = 100;
 
 /// Marks agents as offline and online.
 pub(crate) struct Offline {
@@ -36,18 +41,23 @@ impl Job for Offline {
         // Agents return within a wait, and their return is known after a flush.
         let patience = self.active + FLUSH;
         let offline = if round.undisturbed >= patience { tx.mark_offline(missed_since).await? } else { Vec::new() };
+        let trace = TraceContext::current();
+        let event = |kind, agent| self.event(kind, agent, trace.as_ref(), now);
         let events: Vec<_> = online
             .iter()
-            .map(|agent| self.event("agent.online", agent, now))
-            .chain(offline.iter().map(|agent| self.event("agent.offline", agent, now)))
+            .map(|agent| event("agent.online", agent))
+            .chain(offline.iter().map(|agent| event("agent.offline", agent)))
             .collect();
         if events.is_empty() {
             return Ok(());
         }
         tx.insert_events(&events).await?;
         tx.commit().await?;
-        for agent in &offline {
-            tracing::warn!(agent.id = %agent.id, agent.name = %agent.name, "an agent is offline");
+        for (told, agent) in offline.iter().enumerate() {
+            // When a whole fleet is cut off, its spans would push all others out of the queue.
+            let span =
+                if told < MOST_SPANS { spans::agent_offline(agent.name.as_str(), agent.cluster.as_str()) } else { Span::none() };
+            span.in_scope(|| tracing::warn!(agent.id = %agent.id, agent.name = %agent.name, "an agent is offline"));
         }
         for agent in &online {
             tracing::info!(agent.id = %agent.id, agent.name = %agent.name, "an agent is online again");
@@ -57,7 +67,7 @@ impl Job for Offline {
 }
 
 impl Offline {
-    fn event(&self, kind: &'static str, agent: &Marked, now: Timestamp) -> NewEvent<'static> {
+    fn event<'a>(&self, kind: &'static str, agent: &Marked, trace: Option<&'a TraceContext>, now: Timestamp) -> NewEvent<'a> {
         NewEvent {
             id: EventId(self.ids.uuid(now)),
             kind,
@@ -65,7 +75,7 @@ impl Offline {
             agent: Some(agent.id),
             generation: None,
             data: json!({"agent": agent.name, "cluster": agent.cluster}),
-            trace: None,
+            trace,
             now,
         }
     }

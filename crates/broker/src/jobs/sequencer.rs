@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Job, Round};
+use super::{Due, Job, Round};
 use crate::store::{Db, Error};
 
 /// Sequences events.
@@ -14,8 +14,8 @@ impl Job for Sequencer {
     const NAME: &'static str = "event-sequencer";
     const PERIOD: Duration = Duration::from_secs(1);
 
-    async fn is_due(&self) -> Result<bool, Error> {
-        self.db.has_unsequenced_events().await
+    async fn due(&self) -> Result<Due, Error> {
+        Ok(self.db.unsequenced_events().await?.map_or(Due::No, Due::Caused))
     }
 
     async fn round(&mut self, _: Round) -> Result<(), Error> {

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use brokkr_api::EventId;
 use brokkr_runtime::{Clock, Ids};
 
-use super::{Job, Round};
+use super::{Due, Job, Round};
 use crate::{
     board::Board,
     domain::work_order::{Event, transition},
@@ -28,8 +28,8 @@ impl Job for WorkOrders {
     const NAME: &'static str = "work-orders";
     const PERIOD: Duration = Duration::from_secs(1);
 
-    async fn is_due(&self) -> Result<bool, Error> {
-        self.db.is_work_order_due(self.clock.now()).await
+    async fn due(&self) -> Result<Due, Error> {
+        Ok(if self.db.is_work_order_due(self.clock.now()).await? { Due::ByTime } else { Due::No })
     }
 
     async fn round(&mut self, _: Round) -> Result<(), Error> {

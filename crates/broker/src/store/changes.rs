@@ -4,14 +4,14 @@ use brokkr_api::AgentId;
 use sqlx::postgres::PgListener;
 
 use super::{
-    Db, Error, Installation, Tx,
+    Db, Error, Installation, StoredTracing, Tx,
     sql::{CHANNEL, id_set, statements, values},
 };
 
 statements! {
     NEXT_CHANGE = Update counters "UPDATE counters SET value = value + 1 WHERE name = 'change_seq' RETURNING value";
     READ_CHANGE = Select counters
-        "SELECT c.value, i.installation_id, i.epoch FROM counters c JOIN installation i ON i.singleton = 1 WHERE c.name = 'change_seq'";
+        "SELECT c.value, i.installation_id, i.epoch, i.tracing FROM counters c JOIN installation i ON i.singleton = 1 WHERE c.name = 'change_seq'";
     MARK_AGENTS = Insert change_feed
         "INSERT INTO change_feed (agent_id, seq) SELECT DISTINCT agent_id, CAST($1 AS BIGINT) FROM deployments WHERE change_seq = $1
          ON CONFLICT (agent_id) DO UPDATE SET seq = excluded.seq";
@@ -19,6 +19,17 @@ statements! {
         "INSERT INTO change_feed (agent_id, seq) SELECT item.value->>'id', CAST($2 AS BIGINT) FROM each($1) WHERE TRUE
          ON CONFLICT (agent_id) DO UPDATE SET seq = excluded.seq";
     CHANGES_SINCE = Select change_feed "SELECT agent_id, seq FROM change_feed WHERE seq > $1 ORDER BY seq";
+}
+
+/// How the installation stands.
+#[derive(Debug, Clone)]
+pub(crate) struct Standing {
+    /// The highest number that is committed.
+    pub(crate) newest: u64,
+    /// Which installation and epoch it belongs to.
+    pub(crate) installation: Installation,
+    /// What is set of tracing; none before the first change.
+    pub(crate) tracing: Option<StoredTracing>,
 }
 
 impl Tx {
@@ -41,15 +52,16 @@ impl Tx {
 }
 
 impl Db {
-    /// The highest number that is committed, and which installation and epoch it belongs to.
-    pub(crate) async fn standing(&self) -> Result<(u64, Installation), Error> {
+    /// How the installation stands.
+    pub(crate) async fn standing(&self) -> Result<Standing, Error> {
         let row = self.optional(&READ_CHANGE, vec![]).await?.ok_or_else(|| Error::absent("value"))?;
-        Ok((row.count("value")?, Installation { id: row.text("installation_id")?, epoch: row.text("epoch")? }))
+        let installation = Installation { id: row.text("installation_id")?, epoch: row.text("epoch")? };
+        Ok(Standing { newest: row.count("value")?, installation, tracing: row.opt_json("tracing")? })
     }
 
     /// The highest number that is committed.
     pub(crate) async fn last_change(&self) -> Result<u64, Error> {
-        Ok(self.standing().await?.0)
+        Ok(self.standing().await?.newest)
     }
 
     /// Agents whose desired state changed after this number, with their highest.

@@ -7,6 +7,7 @@ use brokkr_api::{
     desired_state::{Action, Scope},
     policy::StackPolicy,
     suspension::{Suspension, SuspensionScope},
+    tracing::TraceOrder,
 };
 use brokkr_telemetry::TraceContext;
 
@@ -16,10 +17,12 @@ use super::{
     rollouts::{action, trace},
     sql::{Row, set, statements, values},
     suspensions::{StoredSuspension, widest},
+    tracing::StoredTracing,
 };
 use crate::domain::{
     policy,
     targeting::{Current, TargetChange},
+    tracing,
 };
 
 // A deployment of generation 0 was never handed to its agent: it needs no tombstone, and ends at once.
@@ -64,8 +67,9 @@ statements! {
          LEFT JOIN deployments d ON d.agent_id = a.id AND d.stack_id = $1
          WHERE i.singleton = 1 ORDER BY a.name";
     READ_DESIRED = Select deployments
-        "SELECT f.seq, a.rotation_wanted_at, d.stack_id, s.name AS stack, d.revision, d.action, d.generation, d.digest, d.fan_out, d.traceparent,
-                d.tracestate, d.change_seq, d.desired_at, d.observed_revision, d.attempts, d.scope, d.approved_plan, s.policy, s.labels, a.suspension AS agent_suspension,
+        "SELECT f.seq, a.rotation_wanted_at, a.name AS agent, a.labels AS agent_labels,
+                (SELECT i.tracing FROM installation i WHERE i.singleton = 1) AS tracing, d.stack_id, s.name AS stack, d.revision, d.action, d.generation, d.digest, d.fan_out, d.traceparent,
+                d.tracestate, d.change_seq, d.desired_at, d.picked_up_at, d.observed_revision, d.attempts, d.scope, d.approved_plan, s.policy, s.labels, a.suspension AS agent_suspension,
                 s.suspension AS stack_suspension, (SELECT i.suspension FROM installation i WHERE i.singleton = 1) AS fleet_suspension,
                 c.encryption_key, CASE WHEN SUM(COALESCE(c.bytes, 0)) OVER (ORDER BY d.stack_id) <= CAST($3 AS BIGINT) THEN c.body END AS body
          FROM agents a
@@ -121,6 +125,8 @@ pub(crate) struct DesiredRows {
     pub(crate) seq: u64,
     /// Whether the agent should take a new key.
     pub(crate) rotate_key: bool,
+    /// How the agent should trace, where something is set.
+    pub(crate) tracing: Option<TraceOrder>,
     pub(crate) deployments: Vec<DesiredRow>,
 }
 
@@ -137,6 +143,8 @@ pub(crate) struct DesiredRow {
     pub(crate) trace: Option<TraceContext>,
     pub(crate) change_seq: u64,
     pub(crate) desired_at: Timestamp,
+    /// Whether this revision was handed to the agent before.
+    pub(crate) picked_up: bool,
     pub(crate) observed_revision: u64,
     pub(crate) attempts: u64,
     pub(crate) suspended: Option<Suspension>,
@@ -145,6 +153,13 @@ pub(crate) struct DesiredRow {
     pub(crate) approved: Option<String>,
     pub(crate) scope: Option<Scope>,
     pub(crate) content: Option<StoredContent>,
+}
+
+/// What is set for this agent.
+fn tracing_order(row: &Row) -> Result<Option<TraceOrder>, Error> {
+    let Some(stored) = row.opt_json::<StoredTracing>("tracing")? else { return Ok(None) };
+    let settings = tracing::of_agent(&stored.agents, &row.parse("agent")?, &row.json("agent_labels")?);
+    Ok(Some(TraceOrder { revision: stored.revision, settings: settings.cloned().unwrap_or_default() }))
 }
 
 fn desired(row: &Row) -> Result<DesiredRow, Error> {
@@ -161,6 +176,7 @@ fn desired(row: &Row) -> Result<DesiredRow, Error> {
         trace: trace(row)?,
         change_seq: row.count("change_seq")?,
         desired_at: row.time("desired_at")?,
+        picked_up: row.opt_int("picked_up_at")?.is_some(),
         observed_revision: row.count("observed_revision")?,
         attempts: row.count("attempts")?,
         suspended: widest([
@@ -254,13 +270,14 @@ impl Db {
         let Some(first) = rows.first() else { return Ok(DesiredRows::default()) };
         let seq = u64::try_from(first.opt_int("seq")?.unwrap_or(0)).unwrap_or(0);
         let rotate_key = first.opt_int("rotation_wanted_at")?.is_some();
+        let tracing = tracing_order(first)?;
         let mut deployments = Vec::with_capacity(rows.len());
         for row in &rows {
             if row.opt_text("stack_id")?.is_some() {
                 deployments.push(desired(row)?);
             }
         }
-        Ok(DesiredRows { seq, rotate_key, deployments })
+        Ok(DesiredRows { seq, rotate_key, tracing, deployments })
     }
 }
 

@@ -60,7 +60,23 @@ impl Error {
         }
     }
 
-    /// A word of a closed set, for `error.type`.
+    /// The database's own code, where it gave one: SQLSTATE, or SQLite's result code.
+    pub(super) fn code(&self) -> Option<Cow<'_, str>> {
+        let (Self::Unavailable { source, .. } | Self::Duplicate { source, .. } | Self::Statement { source, .. }) = self else {
+            return None;
+        };
+        source.as_database_error().and_then(sqlx::error::DatabaseError::code)
+    }
+
+    /// A word of a closed set, for the span's `error.type`: one that is slow is told from one that is away.
+    pub(crate) fn error_type(&self) -> &'static str {
+        match self {
+            Self::Unavailable { source, .. } if is_late(source) => "timeout",
+            other => other.kind(),
+        }
+    }
+
+    /// A word of a closed set, for people and for what is told once.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Unavailable { .. } => "database_unavailable",
@@ -68,6 +84,19 @@ impl Error {
             Self::Corrupt { .. } => "corrupt",
             Self::Statement { .. } => "statement_failed",
         }
+    }
+}
+
+/// Whether the database is there and has taken too long. A pool without a connection to give says nothing of the kind.
+fn is_late(source: &sqlx::Error) -> bool {
+    match source {
+        sqlx::Error::Io(error) => error.kind() == std::io::ErrorKind::TimedOut,
+        // PostgreSQL: statement and lock timeout. SQLite: busy, locked.
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+            matches!(code.as_ref(), "57014" | "55P03")
+                || (code.len() < 5 && code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6)))
+        }),
+        _ => false,
     }
 }
 

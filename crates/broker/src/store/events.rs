@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::{
     Db, Error, Scope, Tx,
+    rollouts::trace,
     sql::{Row, set, statements, values},
 };
 
@@ -15,7 +16,7 @@ statements! {
          SELECT item.value->>'id', item.value->>'type', item.value->>'stack', item.value->>'agent',
              CAST(item.value->>'generation' AS BIGINT), item.value->>'data', item.value->>'traceparent', item.value->>'tracestate',
              CAST(item.value->>'at' AS BIGINT) FROM each($1)";
-    TAKE_LEASE = Update leases
+    TAKE_LEASE = Insert leases
         "INSERT INTO leases (name, holder, token, expires_at) VALUES ($1, $2, 1, $3)
          ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, expires_at = excluded.expires_at,
              token = CASE WHEN leases.holder = excluded.holder THEN leases.token ELSE leases.token + 1 END
@@ -24,8 +25,10 @@ statements! {
     UNSEQUENCED = Select events "SELECT id FROM events WHERE position IS NULL ORDER BY created_at, id LIMIT 500";
     NEXT_POSITIONS = Update counters "UPDATE counters SET value = value + $1 WHERE name = 'event_position' RETURNING value";
     GIVE_POSITIONS = Update events
-        "UPDATE events SET position = (SELECT CAST(item.value->>'position' AS BIGINT) FROM each($1) WHERE item.value->>'id' = events.id)
-         WHERE id IN (SELECT item.value->>'id' FROM each($1)) AND position IS NULL";
+        "UPDATE events SET position = given.position
+         FROM (SELECT e.id, CAST(item.value->>'position' AS BIGINT) AS position FROM each($1) CROSS JOIN events e
+               WHERE e.id = item.value->>'id' AND e.position IS NULL) given
+         WHERE events.id = given.id";
     LIST_EVENTS = Select events
         "SELECT e.id, e.position, e.type, e.stack_id, e.agent_id, e.generation, e.data, e.traceparent, e.created_at FROM events e
          WHERE e.position > $1 AND ($3 = '*' OR e.stack_id IN (SELECT s.id FROM stacks s WHERE COALESCE(s.generator_id, '') = $3))
@@ -37,7 +40,8 @@ statements! {
     PRUNE_EVENTS = Delete events
         "DELETE FROM events WHERE id IN (SELECT e.id FROM events e WHERE e.created_at < $1 AND e.position IS NOT NULL
              AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.event_id = e.id) ORDER BY e.created_at LIMIT $2)";
-    ANY_UNSEQUENCED = Select events "SELECT count(*) AS n FROM (SELECT 1 AS one FROM events WHERE position IS NULL LIMIT 1) waiting";
+    FIRST_UNSEQUENCED = Select events
+        "SELECT traceparent, tracestate FROM events WHERE position IS NULL ORDER BY created_at, id LIMIT 16";
 }
 
 /// Something that happened, in the past tense.
@@ -136,7 +140,8 @@ fn event(row: &Row) -> Result<Event, Error> {
         agent_id: row.opt_parse("agent_id")?,
         generation: row.opt_int("generation")?.and_then(|generation| u64::try_from(generation).ok()),
         data: row.json("data")?,
-        trace_id: trace.map(|trace| trace.trace_id().to_string()),
+        trace_id: trace.as_ref().map(|trace| trace.trace_id().to_string()),
+        traceparent: trace.map(|trace| trace.traceparent),
         created_at: row.time("created_at")?,
     })
 }
@@ -172,9 +177,15 @@ impl Db {
         Ok(taken)
     }
 
-    /// Whether an event waits for its position: the one question that an idle broker asks.
-    pub(crate) async fn has_unsequenced_events(&self) -> Result<bool, Error> {
-        Ok(self.optional(&ANY_UNSEQUENCED, vec![]).await?.map_or(Ok(0), |row| row.int("n"))? > 0)
+    /// Whether events wait for their positions, and the traces that the first of them happened in: the one question that an idle
+    /// broker asks.
+    pub(crate) async fn unsequenced_events(&self) -> Result<Option<Vec<TraceContext>>, Error> {
+        let rows = self.all(&FIRST_UNSEQUENCED, vec![]).await?;
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        let traces = rows.iter().map(trace).collect::<Result<Vec<_>, _>>()?;
+        Ok(Some(traces.into_iter().flatten().collect()))
     }
 
     /// Gives waiting events their positions; the caller holds the lease. Correct without it too: a position is given once.

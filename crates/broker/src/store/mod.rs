@@ -21,11 +21,12 @@ mod suspensions;
 #[cfg(test)]
 mod tests;
 mod totals;
+mod tracing;
 mod work_orders;
 
 pub(crate) use agents::{AgentFilter, AgentRow, Marked, NewAgent};
 pub(crate) use audit::NewAuditEntry;
-pub(crate) use changes::ChangeListener;
+pub(crate) use changes::{ChangeListener, Standing};
 pub(crate) use deployment_objects::{NewDeploymentObject, StoredContent};
 pub(crate) use deployments::{AgentTarget, Approval, ByStack, DesiredRow, RevisionSource};
 pub(crate) use enrolment::EnrolledAgent;
@@ -39,8 +40,9 @@ pub(crate) use presence::PickedUp;
 pub(crate) use restore::{Restore, Restored};
 pub(crate) use rollouts::DeploymentView;
 pub(crate) use sql::{Db, Tx};
-pub(crate) use stacks::{AcceptGeneration, DeletedStack, Scope, StackFilter, StackRow};
+pub(crate) use stacks::{AcceptGeneration, DeletedStack, Scope, StackFilter, StackRow, StackTargets};
 pub(crate) use suspensions::{StoredSuspension, widest};
 #[cfg(test)]
 pub(crate) use tests::close as close_for_tests;
+pub(crate) use tracing::StoredTracing;
 pub(crate) use work_orders::{Claimant, ClaimedRow, NewWorkOrder, Payload, Queue, Saved, WorkOrderRow};

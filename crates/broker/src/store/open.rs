@@ -131,6 +131,8 @@ pub(crate) async fn open(
         Target::Postgres { pooled, direct, place } => Box::pin(open_postgres(pooled, *direct, place, config, metrics)).await?,
         Target::Sqlite { options, path } => Box::pin(open_sqlite(options, &path, config, metrics)).await?,
     };
+    let most = config.max_connections + u32::from(matches!(db.engine, Engine::Sqlite { .. }));
+    db.count_connections(most);
     let installation = read_installation(&db, clock, ids).await?;
     Ok((db, installation))
 }

@@ -18,14 +18,17 @@ use super::{
 };
 
 // A report that names no object tells of health alone: what happened to each object stays as it was told.
+// What was reported is materialised, because SQLite would otherwise walk over all of the agent's deployments and read the set for each.
 statements! {
     LOCK_DEPLOYMENTS = Select deployments
-        "SELECT d.stack_id, d.revision, d.observed_revision, d.generation, d.action, d.phase, d.traceparent, d.tracestate,
+        "SELECT d.stack_id, d.revision, d.observed_revision, d.generation, d.action, d.phase, d.traceparent, d.tracestate, d.desired_at,
                 (SELECT s.name FROM stacks s WHERE s.id = d.stack_id) AS stack
          FROM deployments d WHERE d.agent_id = $1 AND d.stack_id IN (SELECT item.value->>'id' FROM each($2))
          ORDER BY d.stack_id /*lock*/";
     RECORD_OUTCOMES = Update deployments
-        "UPDATE deployments SET phase = item.value->>'phase', attempts = CAST(item.value->>'attempt' AS BIGINT),
+        "WITH item AS MATERIALIZED (SELECT item.value, d.agent_id, d.stack_id FROM each($2) CROSS JOIN deployments d
+             WHERE d.agent_id = $1 AND d.stack_id = item.value->>'stack' AND d.revision = CAST(item.value->>'revision' AS BIGINT))
+         UPDATE deployments SET phase = item.value->>'phase', attempts = CAST(item.value->>'attempt' AS BIGINT),
              results = CASE WHEN item.value->>'results' = '[]' AND deployments.observed_revision = deployments.revision THEN deployments.results
                  ELSE item.value->>'results' END, error = item.value->>'error', scope = COALESCE(item.value->>'scope', deployments.scope),
              health = item.value->>'health', reported_at = $3, report_traceparent = $4, picked_up_at = COALESCE(deployments.picked_up_at, $3),
@@ -37,9 +40,8 @@ statements! {
              held_plan = item.value->>'held_plan', held_objects = CAST(item.value->>'held_objects' AS BIGINT),
              drifts = deployments.drifts + CAST(item.value->>'drifts' AS BIGINT),
              last_drift_at = CASE WHEN CAST(item.value->>'drifts' AS BIGINT) > 0 THEN $3 ELSE deployments.last_drift_at END
-         FROM each($2)
-         WHERE deployments.agent_id = $1 AND deployments.stack_id = item.value->>'stack'
-           AND deployments.revision = CAST(item.value->>'revision' AS BIGINT)";
+         FROM item
+         WHERE deployments.agent_id = item.agent_id AND deployments.stack_id = item.stack_id";
 }
 
 /// A deployment as a report finds it.
@@ -52,6 +54,8 @@ pub(crate) struct DeploymentRow {
     pub(crate) phase: Phase,
     pub(crate) stack: Name,
     pub(crate) trace: Option<TraceContext>,
+    /// When the change was accepted.
+    pub(crate) desired_at: Timestamp,
 }
 
 /// What one report writes.
@@ -118,6 +122,7 @@ impl Tx {
                 phase: phase(row, "phase")?,
                 stack: row.parse("stack")?,
                 trace: trace(row)?,
+                desired_at: row.time("desired_at")?,
             };
             Ok((row.parse("stack_id")?, deployment))
         };

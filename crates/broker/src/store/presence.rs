@@ -18,11 +18,11 @@ statements! {
     /// Waits for nobody, because it touches rows of many agents and stacks in no order. Whoever holds one of them now is at a newer
     /// revision of it, which has not been picked up, or at a report, which says so itself.
     FLUSH_PICKED_UP = Update deployments
-        "UPDATE deployments SET picked_up_at = CAST(item.value->>'at' AS BIGINT) FROM each($1)
-         WHERE deployments.agent_id = item.value->>'id' AND deployments.change_seq <= CAST(item.value->>'seq' AS BIGINT)
-           AND (deployments.agent_id, deployments.stack_id) IN
-               (SELECT d.agent_id, d.stack_id FROM deployments d WHERE d.agent_id IN (SELECT item.value->>'id' FROM each($1))
-                   AND d.picked_up_at IS NULL AND d.generation > 0 /*lock free*/)";
+        "UPDATE deployments SET picked_up_at = handed.at
+         FROM (SELECT d.agent_id, d.stack_id, CAST(item.value->>'at' AS BIGINT) AS at FROM each($1) CROSS JOIN deployments d
+               WHERE d.agent_id = item.value->>'id' AND d.change_seq <= CAST(item.value->>'seq' AS BIGINT)
+                 AND d.picked_up_at IS NULL AND d.generation > 0 /*lock free*/) handed
+         WHERE deployments.agent_id = handed.agent_id AND deployments.stack_id = handed.stack_id";
     FLUSH_KEY_USE = Insert key_use
         "INSERT INTO key_use (key_id, last_used_at)
          SELECT k.id, CAST(item.value->>'at' AS BIGINT) FROM each($1) JOIN api_keys k ON k.id = item.value->>'id' WHERE TRUE ORDER BY k.id

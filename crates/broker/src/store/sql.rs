@@ -69,7 +69,7 @@ impl Instruments {
         span.in_scope(|| self.metrics.database_query(statement.operation, started.elapsed()));
         result.map_err(|source| {
             let error = Error::of_statement(statement.name, source);
-            spans::record_error(&span, error.kind());
+            spans::record_database_error(&span, error.error_type(), error.code().as_deref());
             error
         })
     }
@@ -88,7 +88,7 @@ impl Instruments {
         });
         in_time(run).await.map_err(|source| {
             let error = Error::of_statement(verb, source);
-            spans::record_error(&span, error.kind());
+            spans::record_database_error(&span, error.error_type(), error.code().as_deref());
             error
         })
     }
@@ -108,6 +108,11 @@ async fn in_time<T>(run: impl Future<Output = Result<T, sqlx::Error>>) -> Result
 /// ends with its last holder.
 fn unseen<T>(run: impl Future<Output = T>) -> impl Future<Output = T> {
     run.with_subscriber(Dispatch::none())
+}
+
+/// The one writer of SQLite is there and at work: that is slow, and not away.
+fn busy(error: sqlx::Error) -> sqlx::Error {
+    if matches!(error, sqlx::Error::PoolTimedOut) { sqlx::Error::Io(io::ErrorKind::TimedOut.into()) } else { error }
 }
 
 async fn pg_all<'e>(
@@ -154,6 +159,22 @@ impl Db {
         &self.instruments.metrics
     }
 
+    /// Counts connections whenever somebody looks, from the memory of the pools.
+    pub(super) fn count_connections(&self, most: u32) {
+        let pools = self.engine.clone();
+        self.metrics().database_connections_max.set(most.into());
+        self.metrics().count_connections(move || {
+            let count = |size: u32, idle: usize| {
+                let idle = i64::try_from(idle).unwrap_or(i64::MAX);
+                (idle, (i64::from(size) - idle).max(0))
+            };
+            match &pools {
+                Engine::Postgres(pool) => count(pool.size(), pool.num_idle()),
+                Engine::Sqlite { write, read } => count(write.size() + read.size(), write.num_idle() + read.num_idle()),
+            }
+        });
+    }
+
     /// All rows of a statement that only reads, outside any transaction.
     pub(crate) async fn all(&self, statement: &Statement, values: Vec<Value>) -> Result<Vec<Row>, Error> {
         let run = async {
@@ -176,7 +197,7 @@ impl Db {
             Ok(match &self.engine {
                 Engine::Postgres(pool) => TxEngine::Postgres(pool.begin().await?),
                 // A deferred transaction that upgrades later fails with a busy snapshot, which no timeout retries.
-                Engine::Sqlite { write, .. } => TxEngine::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?),
+                Engine::Sqlite { write, .. } => TxEngine::Sqlite(write.begin_with("BEGIN IMMEDIATE").await.map_err(busy)?),
             })
         };
         let engine = self.instruments.observe_transaction("BEGIN", run).await?;

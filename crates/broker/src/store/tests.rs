@@ -11,6 +11,7 @@ mod migrations;
 mod presence;
 mod restore;
 mod schema;
+mod totals;
 
 use brokkr_api::{AgentId, KeyId, Labels, Name, Timestamp, keys::Role};
 

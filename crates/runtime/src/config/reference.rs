@@ -49,13 +49,13 @@ fn push_doc(out: &mut String, node: &Value) {
 }
 
 /// The schema of a property, with references followed.
-fn property<'a>(root: &'a Value, node: &'a Value, name: &str) -> &'a Value {
+pub(super) fn property<'a>(root: &'a Value, node: &'a Value, name: &str) -> &'a Value {
     let found = node.pointer(&format!("/properties/{name}")).unwrap_or(&Value::Null);
     let reference = found.get("$ref").and_then(Value::as_str);
     reference.and_then(|path| root.pointer(path.trim_start_matches('#'))).unwrap_or(found)
 }
 
-fn toml_value(value: &Value) -> Option<String> {
+pub(super) fn toml_value(value: &Value) -> Option<String> {
     match value {
         Value::Null => None,
         Value::Object(map) => {

@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use brokkr_telemetry::config::variables::Standard;
 use serde_json::{Map, Value};
 
 use super::{ConfigError, Problems};
@@ -46,28 +47,67 @@ impl Sources {
         Ok(sources)
     }
 
+    /// Puts in what the standard variables of OpenTelemetry say. They win over everything else.
+    pub(super) fn set_standard(&mut self, standard: Standard, problems: &mut Problems) {
+        for (keys, (value, name)) in standard.settings {
+            let path = keys.join(".");
+            let known = Variable { name: name.to_owned(), text: String::new(), guessed: false };
+            if self.put(&keys, value) {
+                self.variables.insert(path, known);
+            } else {
+                problems.add(path, format!("{name} names a key below one that has a value itself"));
+            }
+        }
+        if let Some(name) = standard.asks.filter(|_| self.tree.pointer("/telemetry/enabled").is_none())
+            && self.put(&["telemetry".to_owned(), "enabled".to_owned()], Value::Bool(true))
+        {
+            let known = Variable { name: name.to_owned(), text: String::new(), guessed: false };
+            self.variables.insert("telemetry.enabled".to_owned(), known);
+        }
+    }
+
+    /// False when a key on the way has a value itself.
+    fn put(&mut self, keys: &[String], value: Value) -> bool {
+        let Some((last, parents)) = keys.split_last() else { return false };
+        let mut node = &mut self.tree;
+        for key in parents {
+            let Value::Object(map) = node else { return false };
+            node = map.entry(key.as_str()).or_insert_with(|| Value::Object(Map::new()));
+        }
+        let Value::Object(map) = node else { return false };
+        map.insert(last.clone(), value);
+        true
+    }
+
+    /// Where the values of a section come from: the variable or the file, by the key below it.
+    pub(super) fn origins(&self, section: &str) -> BTreeMap<String, String> {
+        let mut origins = BTreeMap::new();
+        if let (Some(table), Some(file)) = (self.in_file.get(section), &self.file) {
+            leaves(table, "", &mut |key| drop(origins.insert(key, file.display().to_string())));
+        }
+        let below = format!("{section}.");
+        for (path, variable) in &self.variables {
+            if let Some(key) = path.strip_prefix(&below) {
+                origins.insert(key.to_owned(), variable.name.clone());
+            }
+        }
+        origins
+    }
+
     fn set(&mut self, name: String, text: Option<String>, problems: &mut Problems) {
         let path = name.trim_start_matches(PREFIX).to_lowercase().replace("__", ".");
         let Some(text) = text else {
             return problems.add(path, format!("{name} is not UTF-8"));
         };
-        let keys: Vec<_> = path.split('.').collect();
-        let Some((last, parents)) = keys.split_last().filter(|_| keys.iter().all(|key| !key.is_empty())) else {
+        let keys: Vec<_> = path.split('.').map(str::to_owned).collect();
+        if keys.iter().any(String::is_empty) {
             return problems.add(path, format!("{name} names no key: write BROKKR__SECTION__KEY"));
-        };
-        let mut node = &mut self.tree;
-        for key in parents {
-            let Value::Object(map) = node else {
-                return problems.add(path, format!("{name} names a key below one that has a value itself"));
-            };
-            node = map.entry(*key).or_insert_with(|| Value::Object(Map::new()));
         }
-        let Value::Object(map) = node else {
-            return problems.add(path, format!("{name} names a key below one that has a value itself"));
-        };
         let value = guess(&text);
         let guessed = !value.is_string();
-        map.insert((*last).to_owned(), value);
+        if !self.put(&keys, value) {
+            return problems.add(path, format!("{name} names a key below one that has a value itself"));
+        }
         self.variables.insert(path.clone(), Variable { name, text, guessed });
     }
 
@@ -97,6 +137,14 @@ impl Sources {
             return Some(variable.name.clone());
         }
         self.in_file.pointer(&pointer(path)).and(self.file.as_ref()).map(|file| file.display().to_string())
+    }
+}
+
+/// Tells the dotted key of everything that is no table.
+fn leaves(node: &Value, prefix: &str, tell: &mut impl FnMut(String)) {
+    let Value::Object(map) = node else { return tell(prefix.to_owned()) };
+    for (key, value) in map {
+        leaves(value, &if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") }, tell);
     }
 }
 

@@ -140,3 +140,92 @@ fn a_file_that_is_named_and_missing_is_an_error() {
     let error = load_from::<Sample>(Some(Path::new("no-such-file.toml")), std::iter::empty()).unwrap_err().to_string();
     assert!(error.contains("no-such-file.toml"), "{error}");
 }
+
+mod standard_variables {
+    use brokkr_telemetry::config::{Exporter, TelemetryConfig};
+
+    use super::*;
+
+    #[derive(Debug, Default, Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    struct Daemon {
+        telemetry: TelemetryConfig,
+    }
+
+    impl Settings for Daemon {
+        fn check(&self, problems: &mut Problems) {
+            check_telemetry(&self.telemetry, problems);
+        }
+
+        fn telemetry(&mut self) -> Option<&mut TelemetryConfig> {
+            Some(&mut self.telemetry)
+        }
+    }
+
+    fn load_daemon(toml: &str, environment: &[(&str, &str)]) -> Result<TelemetryConfig, ConfigError> {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(toml.as_bytes()).unwrap();
+        let environment = environment.iter().map(|(name, text)| (name.into(), text.into()));
+        load_from::<Daemon>(Some(file.path()), environment).map(|daemon| daemon.telemetry)
+    }
+
+    #[test]
+    fn a_standard_variable_wins_over_ours_which_wins_over_the_file_which_wins_over_the_default() {
+        let file = "[telemetry]\nsampling_rate = 0.2\nservice_name = \"file\"\nexporter = \"none\"";
+        let ours = [("BROKKR__TELEMETRY__SAMPLING_RATE", "0.3"), ("BROKKR__TELEMETRY__SERVICE_NAME", "ours")];
+        let standard = ("OTEL_SAMPLING_RATE", "0.4");
+        let config = load_daemon(file, &[ours[0], ours[1], standard]).unwrap();
+        assert_eq!((config.sampling_rate, config.service_name.as_deref(), config.exporter), (0.4, Some("ours"), Exporter::None));
+        let origin = |key: &str| config.origins.of(key).to_owned();
+        assert_eq!(origin("sampling_rate"), "OTEL_SAMPLING_RATE");
+        assert_eq!(origin("service_name"), "BROKKR__TELEMETRY__SERVICE_NAME");
+        assert!(origin("exporter").contains('/'), "{}", origin("exporter"));
+        assert_eq!(origin("endpoint"), "default");
+    }
+
+    #[test]
+    fn an_endpoint_switches_tracing_on_unless_something_says_whether_it_is() {
+        let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4317");
+        let config = load_daemon("", &[endpoint]).unwrap();
+        assert!(config.enabled);
+        assert_eq!((config.endpoint.as_deref(), config.origins.of("enabled")), (Some("http://collector:4317"), endpoint.0));
+        assert!(!load_daemon("[telemetry]\nenabled = false", &[endpoint]).unwrap().enabled);
+        assert!(!load_daemon("", &[endpoint, ("BROKKR__TELEMETRY__ENABLED", "false")]).unwrap().enabled);
+        assert!(!load_daemon("", &[endpoint, ("OTEL_SDK_DISABLED", "true")]).unwrap().enabled);
+        assert!(!load_daemon("", &[]).unwrap().enabled);
+    }
+
+    #[test]
+    fn tables_are_merged_entry_by_entry() {
+        let file = "[telemetry]\nheaders = { a = \"1\", b = \"1\" }\nresource = { team = \"x\" }";
+        let variables = [("OTEL_EXPORTER_OTLP_HEADERS", "b=2"), ("OTEL_RESOURCE_ATTRIBUTES", "k8s.pod.name=p")];
+        let config = load_daemon(file, &variables).unwrap();
+        let shown: Vec<_> = config.headers.iter().chain(&config.resource).map(|(key, value)| format!("{key}={value}")).collect();
+        assert_eq!(shown, ["a=1", "b=2", "k8s.pod.name=p", "team=x"]);
+    }
+
+    #[test]
+    fn a_rate_that_is_no_number_is_an_error_that_names_where_it_comes_from() {
+        for (name, value) in
+            [("OTEL_SAMPLING_RATE", "lots"), ("BROKKR__TELEMETRY__SAMPLING_RATE", "lots"), ("OTEL_ENABLED", "maybe")]
+        {
+            let error = load_daemon("", &[(name, value)]).unwrap_err().to_string();
+            assert!(error.contains(name), "{error}");
+        }
+        let error = load_daemon("[telemetry]\nsampling_rate = nan", &[]).unwrap_err().to_string();
+        assert!(error.contains("telemetry.sampling_rate"), "{error}");
+    }
+
+    #[test]
+    fn what_has_no_effect_is_noted_and_is_no_error() {
+        let config = load_daemon("", &[("OTEL_PROPAGATORS", "b3"), ("OTEL_UNHEARD_OF", "1")]).unwrap();
+        assert_eq!(config.origins.notes().len(), 2, "{:?}", config.origins.notes());
+        assert!(!config.enabled);
+    }
+
+    #[test]
+    fn half_a_client_certificate_is_an_error() {
+        let error = load_daemon("", &[("OTEL_EXPORTER_OTLP_CLIENT_KEY", "/k.pem")]).unwrap_err().to_string();
+        assert!(error.contains("telemetry.tls.certificate_file"), "{error}");
+    }
+}

@@ -3,7 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use parking_lot::RwLock;
@@ -14,9 +14,11 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 use sha2::{Digest, Sha256};
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
+use x509_parser::parse_x509_certificate;
 
 /// How often the files are looked at. Their content is compared, because a mounted Secret changes by swapping a symbolic link.
 const LOOK: Duration = Duration::from_secs(2);
@@ -65,6 +67,7 @@ type Seen = [u8; 32];
 pub struct Tls {
     files: TlsFiles,
     current: Arc<RwLock<Arc<ServerConfig>>>,
+    expiry: watch::Sender<Option<SystemTime>>,
     seen: Seen,
 }
 
@@ -82,7 +85,13 @@ impl Tls {
     pub fn load(files: TlsFiles) -> Result<Self, TlsError> {
         let pair = Pair::read(&files)?;
         let current = Arc::new(RwLock::new(Arc::new(pair.config(&files)?)));
-        Ok(Self { files, current, seen: pair.digest() })
+        Ok(Self { files, current, expiry: watch::Sender::new(pair.expires_at()), seen: pair.digest() })
+    }
+
+    /// When the certificate in use expires, as far as that can be read; told anew with each one.
+    #[must_use]
+    pub fn expiry(&self) -> watch::Receiver<Option<SystemTime>> {
+        self.expiry.subscribe()
     }
 
     /// Follows the files until `stopping`. A pair that cannot be used is told once, and the one before stays in use.
@@ -123,6 +132,7 @@ impl Tls {
         match pair.config(&self.files) {
             Ok(config) => {
                 *self.current.write() = Arc::new(config);
+                self.expiry.send_replace(pair.expires_at());
                 info!(certificate = %self.files.certificate.display(), "a new certificate is in use; open connections keep theirs");
             }
             // A pair that is written file by file does not match for a moment; the next look sees the rest.
@@ -154,6 +164,14 @@ impl Pair {
         hash.update(&self.certificate);
         hash.update(&self.key);
         hash.finalize().into()
+    }
+
+    /// When the first certificate of the chain expires.
+    fn expires_at(&self) -> Option<SystemTime> {
+        let first = CertificateDer::pem_slice_iter(&self.certificate).next()?.ok()?;
+        let (_, certificate) = parse_x509_certificate(&first).ok()?;
+        let seconds = u64::try_from(certificate.validity().not_after.timestamp()).ok()?;
+        SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
     }
 
     fn config(&self, files: &TlsFiles) -> Result<ServerConfig, TlsError> {

@@ -27,15 +27,17 @@ struct Sent(AtomicU32);
 #[async_trait::async_trait]
 impl Middleware for ClientTelemetry {
     async fn handle(&self, mut request: Request, extensions: &mut Extensions, next: Next<'_>) -> Result<Response> {
-        let resend_count =
-            extensions.get_or_insert_with(|| std::sync::Arc::new(Sent::default())).0.fetch_add(1, Ordering::Relaxed);
         let span = spans::http_client(HttpClientSpan {
             method: HttpMethod::from(request.method()),
             server_address: request.url().host_str().unwrap_or_default(),
             server_port: request.url().port_or_known_default().unwrap_or_default(),
             url_template: extensions.get::<&'static str>().copied(),
-            resend_count,
         });
+        // Off means off: nobody counts what nobody is told.
+        if !span.is_disabled() {
+            let sent = extensions.get_or_insert_with(|| std::sync::Arc::new(Sent::default()));
+            spans::record_resend_count(&span, sent.0.fetch_add(1, Ordering::Relaxed));
+        }
         let place = TraceContext::of(&span).or_else(TraceContext::current).or_else(|| extensions.get::<TraceContext>().cloned());
         if let Some(place) = place {
             place.inject(request.headers_mut());

@@ -16,7 +16,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 use crate::{
     Telemetry,
     metrics::{BrokerMetrics, HttpMethod},
-    propagation::{TraceContext, Untrusted},
+    propagation::{Stranger, TraceContext, Untrusted},
     sampler::Class,
     spans,
 };
@@ -26,6 +26,9 @@ pub const TRACE_ID_HEADER: HeaderName = HeaderName::from_static("x-trace-id");
 
 /// The status in metrics of a caller that left before the answer.
 const LEFT: u16 = 499;
+
+/// How long the broker parked a request, in milliseconds, under the name `parked`: <https://www.w3.org/TR/server-timing/>.
+pub const SERVER_TIMING_HEADER: HeaderName = HeaderName::from_static("server-timing");
 
 /// Extension of a response: for how long the request was parked, waiting for something to tell. It does not count as the time of the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +41,8 @@ pub struct Parked(pub Duration);
 #[derive(Clone)]
 pub struct ServerTelemetry {
     metrics: Option<BrokerMetrics>,
-    classes: HashMap<(Method, &'static str), Class>,
+    classes: HashMap<(Method, String), Class>,
+    served: Option<HashMap<String, Vec<Method>>>,
     trust_inbound: bool,
     trusted: Arc<dyn Fn(&Parts) -> bool + Send + Sync>,
 }
@@ -53,18 +57,31 @@ impl fmt::Debug for ServerTelemetry {
 }
 
 impl ServerTelemetry {
-    /// With metrics where the daemon has some for its requests. `/healthz`, `/readyz` and `/metrics` are probes. No caller's sampled flag is trusted
+    /// With metrics where the daemon has some for its requests. `/healthz`, `/readyz` and the path of the metrics are probes. No caller's sampled flag is trusted
     /// until [`ServerTelemetry::trusting`] says whose.
     #[must_use]
     pub fn new(telemetry: &Telemetry, metrics: Option<BrokerMetrics>) -> Self {
-        let probes = ["/healthz", "/readyz", "/metrics"].map(|route| ((Method::GET, route), Class::Probe));
-        Self { metrics, classes: HashMap::from(probes), trust_inbound: telemetry.trusts_inbound(), trusted: Arc::new(|_| false) }
+        let probes =
+            ["/healthz", "/readyz", telemetry.metrics_path()].map(|route| ((Method::GET, route.to_owned()), Class::Probe));
+        let trust_inbound = telemetry.trusts_inbound();
+        Self { metrics, classes: HashMap::from(probes), served: None, trust_inbound, trusted: Arc::new(|_| false) }
+    }
+
+    /// The same, with metrics by route for these methods of these route templates alone: what a caller asks of a route that does not
+    /// have it counts as unmatched, whoever answers, so that no caller can invent series.
+    #[must_use]
+    pub fn serving(mut self, routes: impl IntoIterator<Item = (Method, String)>) -> Self {
+        let served = self.served.get_or_insert_default();
+        for (method, route) in routes {
+            served.entry(route).or_default().push(method);
+        }
+        self
     }
 
     /// The same, with requests of this method and route template sampled by the rate of `class` where the sampler has to decide.
     #[must_use]
     pub fn with_class(mut self, method: Method, route: &'static str, class: Class) -> Self {
-        self.classes.insert((method, route), class);
+        self.classes.insert((method, route.to_owned()), class);
         self
     }
 
@@ -87,13 +104,22 @@ impl ServerTelemetry {
 
     fn begin(&self, parts: &Parts, inbound: Option<&TraceContext>, route: Option<&str>) -> Span {
         let span = spans::http_server(HttpMethod::from(&parts.method), route);
-        let class = route.and_then(|route| self.class(&parts.method, route)).unwrap_or_default();
-        let mut parent = inbound.map_or_else(Context::new, TraceContext::to_remote_parent);
-        // Who sent no context has nothing to be trusted with.
-        if inbound.is_some() && !(self.trust_inbound && (self.trusted)(parts)) {
-            parent = parent.with_value(Untrusted);
+        if span.is_disabled() {
+            return span;
         }
-        // Refused only when spans are off.
+        let class = route.and_then(|route| self.class(&parts.method, route)).unwrap_or_else(|| Class::of_method(&parts.method));
+        let mut parent = inbound.map_or_else(Context::new, TraceContext::to_remote_parent);
+        // Probes come from nobody in particular, and have a rate of their own.
+        if class != Class::Probe || inbound.is_some() {
+            let known = (self.trusted)(parts);
+            if inbound.is_some() && !(self.trust_inbound && known) {
+                parent = parent.with_value(Untrusted);
+            }
+            if !known {
+                parent = parent.with_value(Stranger);
+            }
+        }
+        // Refused only when the span has begun, and it has not.
         drop(span.set_parent(parent.with_value(class)));
         span
     }
@@ -114,10 +140,14 @@ async fn serve(State(telemetry): State<Arc<ServerTelemetry>>, request: Request, 
     if let Some(place) = &place {
         parts.extensions.insert(place.clone());
     }
+    let is_served = |route: &MatchedPath| {
+        let methods = telemetry.served.as_ref().map(|served| served.get(route.as_str()));
+        methods.is_none_or(|methods| methods.is_some_and(|methods| methods.contains(&parts.method)))
+    };
     let mut pending = Pending {
         telemetry: &telemetry,
         method: HttpMethod::from(&parts.method),
-        route,
+        route: route.filter(is_served),
         began,
         span: span.clone(),
         answered: false,
@@ -132,6 +162,13 @@ async fn serve(State(telemetry): State<Arc<ServerTelemetry>>, request: Request, 
         response.headers_mut().insert(TRACE_ID_HEADER, value);
     }
     pending.answered(&response);
+    if let Some(Parked(parked)) = response.extensions().get::<Parked>().copied()
+        && !parked.is_zero()
+        && let Ok(value) = HeaderValue::from_str(&format!("parked;dur={:.3}", parked.as_secs_f64() * 1000.0))
+    {
+        // Not part of what the request took: the caller's own measurements leave it out as well.
+        response.headers_mut().append(SERVER_TIMING_HEADER, value);
+    }
     response
 }
 

@@ -1,7 +1,10 @@
 //! What `/metrics` answers. The only file that knows the Prometheus exporter.
 
-use opentelemetry_sdk::{Resource, error::OTelSdkError, metrics::SdkMeterProvider};
-use prometheus::{Encoder, Registry, TextEncoder, process_collector::ProcessCollector, proto::MetricFamily};
+use std::sync::Arc;
+
+use opentelemetry_prometheus::PrometheusExporter;
+use opentelemetry_sdk::error::OTelSdkError;
+use prometheus::{Encoder, Registry, TextEncoder, proto::MetricFamily};
 
 use super::{
     MetricInfo,
@@ -19,6 +22,7 @@ pub struct MetricsEndpoint {
     registry: Registry,
     exemplars: Exemplars,
     catalogue: Vec<MetricInfo>,
+    path: Arc<str>,
 }
 
 /// The body of an answer, and what it is.
@@ -31,19 +35,21 @@ pub struct Rendered {
 }
 
 impl MetricsEndpoint {
+    /// The endpoint, and the reader that fills it.
     pub(crate) fn new(
-        resource: Resource,
+        path: &str,
         exemplars: Exemplars,
         catalogue: impl IntoIterator<Item = MetricInfo>,
-    ) -> Result<(Self, SdkMeterProvider), OTelSdkError> {
+    ) -> Result<(Self, PrometheusExporter), OTelSdkError> {
         let registry = Registry::new();
         let reader = opentelemetry_prometheus::exporter().with_registry(registry.clone()).scope_info_enabled(false).build()?;
-        let provider = SdkMeterProvider::builder().with_reader(reader).with_resource(resource).build();
-        // The registry is new, so that nothing can be in the way.
-        registry
-            .register(Box::new(ProcessCollector::for_self()))
-            .map_err(|error| OTelSdkError::InternalFailure(error.to_string()))?;
-        Ok((Self { registry, exemplars, catalogue: catalogue.into_iter().collect() }, provider))
+        Ok((Self { registry, exemplars, catalogue: catalogue.into_iter().collect(), path: path.into() }, reader))
+    }
+
+    /// Where it is served.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
     }
 
     /// The metrics in the format that the `Accept` header prefers: OpenMetrics 1.0 with exemplars, or Prometheus text 0.0.4.

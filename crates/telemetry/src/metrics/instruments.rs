@@ -37,7 +37,23 @@ pub(crate) struct Histogram {
 #[derive(Debug, Clone)]
 pub struct Gauge(Option<metrics::Gauge<i64>>);
 
-/// A point in time, in Unix seconds.
+/// How many are within something at this moment.
+#[derive(Debug, Clone)]
+pub struct Level(Option<metrics::UpDownCounter<i64>>);
+
+/// One that is within, until it is dropped.
+#[derive(Debug)]
+pub struct Within<'a>(&'a Level);
+
+/// A number that is read whenever somebody looks, from memory: reading it must cost nothing that grows with the fleet.
+#[derive(Debug, Clone)]
+pub struct Observed {
+    meter: Option<Meter>,
+    name: &'static str,
+    help: &'static str,
+}
+
+/// A point in time in Unix seconds, or a span of time in seconds.
 #[derive(Debug, Clone)]
 pub struct SecondsGauge(Option<metrics::Gauge<f64>>);
 
@@ -107,6 +123,62 @@ impl Gauge {
     }
 }
 
+impl Level {
+    pub(crate) const KIND: MetricKind = MetricKind::Gauge;
+
+    pub(crate) fn declare(instruments: &Instruments, info: &MetricInfo) -> Self {
+        let build = |meter: &Meter| meter.i64_up_down_counter(info.name).with_description(info.help).build();
+        Self(instruments.meter.as_ref().map(build))
+    }
+
+    /// One more, until what is returned is dropped.
+    #[must_use]
+    pub fn enter(&self) -> Within<'_> {
+        self.add(1);
+        Within(self)
+    }
+
+    pub(crate) fn add(&self, change: i64) {
+        if let Some(counter) = &self.0 {
+            counter.add(change, &[]);
+        }
+    }
+}
+
+impl Drop for Within<'_> {
+    fn drop(&mut self) {
+        self.0.add(-1);
+    }
+}
+
+impl Observed {
+    pub(crate) const KIND: MetricKind = MetricKind::Gauge;
+
+    pub(crate) fn declare(instruments: &Instruments, info: &MetricInfo) -> Self {
+        Self { meter: instruments.meter.clone(), name: info.name, help: info.help }
+    }
+
+    /// Where the number is read. Said once.
+    pub fn by(&self, read: impl Fn() -> i64 + Send + Sync + 'static) {
+        if let Some(meter) = &self.meter {
+            let gauge = meter.i64_observable_gauge(self.name).with_description(self.help);
+            gauge.with_callback(move |observer| observer.observe(read(), &[])).build();
+        }
+    }
+
+    pub(crate) fn by_word(&self, label: &'static str, read: impl Fn() -> Vec<(&'static str, i64)> + Send + Sync + 'static) {
+        if let Some(meter) = &self.meter {
+            let gauge = meter.i64_observable_gauge(self.name).with_description(self.help);
+            let observe = move |observer: &dyn metrics::AsyncInstrument<i64>| {
+                for (word, value) in read() {
+                    observer.observe(value, &[KeyValue::new(label, word)]);
+                }
+            };
+            gauge.with_callback(observe).build();
+        }
+    }
+}
+
 impl SecondsGauge {
     pub(crate) const KIND: MetricKind = MetricKind::Gauge;
 
@@ -119,9 +191,18 @@ impl SecondsGauge {
         self.set_seconds(at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64());
     }
 
+    /// The time span from now on.
+    pub fn set_span(&self, span: Duration) {
+        self.set_seconds(span.as_secs_f64());
+    }
+
     pub(crate) fn set_seconds(&self, seconds: f64) {
+        self.set_with(seconds, &[]);
+    }
+
+    pub(crate) fn set_with(&self, seconds: f64, labels: &[KeyValue]) {
         if let Some(gauge) = &self.0 {
-            gauge.record(seconds, &[]);
+            gauge.record(seconds, labels);
         }
     }
 }

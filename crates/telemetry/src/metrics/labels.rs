@@ -2,6 +2,56 @@
 
 use std::fmt;
 
+use super::Label;
+
+/// A label whose values are these words.
+const fn words(name: &'static str, values: &'static [&'static str]) -> Label {
+    Label { name, values, of: "" }
+}
+
+/// A label whose values the code bounds otherwise.
+const fn bounded(name: &'static str, of: &'static str) -> Label {
+    Label { name, values: &[], of }
+}
+
+pub(super) const METHOD: Label = words("method", HttpMethod::WORDS);
+pub(super) const ENDPOINT: Label = bounded("endpoint", "route templates, and `unmatched` for what is no route");
+pub(super) const STATUS: Label = bounded("status", "status codes that the broker answers with, and 499");
+pub(super) const DB_OPERATION: Label = words("operation", DbOperation::WORDS);
+pub(super) const POLL_RESULT: Label = words("result", PollResult::WORDS);
+pub(super) const KUBE_OPERATION: Label = words("operation", KubeOperation::WORDS);
+pub(super) const OP_RESULT: Label = words("result", OpResult::WORDS);
+pub(super) const AGENT_STATE: Label = words("state", &["online", "offline"]);
+pub(super) const STATISTIC: Label = words("stat", &["median", "max"]);
+pub(super) const CONNECTION_STATE: Label = words("state", &["idle", "used"]);
+pub(super) const PHASE: Label = words("phase", PHASES);
+pub(super) const QUEUE: Label = words("queue", QUEUES);
+pub(super) const JOB: Label = words("name", JOBS);
+pub(super) const HEALTH: Label = words("health", HEALTH_WORDS);
+pub(super) const ACTION: Label = words("action", ReconcileAction::WORDS);
+pub(super) const CLASS: Label = words("class", FailureClass::WORDS);
+pub(super) const WORK_STATE: Label = words("state", &["waiting", "queued", "claimed", "running"]);
+pub(super) const WORK_KIND: Label = words("kind", WORK_KINDS);
+pub(super) const CLAIMED_KIND: Label = words("kind", &["job", "apply", "none"]);
+pub(super) const CLAIM_RESULT: Label = words("result", ClaimResult::WORDS);
+pub(super) const WORK_CLASS: Label = words("class", WorkClass::WORDS);
+pub(super) const SPAN_RESULT: Label = words("result", &["exported", "failed", "dropped"]);
+pub(super) const CAUSE: Label = words("cause", &["queue_full", "export_failed", "shutdown", "switched_off"]);
+pub(super) const VERSION: Label = bounded("version", "the version of the program");
+pub(super) const COMMIT: Label = bounded("commit", "the commit that it was built from, or `unknown`");
+
+/// Phases of a deployment, as the API names them.
+pub const PHASES: &[&str] =
+    &["pending", "progressing", "applied", "healthy", "degraded", "failed", "suspended", "deleting", "deleted", "orphaned"];
+/// What waits to be done for something outside of the broker.
+pub const QUEUES: &[&str] = &["deliveries", "work_orders"];
+/// Kinds of work orders, as the API names them.
+pub const WORK_KINDS: &[&str] = &["job", "apply"];
+/// Background work of the broker, by the names of its leases.
+pub const JOBS: &[&str] = &["event-sequencer", "retention", "offline-agents", "key-age", "work-orders"];
+/// How an object is, as the API names it.
+pub const HEALTH_WORDS: &[&str] = &["healthy", "progressing", "degraded", "unknown"];
+
 /// A closed set of words, each with what it stands for.
 macro_rules! words {
     ($(#[$meta:meta])* $name:ident { $($(#[$variant_meta:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
@@ -14,6 +64,8 @@ macro_rules! words {
         impl $name {
             /// Every value.
             pub const ALL: &[Self] = &[$(Self::$variant),+];
+            /// Every word.
+            pub const WORDS: &'static [&'static str] = &[$($word),+];
 
             /// The word in labels.
             #[must_use]
@@ -111,6 +163,62 @@ words! {
         Success = "success",
         /// Not so.
         Error = "error",
+    }
+}
+
+words! {
+    /// What a reconciliation is to bring about.
+    ReconcileAction {
+        /// The objects of a generation.
+        Apply = "apply",
+        /// That none of them is left.
+        Delete = "delete",
+    }
+}
+
+words! {
+    /// What kind of failure it is that keeps the agent from its work, and with it what to do next.
+    FailureClass {
+        /// The API server does not answer.
+        Unreachable = "unreachable",
+        /// It did not answer in time.
+        Timeout = "timeout",
+        /// It is overloaded or in trouble.
+        Transient = "transient",
+        /// Another manager owns a field, or the object changed in between.
+        Conflict = "conflict",
+        /// The agent has no right to do this.
+        Forbidden = "forbidden",
+        /// The namespace's quota is used up, or asks for limits that the object does not name.
+        OverQuota = "quota_exceeded",
+        /// The object is wrong.
+        Invalid = "invalid",
+        /// The cluster has no such kind.
+        MissingKind = "missing_kind",
+        /// There is no such object, or its namespace is missing.
+        NotFound = "not_found",
+        /// What was asked for is too long ago.
+        Expired = "expired",
+        /// The object is larger than the API server takes.
+        TooLarge = "too_large",
+        /// The object belongs to somebody else.
+        Exists = "exists",
+        /// Somebody else keeps changing it back.
+        Contested = "contested",
+        /// It is being deleted and does not go.
+        Terminating = "terminating",
+        /// It is applied and does not become healthy, and something waits for it.
+        Unhealthy = "unhealthy",
+        /// The broker does not answer, and what is needed of it is missing.
+        BrokerUnreachable = "broker_unreachable",
+    }
+}
+
+impl FailureClass {
+    /// The class of this word.
+    #[must_use]
+    pub fn of_word(word: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|class| class.as_str() == word)
     }
 }
 

@@ -11,13 +11,18 @@ mod labels;
 mod negotiation;
 mod openmetrics;
 mod process;
+pub(crate) mod push;
+mod usage;
 
 pub use agent::{AGENT, AgentMetrics};
 pub use broker::{BROKER, BrokerMetrics};
-pub use catalogue::{MetricInfo, MetricKind, catalogue};
+pub use catalogue::{Label, MetricInfo, MetricKind, catalogue};
 pub use endpoint::{MetricsEndpoint, Rendered};
 pub(crate) use instruments::Instruments;
-pub use instruments::{Gauge, SecondsGauge};
-pub use labels::{ClaimResult, DbOperation, HttpMethod, KubeOperation, OpResult, PollResult, WorkClass};
+pub use instruments::{Gauge, Level, Observed, SecondsGauge, Within};
+pub use labels::{
+    ClaimResult, DbOperation, FailureClass, HEALTH_WORDS, HttpMethod, JOBS, KubeOperation, OpResult, PHASES, PollResult, QUEUES,
+    ReconcileAction, WorkClass,
+};
 pub use process::PROCESS;
 pub(crate) use process::ProcessMetrics;

@@ -15,7 +15,7 @@ use opentelemetry_sdk::{
     trace::{Span, SpanData, SpanExporter, SpanProcessor},
 };
 
-use super::Counts;
+use super::{Cause, Counts, Lane};
 
 /// Lets sampled spans through to `inner`, as many as its queue holds.
 ///
@@ -25,13 +25,14 @@ use super::Counts;
 pub(crate) struct SampledOnly<P> {
     inner: P,
     counts: Arc<Counts>,
+    lane: Arc<Lane>,
     queue: usize,
     ended: AtomicBool,
 }
 
 impl<P> SampledOnly<P> {
-    pub(crate) fn new(inner: P, counts: Arc<Counts>, queue: usize) -> Self {
-        Self { inner, counts, queue, ended: AtomicBool::new(false) }
+    pub(crate) fn new(inner: P, counts: Arc<Counts>, lane: Arc<Lane>, queue: usize) -> Self {
+        Self { inner, counts, lane, queue, ended: AtomicBool::new(false) }
     }
 }
 
@@ -45,9 +46,11 @@ impl<P: SpanProcessor> SpanProcessor for SampledOnly<P> {
             return;
         }
         if self.ended.load(Ordering::Acquire) {
-            self.counts.drop_one();
-        } else if self.counts.enter(self.queue) {
+            self.counts.dropped(Cause::Shutdown, 1);
+        } else if self.lane.enter(self.queue) {
             self.inner.on_end(span);
+        } else {
+            self.counts.dropped(Cause::QueueFull, 1);
         }
     }
 
@@ -57,7 +60,9 @@ impl<P: SpanProcessor> SpanProcessor for SampledOnly<P> {
 
     fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
         self.ended.store(true, Ordering::Release);
-        self.inner.shutdown_with_timeout(timeout)
+        let result = self.inner.shutdown_with_timeout(timeout);
+        self.counts.dropped(Cause::Shutdown, self.lane.give_up());
+        result
     }
 
     fn set_resource(&mut self, resource: &Resource) {
@@ -70,11 +75,12 @@ impl<P: SpanProcessor> SpanProcessor for SampledOnly<P> {
 pub(crate) struct CountingExporter<E> {
     inner: E,
     counts: Arc<Counts>,
+    lane: Arc<Lane>,
 }
 
 impl<E> CountingExporter<E> {
-    pub(crate) fn new(inner: E, counts: Arc<Counts>) -> Self {
-        Self { inner, counts }
+    pub(crate) fn new(inner: E, counts: Arc<Counts>, lane: Arc<Lane>) -> Self {
+        Self { inner, counts, lane }
     }
 }
 
@@ -83,8 +89,8 @@ impl<E: SpanExporter> SpanExporter for CountingExporter<E> {
         let spans = batch.len();
         let result = self.inner.export(batch).await;
         match &result {
-            Ok(()) => self.counts.succeeded(spans),
-            Err(error) => self.counts.failed(spans, &error.to_string()),
+            Ok(()) => self.counts.succeeded(&self.lane, spans),
+            Err(error) => self.counts.failed(&self.lane, spans, &error.to_string()),
         }
         result
     }

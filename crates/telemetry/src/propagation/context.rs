@@ -17,3 +17,7 @@ pub(crate) struct Inbound {
 /// Marks a remote parent whose sampled flag does not decide.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Untrusted;
+
+/// Marks the place of a caller who is not authenticated.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stranger;

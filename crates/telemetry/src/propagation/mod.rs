@@ -13,7 +13,7 @@ use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, Tra
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-pub(crate) use context::{Inbound, Untrusted};
+pub(crate) use context::{Inbound, Stranger, Untrusted};
 pub use tracestate::MAX_TRACESTATE_BYTES;
 
 use crate::sampler::Class;
@@ -161,6 +161,9 @@ impl TraceContext {
 
 /// Relates the span of a piece of work to the context that the work carries. Before the span is first entered: afterwards it changes nothing.
 pub fn relate(span: &Span, context: &TraceContext, relation: Relation) {
+    if span.is_disabled() {
+        return;
+    }
     let parent = match relation {
         Relation::Parent => context.to_remote_parent(),
         Relation::Link => opentelemetry::Context::new(),

@@ -9,7 +9,7 @@ use opentelemetry_sdk::trace::{SamplingDecision, SdkTracerProvider, ShouldSample
 use super::{Class, SamplerHandle};
 use crate::{
     config::{Rates, TelemetryConfig},
-    propagation::Untrusted,
+    propagation::{Stranger, Untrusted},
 };
 
 /// Random values at both ends: kept by every rate but 0, and by no rate but 1.
@@ -21,7 +21,7 @@ fn handle(rate: f64, rates: Rates) -> SamplerHandle {
 }
 
 fn all(rate: f64) -> SamplerHandle {
-    handle(rate, Rates { poll: rate, probe: rate, rollout: None })
+    handle(rate, Rates { poll: rate, probe: rate, job: rate, ..Rates::default() })
 }
 
 fn place(sampled: bool, remote: bool) -> SpanContext {
@@ -44,12 +44,41 @@ fn remote(sampled: bool) -> Context {
 
 #[test]
 fn a_root_is_kept_by_the_rate_of_its_class() {
-    let handle = handle(0.5, Rates { poll: 1.0, probe: 0.0, rollout: Some(0.0) });
+    let handle = handle(0.5, Rates { poll: 1.0, probe: 0.0, job: 1.0, rollout: Some(0.0), write: Some(1.0) });
     assert_eq!(decide(&handle, &of_class(Class::Default), HIGH, &[]), SamplingDecision::RecordAndSample);
     assert_eq!(decide(&handle, &of_class(Class::Default), LOW, &[]), SamplingDecision::Drop);
     assert_eq!(decide(&handle, &of_class(Class::Poll), LOW, &[]), SamplingDecision::RecordAndSample);
     assert_eq!(decide(&handle, &of_class(Class::Probe), HIGH, &[]), SamplingDecision::Drop);
     assert_eq!(decide(&handle, &of_class(Class::Rollout), HIGH, &[]), SamplingDecision::Drop);
+    assert_eq!(decide(&handle, &of_class(Class::Write), LOW, &[]), SamplingDecision::RecordAndSample);
+    assert_eq!(decide(&handle, &of_class(Class::Job), LOW, &[]), SamplingDecision::RecordAndSample);
+}
+
+#[test]
+fn strangers_get_so_many_traces_a_second_whether_they_begin_or_continue_them() {
+    let config = TelemetryConfig { sampling_rate: 1.0, untrusted_traces_per_second: 0.0, ..TelemetryConfig::default() };
+    let handle = SamplerHandle::new(&config);
+    let begins = Context::new().with_value(Stranger);
+    let continues = remote(true).with_value(Untrusted).with_value(Stranger);
+    for stranger in [begins, continues] {
+        assert_eq!(decide(&handle, &stranger, HIGH, &[]), SamplingDecision::Drop);
+    }
+    assert_eq!(decide(&handle, &Context::new(), HIGH, &[]), SamplingDecision::RecordAndSample);
+    assert_eq!(decide(&handle, &remote(true), HIGH, &[]), SamplingDecision::RecordAndSample);
+}
+
+#[test]
+fn the_adaptive_share_concerns_what_has_no_rate_of_its_own() {
+    let rates = Rates { rollout: Some(1.0), ..Rates::default() };
+    let config =
+        TelemetryConfig { sampling_rate: 1.0, adaptive_traces_per_second: Some(1.0), rates, ..TelemetryConfig::default() };
+    let handle = SamplerHandle::new(&config);
+    let kept = |class: Class| {
+        let decide = |_: &i32| decide(&handle, &of_class(class), HIGH, &[]) == SamplingDecision::RecordAndSample;
+        (0..100).filter(decide).count()
+    };
+    assert_eq!(kept(Class::Rollout), 100);
+    assert!(kept(Class::Default) < 100);
 }
 
 #[test]

@@ -65,7 +65,16 @@ pub fn db_transaction(transaction: DbTransaction<'_>) -> Span {
         db.system.name = transaction.system,
         db.namespace = transaction.namespace,
         db.operation.name = transaction.verb,
+        db.response.status_code = Empty,
         server.address = transaction.server_address,
         error.type = Empty,
     )
+}
+
+/// Says that a statement, or a step of a transaction, has failed: with the database's own code where it gave one.
+pub fn record_database_error(span: &Span, error_type: &str, code: Option<&str>) {
+    if let Some(code) = code {
+        span.record("db.response.status_code", code);
+    }
+    super::record_error(span, error_type);
 }

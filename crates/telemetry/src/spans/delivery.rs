@@ -33,6 +33,7 @@ pub fn send_deployment_object(send: SendDeployment<'_>) -> Span {
         brokkr.stack.id = send.stack_id,
         brokkr.generation = send.generation,
         brokkr.fan_out = Empty,
+        brokkr.reason = Empty,
         error.type = Empty,
     );
     if let Some(agents) = send.fan_out {

@@ -16,6 +16,7 @@ pub fn http_server(method: HttpMethod, route: Option<&str>) -> Span {
         http.route = route,
         http.response.status_code = Empty,
         url.scheme = "http",
+        brokkr.reason = Empty,
         error.type = Empty,
     )
 }
@@ -31,8 +32,6 @@ pub struct HttpClientSpan<'a> {
     pub server_port: u16,
     /// The path as a template, `/api/v1/stacks/{stack}`. Without one the name is the method alone.
     pub url_template: Option<&'a str>,
-    /// 0 for the first attempt, 1 for the first repetition.
-    pub resend_count: u32,
 }
 
 /// `{method} {url template}`, CLIENT: one attempt of a request.
@@ -44,13 +43,20 @@ pub fn http_client(request: HttpClientSpan<'_>) -> Span {
         otel.kind = "client",
         otel.status_code = Empty,
         http.request.method = request.method.as_str(),
-        http.request.resend_count = (request.resend_count > 0).then_some(i64::from(request.resend_count)),
+        http.request.resend_count = Empty,
         http.response.status_code = Empty,
         server.address = request.server_address,
         server.port = i64::from(request.server_port),
         url.template = request.url_template,
         error.type = Empty,
     )
+}
+
+/// How often the request was sent before; nothing for the first time.
+pub fn record_resend_count(span: &Span, times: u32) {
+    if times > 0 {
+        span.record("http.request.resend_count", i64::from(times));
+    }
 }
 
 /// The answer of a server span. Only 5xx is an error: a 4xx is the caller's.

@@ -10,26 +10,34 @@ mod database;
 mod delivery;
 mod http;
 mod kubernetes;
+mod ours;
 mod past;
+mod trouble;
 mod work;
 mod work_order;
 
 use tracing::Span;
 
-pub use catalogue::{SPANS, SpanInfo};
-pub use database::{DbStatement, DbTransaction, db_statement, db_transaction};
+pub use catalogue::{ATTRIBUTES, AttributeInfo, SPANS, SpanInfo};
+pub use database::{DbStatement, DbTransaction, db_statement, db_transaction, record_database_error};
 pub use delivery::{
     ConsumerOutcome, DeploymentSpanExt, ObjectAction, ObjectSpan, ProcessDeployment, SendDeployment, object, process_deployment,
     record_fan_out, record_outcome, send_deployment_object,
 };
 pub use http::{
     HttpClientSpan, http_client, http_server, record_client_disconnect, record_http_status_client, record_http_status_expected,
-    record_http_status_server,
+    record_http_status_server, record_resend_count,
 };
 pub use kubernetes::{KubernetesCall, kubernetes_call, record_audit_id};
+pub(crate) use ours::{Gate, ours};
 pub(crate) use past::TracerSlot;
 pub use past::{Past, Step, record_past, record_past_of, record_step};
-pub use work::{PollOutcome, WaitReason, job, plan, poll, record_poll, report, validate, wait};
+pub(crate) use trouble::{ExportOutage, record_export_outage};
+pub use trouble::{agent_offline, record_cancelled, record_failure, record_reason};
+pub use work::{
+    PollOutcome, WaitReason, encrypt, job, job_of, observe, plan, plan_rollout, poll, prepare, record_agents, record_objects,
+    record_poll, report, target, validate, wait,
+};
 pub use work_order::{ProcessWorkOrder, SendWorkOrder, process_work_order, record_work_result, send_work_order};
 
 /// Says that what the span stands for has failed. `error_type` is a word of a closed set, or the name of an error type; never a message.
@@ -41,7 +49,11 @@ pub fn record_error(span: &Span, error_type: &str) {
 /// A root of a trace of its own, whose keeping is decided by the rate of `class`.
 fn begin_trace(span: Span, class: crate::sampler::Class) -> Span {
     use tracing_opentelemetry::OpenTelemetrySpanExt;
-    // Refused only when spans are off.
+    // Off means off: a context would be memory for nothing.
+    if span.is_disabled() {
+        return span;
+    }
+    // Refused only when the span has begun.
     drop(span.set_parent(opentelemetry::Context::new().with_value(class)));
     span
 }

@@ -18,13 +18,13 @@ use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 use crate::receiver::{self, attribute};
 
-const LONG: Duration = Duration::from_secs(30);
+pub(crate) const LONG: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8(self.0.lock().clone()).unwrap()
     }
 }
@@ -40,7 +40,7 @@ impl Write for Log {
     }
 }
 
-fn with(telemetry: TelemetryConfig) -> (Telemetry, Log) {
+pub(crate) fn with(telemetry: TelemetryConfig) -> (Telemetry, Log) {
     let log = Log::default();
     let to = log.clone();
     let log_config = LogConfig { format: LogFormat::Human, level: "info".to_owned() };
@@ -48,11 +48,11 @@ fn with(telemetry: TelemetryConfig) -> (Telemetry, Log) {
     (init_with_writer(options, BoxMakeWriter::new(move || to.clone())).unwrap(), log)
 }
 
-fn config(endpoint: &str) -> TelemetryConfig {
+pub(crate) fn config(endpoint: &str) -> TelemetryConfig {
     options(Service::Agent).telemetry.with_exporter(Exporter::Otlp).with_endpoint(endpoint)
 }
 
-fn trace_something(telemetry: &Telemetry) {
+pub(crate) fn trace_something(telemetry: &Telemetry) {
     tracing::dispatcher::with_default(telemetry.dispatch(), || {
         let poll = spans::poll();
         poll.in_scope(|| drop(spans::report().entered()));
@@ -169,6 +169,7 @@ async fn a_dead_collector_costs_spans_and_one_warning() {
         let mut config = config(&receiver::nobody().await);
         config.protocol = protocol;
         config.timeout = Duration::from_millis(200);
+        config.retry = Duration::from_millis(300);
         config.batch.batch_size = 2;
         let (telemetry, log) = with(config);
         for _ in 0..3 {
@@ -196,9 +197,23 @@ async fn a_collector_that_comes_back_is_said_once_and_the_error_is_gone() {
         telemetry.flush().await;
     }
     let status = telemetry.shutdown(LONG).await;
-    assert_eq!((status.exported, status.failed, status.last_error), (4, 2, None));
+    // Two spans each time, and the one that tells of the outage.
+    assert_eq!((status.exported, status.failed, status.last_error), (5, 2, None));
     let lines: Vec<String> = log.text().lines().map(str::to_owned).collect();
     assert!(lines.len() == 2 && lines[0].contains(" WARN ") && lines[1].contains("takes spans again"), "{lines:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn an_export_that_finds_the_collector_away_is_repeated_until_it_is_back() {
+    let (received, endpoint) = receiver::busy(3).await;
+    let mut config = config(&endpoint);
+    config.protocol = Protocol::HttpProtobuf;
+    let (telemetry, log) = with(config);
+    trace_something(&telemetry);
+    let status = telemetry.shutdown(LONG).await;
+    assert_eq!((status.exported, status.failed, status.dropped, status.last_error), (2, 0, 0, None));
+    assert_eq!(received.names(), ["poll", "report"]);
+    assert_eq!(log.text(), "");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -219,8 +234,9 @@ async fn a_full_queue_drops_spans_counts_them_and_blocks_nobody() {
     // The end is bounded, too: the collector never answers.
     let limit = Duration::from_millis(100);
     let began = Instant::now();
-    telemetry.shutdown(limit).await;
+    let status = telemetry.shutdown(limit).await;
     assert!(began.elapsed() < LONG);
+    assert_eq!((status.pending, status.dropped), (0, 100), "what is given up at the end is counted");
 }
 
 #[tokio::test]

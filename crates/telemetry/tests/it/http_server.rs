@@ -142,7 +142,7 @@ async fn only_trusted_callers_decide_what_is_sampled_and_all_keep_their_trace_id
 #[tokio::test]
 async fn probes_and_polls_are_sampled_by_rates_of_their_own() {
     let mut options = options(Service::Broker);
-    options.telemetry.rates = Rates { poll: 0.0, probe: 0.0, rollout: None };
+    options.telemetry.rates = Rates { poll: 0.0, probe: 0.0, ..Rates::default() };
     let capture = Capture::with(options).unwrap();
     let router = router(&capture, |telemetry| telemetry.with_class(Method::GET, "/poll", Class::Poll));
     for path in ["/healthz", "/poll", "/missing"] {

@@ -7,4 +7,8 @@ mod export;
 mod http_client;
 mod http_server;
 mod metrics;
+mod metrics_push;
 mod receiver;
+mod run_time;
+mod tls;
+mod w3c;

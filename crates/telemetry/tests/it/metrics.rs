@@ -8,7 +8,10 @@ use std::{
 use brokkr_telemetry::{
     Service,
     capture::{Capture, options},
-    metrics::{AGENT, BROKER, DbOperation, HttpMethod, KubeOperation, MetricKind, OpResult, PROCESS, PollResult, catalogue},
+    metrics::{
+        AGENT, BROKER, DbOperation, FailureClass, HttpMethod, KubeOperation, MetricKind, OpResult, PROCESS, PollResult,
+        ReconcileAction, catalogue,
+    },
     spans,
 };
 
@@ -50,7 +53,20 @@ fn measure_broker(capture: &Capture) {
     metrics.http_request(HttpMethod::Get, "unmatched", 404, Duration::from_millis(1));
     metrics.poll_waited(Duration::from_secs(30));
     metrics.database_query(DbOperation::Select, Duration::from_micros(700));
-    metrics.active_agents.set(3);
+    metrics.agents(3, 1);
+    metrics.heartbeat_age(Duration::from_secs(2), Duration::from_secs(90));
+    metrics.woken(Duration::from_millis(20));
+    metrics.deployment_applied(Duration::from_secs(4));
+    metrics.count_connections(|| (6, 2));
+    metrics.database_connections_max.set(8);
+    metrics.deployments(|phase| if phase == "applied" { 7 } else { 0 });
+    metrics.rollout_oldest_unsettled.set_span(Duration::from_secs(11));
+    metrics.queue("deliveries", 2, Duration::from_secs(12));
+    metrics.job_ran("retention", OpResult::Success, Duration::from_millis(5));
+    metrics.certificate_expiry.set(SystemTime::UNIX_EPOCH + Duration::from_secs(13));
+    metrics.key_next_expiry.set(SystemTime::UNIX_EPOCH + Duration::from_secs(14));
+    std::mem::forget(metrics.poll_waiters.enter());
+    drop(metrics.poll_waiters.enter());
     metrics.stacks_total.set(5);
     metrics.deployment_objects_total.set(8);
 }
@@ -60,6 +76,14 @@ fn measure_agent(capture: &Capture) {
     metrics.poll(PollResult::Empty, Duration::from_secs(30));
     metrics.kubernetes_operation(KubeOperation::Apply, OpResult::Error, Duration::from_millis(20));
     metrics.heartbeat_sent();
+    metrics.stacks.by(|| 4);
+    metrics.count_objects(|| vec![("healthy", 3), ("degraded", 1)]);
+    metrics.reconciled(ReconcileAction::Delete, Duration::from_millis(300));
+    metrics.failed(FailureClass::Forbidden);
+    metrics.drift_repaired(2);
+    metrics.drift_contested.by(|| 1);
+    metrics.prunes_refused(5);
+    metrics.leader.by(|| 1);
     metrics.last_successful_poll_timestamp.set(SystemTime::UNIX_EPOCH + Duration::from_millis(1_500));
 }
 
@@ -78,9 +102,29 @@ fn the_brokers_metrics_have_their_names_labels_and_values() {
         ("brokkr_database_queries_total{operation=\"delete\"}", 0.0),
         ("brokkr_database_query_duration_seconds_sum{operation=\"select\"}", 0.0007),
         ("brokkr_active_agents", 3.0),
+        ("brokkr_agents{state=\"online\"}", 3.0),
+        ("brokkr_agents{state=\"offline\"}", 1.0),
+        ("brokkr_agent_heartbeat_age_seconds{stat=\"median\"}", 2.0),
+        ("brokkr_agent_heartbeat_age_seconds{stat=\"max\"}", 90.0),
+        ("brokkr_poll_waiters", 1.0),
+        ("brokkr_wakeup_lag_seconds_sum", 0.02),
+        ("brokkr_rollout_duration_seconds_sum", 4.0),
+        ("brokkr_rollout_oldest_unsettled_seconds", 11.0),
+        ("brokkr_database_connections{state=\"idle\"}", 6.0),
+        ("brokkr_database_connections{state=\"used\"}", 2.0),
+        ("brokkr_database_connections_max", 8.0),
+        ("brokkr_deployments{phase=\"applied\"}", 7.0),
+        ("brokkr_deployments{phase=\"orphaned\"}", 0.0),
+        ("brokkr_queue_depth{queue=\"deliveries\"}", 2.0),
+        ("brokkr_queue_oldest_age_seconds{queue=\"deliveries\"}", 12.0),
+        ("brokkr_job_runs_total{name=\"retention\",result=\"success\"}", 1.0),
+        ("brokkr_job_runs_total{name=\"key-age\",result=\"error\"}", 0.0),
+        ("brokkr_job_duration_seconds_count{name=\"retention\"}", 1.0),
+        ("brokkr_certificate_expiry_timestamp_seconds", 13.0),
+        ("brokkr_key_next_expiry_timestamp_seconds", 14.0),
         ("brokkr_stacks_total", 5.0),
         ("brokkr_deployment_objects_total", 8.0),
-        ("brokkr_build_info{version=\"0.0.0-test\"}", 1.0),
+        ("brokkr_build_info{commit=\"unknown\",version=\"0.0.0-test\"}", 1.0),
         ("brokkr_telemetry_spans_total{result=\"exported\"}", 0.0),
     ];
     for (series, value) in expected {
@@ -100,6 +144,16 @@ fn the_agents_metrics_have_their_names_labels_and_values() {
         ("brokkr_agent_kubernetes_operations_total{operation=\"delete\",result=\"success\"}", 0.0),
         ("brokkr_agent_kubernetes_operation_duration_seconds_count{operation=\"apply\"}", 1.0),
         ("brokkr_agent_heartbeat_sent_total", 1.0),
+        ("brokkr_agent_stacks", 4.0),
+        ("brokkr_agent_objects{health=\"healthy\"}", 3.0),
+        ("brokkr_agent_objects{health=\"degraded\"}", 1.0),
+        ("brokkr_agent_reconcile_duration_seconds_count{action=\"delete\"}", 1.0),
+        ("brokkr_agent_failures_total{class=\"forbidden\"}", 1.0),
+        ("brokkr_agent_failures_total{class=\"broker_unreachable\"}", 0.0),
+        ("brokkr_agent_drift_repairs_total", 2.0),
+        ("brokkr_agent_drift_contested", 1.0),
+        ("brokkr_agent_prunes_refused_total", 5.0),
+        ("brokkr_agent_leader", 1.0),
         ("brokkr_agent_last_successful_poll_timestamp", 1.5),
     ];
     for (series, value) in expected {
@@ -138,7 +192,11 @@ fn what_is_rendered_is_in_the_catalogue_and_carries_the_labels_it_names() {
                 .map(|(name, _)| name)
                 .filter(|name| *name != "le")
                 .collect();
-            assert_eq!(carried, info.labels.iter().copied().collect(), "{line}");
+            assert_eq!(carried, info.label_names().collect(), "{line}");
+            for label in info.labels.iter().filter(|label| !label.values.is_empty()) {
+                let value = labels.split(&format!("{}=\"", label.name)).nth(1).and_then(|rest| rest.split('"').next());
+                assert!(label.values.contains(&value.unwrap()), "{line}: {label:?}");
+            }
         }
     }
 }
@@ -156,9 +214,13 @@ fn names_keep_the_rules_of_prometheus() {
             }
             MetricKind::Gauge => assert!(!info.name.ends_with("_total") || exceptions.contains(&info.name), "{}", info.name),
         }
+        assert!(info.query.contains(info.name) && !info.query.contains('|'), "{}: {}", info.name, info.query);
+        for label in info.labels {
+            assert_eq!(label.values.is_empty(), !label.of.is_empty(), "{}: {label:?}", info.name);
+        }
         assert!(info.help.ends_with('.') && !info.help.contains('\n'), "{}", info.help);
         let ids = ["agent", "stack", "request", "trace", "id"];
-        assert!(info.labels.iter().all(|label| !ids.contains(label)), "{}", info.name);
+        assert!(info.label_names().all(|label| !ids.contains(&label)), "{}", info.name);
     }
 }
 

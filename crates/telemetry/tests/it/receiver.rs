@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use axum::{
@@ -24,7 +24,12 @@ use parking_lot::Mutex;
 use prost::Message;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
-use tonic::{Request, Response, Status, codec::CompressionEncoding};
+use tonic::{
+    Request, Response, Status,
+    codec::CompressionEncoding,
+    service::Routes,
+    transport::{Certificate, Identity, ServerTlsConfig},
+};
 
 /// What has arrived.
 #[derive(Debug, Clone, Default)]
@@ -98,23 +103,59 @@ pub(crate) async fn grpc() -> (Received, String) {
     (received, endpoint)
 }
 
+/// A collector that speaks both over TLS on one port, and its endpoint. It asks for a certificate of this authority, where one is given.
+#[expect(clippy::disallowed_methods, reason = "a server of the test")]
+pub(crate) async fn tls(identity: Identity, clients: Option<Certificate>) -> (Received, String) {
+    let received = Received::default();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+    let router = Router::new().route("/v1/traces", post(export)).with_state(received.clone());
+    let routes = Routes::from(router).add_service(TraceServiceServer::new(Grpc(received.clone())));
+    let mut tls = ServerTlsConfig::new().identity(identity);
+    if let Some(clients) = clients {
+        tls = tls.client_ca_root(clients);
+    }
+    let server = tonic::transport::Server::builder().tls_config(tls).unwrap().add_routes(routes);
+    tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+    (received, endpoint)
+}
+
+async fn export(State(received): State<Received>, headers: HeaderMap, body: Bytes) -> StatusCode {
+    match ExportTraceServiceRequest::decode(body) {
+        Ok(request) => {
+            received.take(request, headers);
+            StatusCode::OK
+        }
+        Err(_) => StatusCode::BAD_REQUEST,
+    }
+}
+
 /// A collector that speaks HTTP, and its endpoint.
 #[expect(clippy::disallowed_methods, reason = "a server of the test")]
 pub(crate) async fn http() -> (Received, String) {
-    async fn export(State(received): State<Received>, headers: HeaderMap, body: Bytes) -> StatusCode {
-        match ExportTraceServiceRequest::decode(body) {
-            Ok(request) => {
-                received.take(request, headers);
-                StatusCode::OK
-            }
-            Err(_) => StatusCode::BAD_REQUEST,
-        }
-    }
     let received = Received::default();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     let router = Router::new().route("/v1/traces", post(export)).with_state(received.clone());
     tokio::spawn(async move { axum::serve(listener, router).await });
+    (received, endpoint)
+}
+
+/// A collector that speaks HTTP and is not ready for the first so many exports.
+#[expect(clippy::disallowed_methods, reason = "a server of the test")]
+pub(crate) async fn busy(times: usize) -> (Received, String) {
+    let left = Arc::new(AtomicUsize::new(times));
+    let received = Received::default();
+    let take = received.clone();
+    let answer = move |headers: HeaderMap, body: Bytes| async move {
+        if left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok() {
+            return StatusCode::SERVICE_UNAVAILABLE;
+        }
+        export(State(take), headers, body).await
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, Router::new().route("/v1/traces", post(answer))).await });
     (received, endpoint)
 }
 

@@ -4,7 +4,9 @@
 mod bench_agent;
 mod bench_broker;
 mod bench_loop;
+mod bench_metrics;
 mod bench_table;
+mod bench_tracing;
 mod bench_work_orders;
 mod control_plane;
 mod demo;
@@ -15,11 +17,13 @@ mod postgres;
 
 use brokkr_tests::{
     control_plane::Options,
+    dashboards,
     lab::{LabError, Orders, Reply},
     otlp::Where,
     simulator::FleetOptions,
 };
 use clap::{Parser, Subcommand};
+use serde_json::Value;
 use std::{io::IsTerminal, process::ExitCode};
 
 /// Real programs for development and tests. Each subcommand prints one line of JSON when it is ready (on a terminal: how
@@ -35,6 +39,12 @@ struct Arguments {
 enum Wish {
     /// From nothing to a traced rollout on a real Kubernetes API server, shown step by step; leaves nothing behind.
     Demo(demo::Demo),
+    /// Prints a Grafana dashboard: agent, broker, fleet or rollout.
+    Generate {
+        /// Which one.
+        #[arg(value_parser = dashboard)]
+        dashboard: Value,
+    },
     #[command(flatten)]
     Lab(Lab),
 }
@@ -51,6 +61,10 @@ enum Lab {
     BenchAgent(bench_agent::Plan),
     /// The broker under a fleet of thousands: CPU, memory, statements and times on both database engines.
     BenchBroker(bench_broker::Plan),
+    /// What tracing costs broker and agent: off, 10 % and 100 % in turn.
+    BenchTracing(bench_tracing::Plan),
+    /// What a look at the metrics costs under a fleet of thousands, on both database engines.
+    BenchMetrics(bench_metrics::Plan),
     /// Work orders: claims per second with a full table, and how long one waits, on both database engines.
     BenchWorkOrders(bench_work_orders::Plan),
     /// Simulated agents, thousands in one process, that speak the real protocol with a broker.
@@ -65,6 +79,10 @@ async fn main() -> ExitCode {
     let lab = match Arguments::parse().wish {
         // For people, whoever reads: it speaks no JSON, and goes on at the end of stdin.
         Wish::Demo(demo) => return demo::run(demo).await,
+        Wish::Generate { dashboard } => {
+            println!("{dashboard:#}");
+            return ExitCode::SUCCESS;
+        }
         Wish::Lab(lab) => lab,
     };
     match run(lab).await {
@@ -89,10 +107,17 @@ async fn run(lab: Lab) -> Result<(), LabError> {
         Lab::BenchLoop(rounds) => bench_loop::run(rounds).await,
         Lab::BenchAgent(plan) => bench_agent::run(&plan).await,
         Lab::BenchBroker(plan) => bench_broker::run(&plan).await,
+        Lab::BenchTracing(plan) => bench_tracing::run(&plan).await,
+        Lab::BenchMetrics(plan) => bench_metrics::run(&plan).await,
         Lab::BenchWorkOrders(plan) => bench_work_orders::run(&plan).await,
         Lab::Fleet(options) => fleet::run(&options, &mut orders).await,
         Lab::Otlp(at) => otlp::run(at, &mut orders).await,
     }
+}
+
+fn dashboard(name: &str) -> Result<Value, String> {
+    let known = || dashboards::names().collect::<Vec<_>>().join(", ");
+    dashboards::render(name).ok_or_else(|| format!("there are {}", known()))
 }
 
 /// Whether a person looks at stdout, rather than a program.

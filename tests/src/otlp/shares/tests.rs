@@ -18,6 +18,7 @@ fn span(id: &str, parent: Option<&str>, service: &str, (start_nanos, end_nanos):
         links: Vec::new(),
         events: Vec::new(),
         status: Status::Unset,
+        bytes: 0,
     }
 }
 

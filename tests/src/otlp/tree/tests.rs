@@ -18,6 +18,7 @@ fn span(id: &str, parent: Option<&str>, name: &str, (start, end): (u64, u64)) ->
         links: Vec::new(),
         events: Vec::new(),
         status: Status::Unset,
+        bytes: 0,
     }
 }
 

@@ -7,6 +7,7 @@ use brokkr_api::{
     policy::{MAX_DRIFT_FIELD, MAX_HELD, MAX_MANAGER, MAX_PATH},
     reports::{MAX_MESSAGE, MAX_REASON, MAX_REPORTS},
     selector::MAX_SELECTOR_ITEMS,
+    tracing::{MAX_ENDPOINT, MAX_SERVICE_NAME, MAX_TEXT},
     work_orders::{
         MAX_CONDITION, MAX_LOG, MAX_PARAMETER, MAX_PARAMETERS, MAX_PROGRESS, MAX_RENEWALS, MAX_WORK_OBJECTS, WorkKind,
         parameter_pattern,
@@ -21,6 +22,8 @@ const DNS_LABEL: &str = "[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?";
 const DIGEST: &str = "^sha256:[0-9a-f]{64}$";
 /// A JSON pointer to what may be left to others.
 const POINTER: &str = "^/(metadata/(labels|annotations)(/([^~\\x00-\\x1f\\x7f-\\x9f]|~[01])*)?|(?!(metadata|apiVersion|kind)(/|$))([^~\\x00-\\x1f\\x7f-\\x9f]|~[01])*)$";
+/// What the broker takes for the address of a collector.
+const ENDPOINT: &str = "^https?://([A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?|\\[[0-9A-Fa-f:]{2,39}\\])(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?(/[-A-Za-z0-9._~/]*)?$";
 const PRINTABLE: &str = "^[^\\x00-\\x1f\\x7f-\\x9f]*$";
 
 fn label_key() -> Value {
@@ -114,6 +117,7 @@ fn fields() -> Vec<(&'static str, &'static str, Value)> {
     let printable = |longest: usize| json!({"items": {"type": "string", "maxLength": longest, "pattern": PRINTABLE}});
     let kind = || json!({"pattern": format!("^[-A-Za-z0-9]{{1,63}}(\\.{DNS_LABEL}){{0,3}}$")});
     let expression = || json!({"minLength": 1, "pattern": "^[^\\x00]*$"});
+    let text = || json!({"maxLength": MAX_TEXT, "pattern": PRINTABLE});
     let described = || json!({"maxItems": 2 * MAX_OBJECTS});
     let mut scope = described();
     scope["items"] = json!({"type": "string", "maxLength": 320});
@@ -143,6 +147,16 @@ fn fields() -> Vec<(&'static str, &'static str, Value)> {
         ("ObjectRef", "kind", identity()),
         ("ObjectRef", "namespace", identity()),
         ("ObjectRef", "name", identity()),
+        ("TraceSettings", "endpoint", json!({"maxLength": MAX_ENDPOINT, "pattern": ENDPOINT})),
+        ("TraceSettings", "service_name", json!({"minLength": 1, "maxLength": MAX_SERVICE_NAME, "pattern": PRINTABLE})),
+        ("TraceValue", "key", text()),
+        ("TraceValue", "value", text()),
+        ("TraceValue", "source", text()),
+        ("TracePipeline", "last_error", text()),
+        ("TracePipeline", "exported", json!({"maximum": i64::MAX})),
+        ("TracePipeline", "failed", json!({"maximum": i64::MAX})),
+        ("TracePipeline", "dropped", json!({"maximum": i64::MAX})),
+        ("ReportTracing", "revision", json!({"maximum": i64::MAX})),
         ("Approve", "plan", json!({"pattern": DIGEST})),
         ("Drift", "apiVersion", identity()),
         ("Drift", "kind", identity()),

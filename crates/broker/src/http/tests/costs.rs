@@ -20,6 +20,8 @@ const LISTS: &[&str] = &[
     "/api/v1/stacks/shop/deployments",
     "/api/v1/stacks/shop/deployments?phase=failed",
     "/api/v1/agents/edge-0/deployments",
+    "/api/v1/tracing",
+    "/api/v1/tracing/agents",
 ];
 
 #[track_caller]
@@ -74,6 +76,12 @@ async fn a_list_takes_two_statements_at_most_and_a_write_eight() {
         write(&world, &admin, Method::PUT, "/api/v1/agents/edge-1/suspension", json!({"reason": "x"})).await;
         write(&world, &admin, Method::PUT, "/api/v1/fleet/suspension", json!({"reason": "x"})).await;
         write(&world, &admin, Method::DELETE, "/api/v1/fleet/suspension", Value::Null).await;
+        let tracing = json!({"settings": {"enabled": true, "sampling_rate": 1.0}, "agents": {"names": ["edge-1"]}});
+        write(&world, &admin, Method::PUT, "/api/v1/tracing", tracing).await;
+        let pipeline = json!({"enabled": true, "values": [], "exported": 1, "failed": 0, "dropped": 0});
+        let body = json!({"revision": 1, "pipeline": pipeline});
+        write(&world, &agents[0].key, Method::PUT, "/api/v1/agent/tracing", body).await;
+        write(&world, &admin, Method::DELETE, "/api/v1/tracing", Value::Null).await;
         for list in LISTS {
             let answer = world.get(&admin, list).await.expect(200);
             at_most(&world, &answer, 2, list);

@@ -105,7 +105,7 @@ async fn every_wrong_request_is_a_problem_that_names_the_place_and_leaves_nothin
     Engine::each(async |world: World| {
         let agent = world.agent("edge", json!({})).await;
         world.stack("shop", json!({})).await.expect(201);
-        let before = (world.state.db.last_change().await.unwrap(), world.state.db.totals(world.state.clock.now()).await.unwrap());
+        let before = (world.state.db.last_change().await.unwrap(), world.state.db.totals().await.unwrap());
 
         for case in bodies(&world.admin).into_iter().chain(requests(&world.admin, &agent.key)) {
             let what = format!("{} {}", case.request.method(), case.request.uri());
@@ -116,7 +116,7 @@ async fn every_wrong_request_is_a_problem_that_names_the_place_and_leaves_nothin
             }
         }
 
-        let after = (world.state.db.last_change().await.unwrap(), world.state.db.totals(world.state.clock.now()).await.unwrap());
+        let after = (world.state.db.last_change().await.unwrap(), world.state.db.totals().await.unwrap());
         assert_eq!(before, after);
         let logs = world.capture.logs().join("\n");
         assert!(!logs.contains(SECRET), "{logs}");

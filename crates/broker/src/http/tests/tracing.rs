@@ -31,7 +31,8 @@ async fn one_trace_runs_from_the_caller_through_the_statements_to_what_the_agent
         let send = spans.iter().find(|span| *span.kind() == SpanKind::Producer).unwrap();
         assert_eq!(send.parent_id(), server.span_id());
         for sql in spans.iter().filter(|span| span.attribute("db.system.name").is_some()) {
-            assert!([server.span_id(), send.span_id()].contains(&sql.parent_id()), "{}", sql.name());
+            let plan = spans.iter().find(|span| span.name() == "plan rollout").unwrap();
+            assert!([server.span_id(), send.span_id(), plan.span_id()].contains(&sql.parent_id()), "{}", sql.name());
             assert_eq!(sql.attribute("db.query.text"), None);
         }
         assert_eq!(world.statements(&accepted).len(), 8);

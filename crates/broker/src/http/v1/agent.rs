@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use brokkr_api::{
-    ErrorCode, PROTOCOL_VERSION, StackId, WORK_HEADER,
+    AgentId, ErrorCode, PROTOCOL_VERSION, StackId, Timestamp, WORK_HEADER,
     agents::{Hello, MAX_CAPABILITIES, Welcome},
     desired_state::{Content, DesiredDeployment, DesiredState, DesiredStateQuery, MAX_INLINE_BYTES},
     trace::WorkTrace,
@@ -107,8 +107,9 @@ pub(crate) async fn desired_state(
         Box::pin(refuse_older_database(&state, known)).await?;
         let started = Instant::now();
         let free_hands = query.work_orders.unwrap_or(0) > 0;
-        let woken = wait_for_change(&state, &caller, known, query.wait.unwrap_or_default().duration(), free_hands).await;
-        parked = started.elapsed();
+        let wait = query.wait.unwrap_or_default().duration();
+        let (woken, waited) = wait_for_change(&state, &caller, known, wait, free_hands).await;
+        parked = if waited { started.elapsed() } else { Duration::ZERO };
         still_valid(&state, &caller)?;
         state.presence.agent_seen(caller.agent, state.clock.now());
         if woken != Woken::ByChange {
@@ -123,10 +124,13 @@ pub(crate) async fn desired_state(
     // Boxed: a parked poll must not carry the room of a query that it may never make.
     let rows = Box::pin(state.db.read_desired(caller.agent, MAX_INLINE_BYTES, MAX_INLINE_TOTAL)).await?;
     let now = state.clock.now();
+    if let Some(known) = known.filter(|_| !parked.is_zero()) {
+        measure_wakeup(&state, caller.agent, known, &rows.deployments, now);
+    }
     state.presence.agent_seen(caller.agent, now);
     state.presence.handed(caller.agent, rows.seq, now);
     state.feed.saw(rows.seq);
-    let (seq, rotate_key) = (rows.seq, rows.rotate_key);
+    let (seq, rotate_key, tracing) = (rows.seq, rows.rotate_key, rows.tracing);
     let deployments = hand_off(&state, rows.deployments, known.unwrap_or(0), caller.protocol)?;
     let installation = state.feed.installation();
     let desired = DesiredState {
@@ -134,6 +138,7 @@ pub(crate) async fn desired_state(
         installation: installation.id.clone(),
         epoch: installation.epoch.clone(),
         rotate_key,
+        tracing,
         deployments,
     };
     let mut response = Json(desired).into_response();
@@ -142,6 +147,18 @@ pub(crate) async fn desired_state(
     }
     response.extensions_mut().insert(Parked(parked));
     Ok(response)
+}
+
+/// How long ago the newest revision was accepted that this answer is the first to tell of. Approvals, suspensions and policies wake an
+/// agent as well and leave no time behind.
+fn measure_wakeup(state: &AppState, agent: AgentId, known: u64, rows: &[DesiredRow], now: Timestamp) {
+    let handed = state.presence.handed_at(agent);
+    let is_new = |row: &&DesiredRow| {
+        row.change_seq > known && !row.picked_up && row.attempts == 0 && handed.is_none_or(|handed| row.desired_at > handed)
+    };
+    if let Some(accepted) = rows.iter().filter(is_new).map(|row| row.desired_at).max() {
+        state.db.metrics().woken(now.since(accepted));
+    }
 }
 
 /// The change number of an `ETag` of this epoch; nothing for any other, which is then answered in full.
@@ -205,13 +222,14 @@ impl Woken {
 }
 
 /// Waits until the agent's highest change is above `known`, there is work for an agent with free hands, the key is revoked or the broker
-/// stops.
-async fn wait_for_change(state: &AppState, caller: &AgentCaller, known: u64, wait: Duration, free_hands: bool) -> Woken {
+/// stops. Tells why it ends, and whether there was anything to wait for.
+async fn wait_for_change(state: &AppState, caller: &AgentCaller, known: u64, wait: Duration, free_hands: bool) -> (Woken, bool) {
     let mut highest = state.feed.subscribe(caller.agent);
     let mut newer = *highest.borrow_and_update() > known;
     if newer || wait.is_zero() {
-        return Woken::of(newer);
+        return (Woken::of(newer), false);
     }
+    let _parked = state.db.metrics().poll_waiters.enter();
     let at_the_board = free_hands.then(|| state.board.wait(caller.agent));
     // A key opens nothing after its time, a parked poll included.
     let lifetime = caller.caller.row.expires_at.map_or(wait, |at| at.since(state.clock.now()));
@@ -219,13 +237,13 @@ async fn wait_for_change(state: &AppState, caller: &AgentCaller, known: u64, wai
     let ending = state.ending();
     loop {
         tokio::select! {
-            () = ending.cancelled() => return Woken::of(newer),
-            () = tokio::time::sleep_until(deadline) => return Woken::of(newer),
-            () = told_of_work(at_the_board.as_ref()) => return Woken::ByWork,
+            () = ending.cancelled() => return (Woken::of(newer), true),
+            () = tokio::time::sleep_until(deadline) => return (Woken::of(newer), true),
+            () = told_of_work(at_the_board.as_ref()) => return (Woken::ByWork, true),
             changed = highest.changed() => {
                 newer = *highest.borrow_and_update() > known;
                 if newer || changed.is_err() || still_valid(state, caller).is_err() {
-                    return Woken::of(newer);
+                    return (Woken::of(newer), true);
                 }
             }
         }
@@ -258,7 +276,8 @@ fn hand_off(state: &AppState, rows: Vec<DesiredRow>, known: u64, protocol: u32) 
         if let Some(trace) =
             row.trace.as_ref().filter(|_| row.change_seq > known && first && relation == brokkr_api::Relation::Parent)
         {
-            spans::record_past_of(trace, Past::Wait(WaitReason::Queued), row.desired_at.to_system_time(), now.to_system_time());
+            let (start, end) = (row.desired_at.to_system_time(), now.to_system_time());
+            spans::record_past_of(trace, None, Past::Wait(WaitReason::Queued), start, end);
         }
         let content = match (row.content, &row.digest) {
             // What cannot be opened here is fetched by its digest, and that says why not.
@@ -266,7 +285,13 @@ fn hand_off(state: &AppState, rows: Vec<DesiredRow>, known: u64, protocol: u32) 
             _ => None,
         };
         let content = content.and_then(|body| serde_json::from_slice::<Content>(&body).ok());
-        let trace = row.trace.map(|trace| WorkTrace { traceparent: trace.traceparent, tracestate: trace.tracestate, relation });
+        let trace = row.trace.map(|trace| WorkTrace {
+            traceparent: trace.traceparent,
+            tracestate: trace.tracestate,
+            relation,
+            accepted_at: Some(row.desired_at),
+            sent_at: Some(now),
+        });
         deployments.push(DesiredDeployment {
             stack_id: row.stack_id,
             stack: row.stack,

@@ -6,7 +6,7 @@ use brokkr_api::{
     agents::{Agent, AgentsQuery, CreateAgent, CreatedAgent, UpdateAgent},
     keys::Role,
 };
-use brokkr_telemetry::TraceContext;
+use brokkr_telemetry::{TraceContext, spans};
 use http::{HeaderMap, StatusCode};
 use serde_json::json;
 
@@ -24,7 +24,7 @@ use crate::{
         error::{Failure, name_taken},
         record::{Actor, Change, Resource, record},
     },
-    store::{AgentFilter, AgentRow, NewAgent, NewKey, RevisionSource, Tx},
+    store::{AgentFilter, AgentRow, NewAgent, NewKey, RevisionSource, StackTargets, Tx},
 };
 
 /// Makes an agent and its first key.
@@ -128,7 +128,8 @@ pub(crate) async fn update(
         tx.update_labels(agent.id, &labels, now).await?;
         retarget(&mut tx, agent.id, &name, &labels, change, now).await?;
         leave(&mut tx, &state, &caller, "agent.updated", (agent.id, &name), json!({"labels": labels}), now).await?;
-        tx.publish_change(change).await?;
+        // The agent itself, whether its stacks change or not: how it traces may follow its labels.
+        tx.mark_agents(&[agent.id], change).await?;
         tx.commit().await?;
         state.changed();
         agent.labels = labels;
@@ -148,13 +149,11 @@ pub(super) async fn retarget(
 ) -> Result<(), Failure> {
     let candidate = Candidate { id, name, labels };
     let stacks = tx.targets_and_agent(id).await?;
-    let changes: Vec<_> = stacks
-        .iter()
-        .filter_map(|stack| {
-            let (selector, digest) = (&stack.targets, stack.digest.as_deref());
-            change(&Target { id: stack.id, selector, generation: stack.generation, digest }, &candidate, stack.has)
-        })
-        .collect();
+    let concerns = |stack: &StackTargets| {
+        let (selector, digest) = (&stack.targets, stack.digest.as_deref());
+        change(&Target { id: stack.id, selector, generation: stack.generation, digest }, &candidate, stack.has)
+    };
+    let changes: Vec<_> = spans::target().in_scope(|| stacks.iter().filter_map(concerns).collect());
     let trace = TraceContext::current();
     Ok(tx.change_targets(&changes, &RevisionSource { change_seq, now, trace: trace.as_ref() }).await?)
 }

@@ -18,7 +18,7 @@ use super::{
     page,
 };
 use crate::{
-    domain::manifests::{self, Format},
+    domain::manifests::{self, Canonical, Format},
     http::{
         AppState,
         auth::{Allowed, Caller, ContentRead, StacksRead, StacksWrite},
@@ -50,9 +50,20 @@ pub(crate) async fn put(
     let format = Format::of_content_type(content_type)?;
     let condition = conditional::if_match(&headers)?;
     let idempotency_key = idempotency_key(&headers)?;
-    let canonical = spans::validate().in_scope(|| manifests::parse(format, &body).and_then(manifests::canonicalize))?;
+    let canonical = validated(format, &body)?;
     let new = NewGeneration { condition, idempotency_key, content: NewContent::Sent(canonical) };
     generation::accept(&caller, &state, &name, &new).await
+}
+
+/// The content in canonical form, checked.
+fn validated(format: Format, body: &[u8]) -> Result<Canonical, Failure> {
+    let span = spans::validate();
+    let checked = span.in_scope(|| manifests::parse(format, body).and_then(manifests::canonicalize)).map_err(Failure::from);
+    match &checked {
+        Ok(canonical) => spans::record_objects(&span, usize::try_from(canonical.objects).unwrap_or(usize::MAX)),
+        Err(failure) => failure.record_on(&span),
+    }
+    checked
 }
 
 /// Brings old content back as a new generation.

@@ -7,7 +7,7 @@ use brokkr_api::{
 use brokkr_telemetry::{TraceContext, spans};
 use http::StatusCode;
 use serde_json::json;
-use tracing::Instrument;
+use tracing::{Instrument, info};
 
 use super::stacks::{deleting, send_span};
 use crate::{
@@ -160,7 +160,13 @@ async fn store(
         }
         let change_seq = tx.next_change().await?;
         let source = RevisionSource { change_seq, now: stack.updated_at, trace: trace.as_ref() };
-        let agents = tx.roll_generation(stack.id, stack.generation, new.digest(), &source).await?;
+        let plan = spans::plan_rollout();
+        let rolled = tx.roll_generation(stack.id, stack.generation, new.digest(), &source).instrument(plan.clone()).await;
+        let agents = rolled.inspect_err(|error| spans::record_error(&plan, error.error_type()))?;
+        spans::record_agents(&plan, agents);
+        drop(plan);
+        info!(stack.id = %stack.id, stack.name = %stack.name, generation = stack.generation, agents, to = "pending",
+            reason = "new generation", "deployments begin a new phase");
         let change = Change {
             kind: "deployment_object.created",
             resource: Resource::new("stack", stack.id, &stack.name),
@@ -191,7 +197,11 @@ async fn store(
         };
         Ok(AcceptedDeploymentObject { deployment_object, created: true, agents })
     };
-    let accepted = work.instrument(send.clone()).await?;
+    let accepted = work.instrument(send.clone()).await.inspect_err(|refusal| {
+        if let Refusal::Failure(failure) = refusal {
+            failure.record_on(&send);
+        }
+    })?;
     spans::record_fan_out(&send, accepted.agents);
     Ok(accepted)
 }
@@ -202,7 +212,12 @@ fn sent_content(state: &AppState, stack: StackId, new: &NewGeneration) -> Result
     if !canonical.has_secrets {
         return Ok(Some(StoredContent { body: canonical.body.clone(), encryption_key: None }));
     }
-    let sealed = state.keyring.seal(&*state.ids, stack, &canonical.digest, &canonical.body);
+    let span = spans::encrypt();
+    let seal = || state.keyring.seal(&*state.ids, stack, &canonical.digest, &canonical.body);
+    let sealed = span.in_scope(seal);
+    if sealed.is_none() {
+        spans::record_error(&span, ErrorCode::EncryptionKeyMissing.as_str());
+    }
     let (key, body) = sealed.ok_or_else(|| {
         let detail = "the content holds Secrets and the broker has no key to encrypt them with: set encryption.keys_file";
         Failure::new(ErrorCode::EncryptionKeyMissing, detail)

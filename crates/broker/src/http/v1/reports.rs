@@ -6,6 +6,7 @@ use axum::extract::State;
 use brokkr_api::{
     AgentId, ErrorCode, EventId, StackId, Timestamp,
     deployment_objects::MAX_OBJECTS,
+    desired_state::Action,
     policy::{Drift, MAX_DRIFT, MAX_DRIFT_FIELD, MAX_DRIFT_FIELDS, MAX_DRIFT_MANAGERS, MAX_HELD, MAX_MANAGER},
     reports::{MAX_MESSAGE, MAX_REASON, MAX_REPORTS, Report, ReportResult, ReportResults, Reports},
     rollouts::Phase,
@@ -80,8 +81,12 @@ pub(crate) async fn post(
     state.presence.agent_seen(caller.agent, now);
     for outcome in &outcomes {
         state.feed.reported(outcome.stack);
+        let first = deployments.get(&outcome.stack).filter(|deployment| deployment.observed_revision < deployment.revision);
+        if let Some(deployment) = first.filter(|deployment| outcome.acknowledged && deployment.action == Action::Apply) {
+            state.db.metrics().deployment_applied(now.since(deployment.desired_at));
+        }
     }
-    if !deleted.is_empty() {
+    if !outcomes.is_empty() {
         state.totals_changed.notify_one();
     }
     Ok(Json(ReportResults { results }))
@@ -193,7 +198,8 @@ fn outcome<'a>(report: &'a Report, deployment: &DeploymentRow, phase: Phase) -> 
 
 /// Each change of phase is a log record.
 fn tell(agent: AgentId, report: &Report, deployment: &DeploymentRow, phase: Phase) {
-    let reason = report.error.as_ref().map(|error| error.reason.as_str());
+    let of_health = report.health.as_ref().and_then(|health| health.reason.as_deref());
+    let reason = report.error.as_ref().map(|error| error.reason.as_str()).or(of_health);
     tracing::info!(
         agent.id = %agent,
         stack.id = %report.stack_id,

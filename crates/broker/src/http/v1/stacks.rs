@@ -11,7 +11,7 @@ use brokkr_telemetry::{
 };
 use http::{HeaderMap, StatusCode};
 use serde_json::json;
-use tracing::{Instrument, Span};
+use tracing::{Instrument, Span, info};
 use uuid::Uuid;
 
 use super::{page, targets};
@@ -217,7 +217,17 @@ pub(crate) async fn delete(
     let trace = TraceContext::of(&send).or_else(TraceContext::current);
     // From here on the tombstones wait to be picked up.
     let source = RevisionSource { change_seq: change, now: state.clock.now(), trace: trace.as_ref() };
-    let agents = tx.delete_deployments(stack.id, &source).instrument(send.clone()).await?;
+    let plan = send.in_scope(spans::plan_rollout);
+    let deleted = tx.delete_deployments(stack.id, &source).instrument(plan.clone()).await;
+    let agents = deleted.inspect_err(|error| {
+        for span in [&send, &plan] {
+            spans::record_error(span, error.error_type());
+        }
+    })?;
+    spans::record_agents(&plan, agents);
+    drop(plan);
+    info!(stack.id = %stack.id, stack.name = %stack.name, generation = stack.generation, agents, to = "deleting",
+        reason = "deletion requested", "deployments begin a new phase");
     spans::record_fan_out(&send, agents);
     drop(send);
     // What was never delivered, or is gone everywhere already, is deleted at once.

@@ -5,7 +5,7 @@ use brokkr_api::{
     AgentId, ErrorCode, Name, TargetSelector,
     stacks::{MAX_PREVIEW_NAMES, PreviewTargets, TargetsPreview},
 };
-use brokkr_telemetry::TraceContext;
+use brokkr_telemetry::{TraceContext, spans};
 use tracing::Instrument;
 
 use super::stacks::{deleting, send_span};
@@ -88,6 +88,9 @@ pub(super) fn consequence(
     agents: &[AgentTarget],
     other_policy: bool,
 ) -> Consequence {
+    let span = spans::target();
+    let _entered = span.enter();
+    spans::record_agents(&span, agents.len() as u64);
     let target = Target { id: stack.id, selector, generation: stack.generation, digest: stack.digest.as_deref() };
     let mut consequence = Consequence {
         changes: Vec::new(),
@@ -156,10 +159,12 @@ pub(super) async fn carry_out(tx: &mut Tx, stack: &StackRow, consequence: &Conse
     let send = (stack.generation > 0).then(|| send_span(stack, stack.generation, Some(consequence.changes.len() as u64)));
     let trace = send.as_ref().and_then(TraceContext::of).or_else(TraceContext::current);
     let source = RevisionSource { change_seq, now: stack.updated_at, trace: trace.as_ref() };
-    let work = tx.change_targets(&consequence.changes, &source);
-    match send {
-        Some(send) => work.instrument(send).await?,
-        None => work.await?,
-    }
-    Ok(())
+    let plan = send.as_ref().map_or_else(spans::plan_rollout, |send| send.in_scope(spans::plan_rollout));
+    spans::record_agents(&plan, consequence.changes.len() as u64);
+    let changed = tx.change_targets(&consequence.changes, &source).instrument(plan.clone()).await;
+    Ok(changed.inspect_err(|error| {
+        for span in send.iter().chain([&plan]) {
+            spans::record_error(span, error.error_type());
+        }
+    })?)
 }

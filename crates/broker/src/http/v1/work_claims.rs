@@ -75,6 +75,7 @@ fn hand_off(state: &AppState, row: ClaimedRow) -> ClaimedOrder {
     if let Some(trace) = row.trace.as_ref().filter(|_| first && row.state == WorkState::Claimed && relation == Relation::Parent) {
         spans::record_past_of(
             trace,
+            None,
             Past::Wait(WaitReason::Queued),
             row.ready_at.to_system_time(),
             row.claimed_at.to_system_time(),

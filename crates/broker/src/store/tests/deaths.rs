@@ -39,7 +39,7 @@ const fn write(by: By, name: &'static str, events: &'static [&'static str]) -> W
 }
 
 /// In this order, because each builds on those before.
-const WRITES: [Write; 28] = [
+const WRITES: [Write; 30] = [
     write(By::Person, "make an agent", &["agent.created"]),
     write(By::Person, "make a key", &["key.created"]),
     write(By::Person, "make a generator", &["generator.created"]),
@@ -68,6 +68,8 @@ const WRITES: [Write; 28] = [
     write(By::Person, "retry work", &["work_order.queued"]),
     write(By::Person, "cancel work that waits", &["work_order.cancelled"]),
     write(By::Person, "abandon an agent", &["agent.abandoned"]),
+    write(By::Person, "set tracing", &["tracing.set"]),
+    write(By::Agent, "report tracing", &[]),
 ];
 
 fn held_plan() -> String {
@@ -118,6 +120,15 @@ impl Ground {
             "make an agent" => {
                 let body = json!({"name": "second", "cluster": "second", "labels": {"site": "c"}});
                 world.post(&self.admin, "/api/v1/agents", body).await.expect(201)
+            }
+            "set tracing" => {
+                let body = json!({"settings": {"enabled": true}});
+                world.call(&self.admin, Method::PUT, "/api/v1/tracing", body).await.expect(200)
+            }
+            "report tracing" => {
+                let pipeline = json!({"enabled": true, "values": [], "exported": 1, "failed": 0, "dropped": 0});
+                let body = json!({"revision": 1, "pipeline": pipeline});
+                world.call(&self.edge.key, Method::PUT, "/api/v1/agent/tracing", body).await.expect(204)
             }
             "make a key" => world.post(&self.admin, "/api/v1/keys", json!({"name": "people", "role": "admin"})).await.expect(201),
             "make a generator" => world.post(&self.admin, "/api/v1/generators", json!({"name": "team"})).await.expect(201),

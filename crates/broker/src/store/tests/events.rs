@@ -131,7 +131,7 @@ async fn many_writers_and_even_two_sequencers_give_every_event_one_position() {
 
         assert_eq!(reader.seen.len(), 20, "no event twice");
         assert_eq!(reader.seen.into_iter().collect::<HashSet<_>>(), written.into_iter().collect());
-        assert!(!world.state.db.has_unsequenced_events().await.unwrap());
+        assert!(world.state.db.unsequenced_events().await.unwrap().is_none());
     })
     .await;
 }

@@ -59,7 +59,7 @@ async fn a_deleted_stack_gives_its_name_and_content_back_when_its_agent_has_ackn
 
         world.get(&world.admin, "/api/v1/stacks/shop").await.expect(404);
         assert_eq!(work(&world, &agent).await, []);
-        let totals = world.state.db.totals(world.state.clock.now()).await.unwrap();
+        let totals = world.state.db.totals().await.unwrap();
         assert_eq!((totals.stacks, totals.deployment_objects), (0, 0));
         let second = world.stack("shop", json!({})).await.expect(201).json;
         assert_ne!(first["id"], second["id"]);

@@ -19,7 +19,7 @@ async fn presence_of_a_thousand_agents_is_one_statement_and_never_goes_backwards
         assert_eq!(flushes(), 1);
         world.state.db.flush_presence(&seen(early), &[], &[]).await.unwrap();
 
-        assert_eq!(world.state.db.totals(late).await.unwrap().active_agents, 1_000);
+        assert_eq!(world.state.db.fleet_totals(late).await.unwrap().online, 1_000);
         let one = world.state.db.find_agent(&super::name("agent-7")).await.unwrap().unwrap();
         assert_eq!(one.last_seen_at, Some(late));
     })
@@ -33,7 +33,7 @@ async fn an_agent_that_is_gone_does_not_stop_the_presence_of_the_others() {
         let gone = AgentId(world.state.ids.uuid(world.state.clock.now()));
         let now = Timestamp::from_micros(5);
         world.state.db.flush_presence(&[(gone, now), (agents[0], now)], &[], &[]).await.unwrap();
-        assert_eq!(world.state.db.totals(now).await.unwrap().active_agents, 1);
+        assert_eq!(world.state.db.fleet_totals(now).await.unwrap().online, 1);
     })
     .await;
 }

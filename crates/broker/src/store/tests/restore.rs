@@ -102,7 +102,7 @@ async fn the_audit_log_tells_of_it_and_a_transaction_that_is_not_committed_leave
         let restore = Restore { jump: 1_000, suspend: true, now };
         tx.restore_epoch(restore, "unseen", AuditId(world.state.ids.uuid(now))).await.unwrap();
         drop(tx);
-        assert_eq!(world.state.db.standing().await.unwrap().1.epoch, before["epoch"].as_str().unwrap());
+        assert_eq!(world.state.db.standing().await.unwrap().installation.epoch, before["epoch"].as_str().unwrap());
         assert_eq!(only(&world.desired(&edge).await.json), only(&before));
 
         let restored = world.restore_epoch(true).await;

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use brokkr_telemetry::metrics::DbOperation;
-use sqlx::{Executor, SqlStr};
+use sqlx::{Executor, Row, SqlStr};
 
 use crate::{
     config::DatabaseConfig,
@@ -31,6 +31,7 @@ fn every_statement() -> Vec<&'static Statement> {
         store::stacks::all_statements(),
         store::suspensions::all_statements(),
         store::totals::all_statements(),
+        store::tracing::all_statements(),
         store::work_orders::all_statements(),
     ];
     files.concat()
@@ -50,6 +51,57 @@ async fn every_statement_is_valid_on_both_engines() {
     .await;
 }
 
+/// SQLite joins by loops. A set that is read anew for every row of a table takes time that grows with both, and the writer waits meanwhile:
+/// ten thousand agents that come back at once have taken minutes like that.
+#[tokio::test]
+async fn a_set_is_read_once_and_not_once_for_every_row() {
+    let world = World::start(testing::Engine::Sqlite).await;
+    let Engine::Sqlite { write, .. } = &world.state.db.engine else { panic!("another engine") };
+    let mut seen = 0;
+    for statement in every_statement().into_iter().filter(|statement| statement.rendered().sqlite.contains("json_each(")) {
+        let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {}", statement.rendered().sqlite));
+        let rows = sqlx::query(explain).fetch_all(write).await.unwrap();
+        // (id, parent, _, what): those of one parent are loops within each other, in this order.
+        let plan: Vec<(i64, i64, String)> = rows.iter().map(|row| (row.get(0), row.get(1), row.get(3))).collect();
+        for (at, (_, parent, what)) in plan.iter().enumerate() {
+            if !what.contains("VIRTUAL TABLE") {
+                continue;
+            }
+            seen += 1;
+            let is_loop = |what: &str| what.starts_with("SCAN") || what.starts_with("SEARCH");
+            let outer = plan[..at].iter().find(|(_, of, what)| of == parent && is_loop(what));
+            let again = plan.iter().find(|(id, _, what)| id == parent && what.contains("CORRELATED"));
+            assert!(outer.is_none() && again.is_none(), "{}: {plan:#?}", statement.name);
+        }
+    }
+    assert!(seen > 10, "{seen} sets");
+}
+
+/// What a statement does: writes where any part of it writes, and reads otherwise.
+fn verb(text: &str) -> DbOperation {
+    let writes = |word: &str| {
+        text.starts_with(word)
+            || (text.starts_with("WITH ") && [format!("AS ({word}"), format!(") {word}")].iter().any(|of| text.contains(of)))
+    };
+    match () {
+        () if writes("INSERT INTO ") => DbOperation::Insert,
+        () if writes("UPDATE ") => DbOperation::Update,
+        () if writes("DELETE FROM ") => DbOperation::Delete,
+        () => DbOperation::Select,
+    }
+}
+
+#[test]
+fn every_statement_counts_as_what_it_does_and_one_with_a_common_table_as_its_writing_verb() {
+    assert_eq!(verb("WITH gone AS (DELETE FROM a RETURNING b) SELECT b FROM gone"), DbOperation::Delete);
+    assert_eq!(verb("WITH some AS (SELECT b FROM a) SELECT b FROM some"), DbOperation::Select);
+    assert_eq!(verb("WITH some AS (SELECT b FROM a) UPDATE a SET c = 1 FROM some"), DbOperation::Update);
+    for statement in every_statement() {
+        let text = statement.rendered().postgres.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(statement.operation, verb(&text), "{}: {text}", statement.name);
+    }
+}
+
 #[test]
 fn every_file_with_statements_is_in_the_list() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store");
@@ -59,7 +111,7 @@ fn every_file_with_statements_is_in_the_list() {
         let text = if path.is_file() { std::fs::read_to_string(path).unwrap() } else { String::new() };
         declared += usize::from(text.contains("\nstatements! {"));
     }
-    assert_eq!(declared, 17, "add the new file to every_statement()");
+    assert_eq!(declared, 18, "add the new file to every_statement()");
 }
 
 static COLUMNS_OF_SQLITE: Statement = Statement::new(

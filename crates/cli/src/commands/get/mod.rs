@@ -61,7 +61,7 @@ pub(crate) async fn run(connection: &ConnectionArgs, format: Format, get: Get) -
 }
 
 /// Every page.
-pub(super) async fn all<T>(read: impl AsyncFn(PageQuery) -> Result<Page<T>, ClientError>) -> Result<Vec<T>, ClientError> {
+pub(crate) async fn all<T>(read: impl AsyncFn(PageQuery) -> Result<Page<T>, ClientError>) -> Result<Vec<T>, ClientError> {
     let mut items = Vec::new();
     let mut cursor = None;
     loop {

@@ -17,16 +17,16 @@ const SETTLE: Duration = Duration::from_secs(900);
 
 /// How the fleet reaches its broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
+pub(crate) enum Way {
     Plain,
     Tls,
 }
 
 /// A broker with a fleet.
-pub(super) struct World {
+pub(crate) struct World {
     pub(super) engine: Engine,
     pub(super) way: Way,
-    pub(super) broker: Broker,
+    pub(crate) broker: Broker,
     pub(super) admin: Client,
     pub(super) simulator: Simulator,
     pub(super) agents: u32,
@@ -43,7 +43,7 @@ const UNHINDERED: [(&str, &str); 4] = [
 
 impl World {
     /// Starts a broker, makes stacks for everybody and agents, and waits until these have reported all of them.
-    pub(super) async fn start(engine: Engine, way: Way, agents: u32, stacks: u32, wait: u64) -> Result<Self, LabError> {
+    pub(crate) async fn start(engine: Engine, way: Way, agents: u32, stacks: u32, wait: u64) -> Result<Self, LabError> {
         let broker = match way {
             Way::Plain => Broker::start(engine, &UNHINDERED).await?,
             Way::Tls => Broker::start_with_tls(engine, &UNHINDERED).await?,

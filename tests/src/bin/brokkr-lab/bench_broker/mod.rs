@@ -14,7 +14,8 @@ use brokkr_tests::{
 use clap::{Args, ValueEnum};
 
 use crate::bench_table::{Row, write};
-use fleet::{WAIT, Way, World};
+use fleet::WAIT;
+pub(crate) use fleet::{Way, World};
 
 /// What to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -97,6 +97,7 @@ mod tests {
             links: Vec::new(),
             events: Vec::new(),
             status: Status::Unset,
+            bytes: 0,
         }
     }
 
