@@ -15,7 +15,7 @@ async fn a_job_is_run_once_and_knows_its_place_in_the_trace() {
     let world = World::new("job").await;
     let change = json!({"parameters": {"REGION": "eu"}, "ttl_seconds": 600});
     let asks = world.broker.traced("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-03");
-    let id = asks.create_work_order(&world.request(world.job(&json!({})), &change), None).await.unwrap().id;
+    let id = asks.create_work_order(&world.request(&world.job(&json!({})), &change), None).await.unwrap().id;
     let done = world.becomes(id, WorkState::Succeeded).await;
     assert_eq!((done.agent.as_ref(), done.attempts), (Some(&world.agent.name), 1));
     assert!(done.claimed_at <= done.started_at && done.started_at < done.finished_at, "{done:?}");

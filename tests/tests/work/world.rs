@@ -47,7 +47,7 @@ impl World {
         self.job(&json!({"nodeSelector": {"nowhere": "true"}}))
     }
 
-    pub(crate) fn request(&self, work: Value, change: &Value) -> CreateWorkOrder {
+    pub(crate) fn request(&self, work: &Value, change: &Value) -> CreateWorkOrder {
         let targets = TargetSelector { labels: None, names: vec![self.agent.name.clone()] };
         let mut request = json!({"name": "import", "work": work, "targets": targets, "max_attempts": 1});
         for (key, value) in change.as_object().unwrap() {
@@ -57,7 +57,7 @@ impl World {
     }
 
     pub(crate) async fn order(&self, work: Value, change: Value) -> WorkOrderId {
-        self.broker.admin().create_work_order(&self.request(work, &change), None).await.unwrap().id
+        self.broker.admin().create_work_order(&self.request(&work, &change), None).await.unwrap().id
     }
 
     pub(crate) async fn becomes(&self, id: WorkOrderId, state: WorkState) -> WorkOrder {

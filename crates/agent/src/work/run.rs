@@ -78,10 +78,7 @@ impl Workforce {
         let namespace = object.namespace.as_deref();
         let mut failures = 0;
         loop {
-            let failure = match self.workshop.cluster.create(&job::resource(), namespace, manifest).await {
-                Ok(_) => return Ok(()),
-                Err(failure) => failure,
-            };
+            let Err(failure) = self.workshop.cluster.create(&job::resource(), namespace, manifest).await else { return Ok(()) };
             if failure.class == Class::Conflict {
                 return self.is_ours(order, object).await;
             }

@@ -174,7 +174,7 @@ async fn waits(broker: &Broker) -> Result<Vec<f64>, LabError> {
             admin.create_work_order(&order(targets.clone())?, None).await.map_err(fail)
         };
         let (polled, made) = tokio::join!(poll, made);
-        let (_, told) = polled.map_err(fail)?;
+        let told = polled.map_err(fail)?.work;
         let id: WorkOrderId = made?.id;
         let claim = ClaimWork { kinds: WorkKind::ALL.to_vec(), resume: false };
         let claimed = waiting.claim_work(&claim).await.map_err(fail)?;

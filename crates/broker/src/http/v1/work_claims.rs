@@ -95,7 +95,13 @@ fn hand_off(state: &AppState, row: ClaimedRow) -> ClaimedOrder {
         ttl_seconds: row.payload.ttl_seconds,
         queued_at: row.ready_at,
         claimed_at: row.claimed_at,
-        trace: row.trace.map(|trace| WorkTrace { traceparent: trace.traceparent, tracestate: trace.tracestate, relation }),
+        trace: row.trace.map(|trace| WorkTrace {
+            traceparent: trace.traceparent,
+            tracestate: trace.tracestate,
+            relation,
+            accepted_at: Some(row.created_at),
+            sent_at: Some(now),
+        }),
     }
 }
 
