@@ -91,7 +91,7 @@ fn labels(key: &str, value: &str) -> Result<Labels, LabError> {
     Labels::try_from(std::collections::BTreeMap::from([(key.to_owned(), value.to_owned())])).map_err(fail)
 }
 
-fn order(targets: TargetSelector) -> Result<CreateWorkOrder, LabError> {
+fn order(targets: &TargetSelector) -> Result<CreateWorkOrder, LabError> {
     let manifest = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "bench", "namespace": "default"},
         "spec": {"template": {"spec": {"containers": [{"name": "main", "image": "example/image:1"}]}}}});
     let request = json!({"name": "bench", "targets": targets, "work": Work::Job(JobWork { manifest })});
@@ -105,7 +105,7 @@ fn bulk() -> Result<TargetSelector, LabError> {
 
 /// One order over the API, and its copies in the database: half of them wait, half of them are over.
 async fn fill(broker: &Broker, engine: Engine, orders: u32) -> Result<(), LabError> {
-    broker.admin().create_work_order(&order(bulk()?)?, None).await.map_err(fail)?;
+    broker.admin().create_work_order(&order(&bulk()?)?, None).await.map_err(fail)?;
     let numbers = match engine {
         Engine::Sqlite => format!("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {orders})"),
         Engine::Postgres => format!("WITH n(i) AS (SELECT generate_series(1, {orders}))"),
@@ -171,7 +171,7 @@ async fn waits(broker: &Broker) -> Result<Vec<f64>, LabError> {
         let made = async {
             // The poll is parked by then.
             tokio::time::sleep(Duration::from_millis(20)).await;
-            admin.create_work_order(&order(targets.clone())?, None).await.map_err(fail)
+            admin.create_work_order(&order(&targets)?, None).await.map_err(fail)
         };
         let (polled, made) = tokio::join!(poll, made);
         let told = polled.map_err(fail)?.work;

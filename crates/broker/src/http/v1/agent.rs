@@ -112,9 +112,9 @@ pub(crate) async fn desired_state(
         parked = if waited { started.elapsed() } else { Duration::ZERO };
         still_valid(&state, &caller)?;
         state.presence.agent_seen(caller.agent, state.clock.now());
-        if woken != Woken::ByChange {
+        if woken != Woken::Change {
             let mut response = StatusCode::NOT_MODIFIED.into_response();
-            if woken == Woken::ByWork {
+            if woken == Woken::Work {
                 response.headers_mut().insert(WORK_HEADER, HeaderValue::from_static("waiting"));
             }
             response.extensions_mut().insert(Parked(parked));
@@ -208,16 +208,16 @@ fn with_others(deadline: Instant) -> Instant {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Woken {
     /// The desired state is another.
-    ByChange,
+    Change,
     /// There is a work order for the agent.
-    ByWork,
+    Work,
     /// Nothing is new.
-    ByTime,
+    Time,
 }
 
 impl Woken {
     fn of(newer: bool) -> Self {
-        if newer { Self::ByChange } else { Self::ByTime }
+        if newer { Self::Change } else { Self::Time }
     }
 }
 
@@ -239,7 +239,7 @@ async fn wait_for_change(state: &AppState, caller: &AgentCaller, known: u64, wai
         tokio::select! {
             () = ending.cancelled() => return (Woken::of(newer), true),
             () = tokio::time::sleep_until(deadline) => return (Woken::of(newer), true),
-            () = told_of_work(at_the_board.as_ref()) => return (Woken::ByWork, true),
+            () = told_of_work(at_the_board.as_ref()) => return (Woken::Work, true),
             changed = highest.changed() => {
                 newer = *highest.borrow_and_update() > known;
                 if newer || changed.is_err() || still_valid(state, caller).is_err() {
