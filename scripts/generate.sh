@@ -22,6 +22,20 @@ for dashboard in agent broker fleet rollout; do
   write "monitoring/dashboards/$dashboard.json" brokkr-lab "$dashboard"
 done
 
+# A chart must be whole when it is packaged: what both have in common, and what they share with others, is copied into each.
+for daemon in broker agent; do
+  chart=charts/brokkr-$daemon
+  mkdir -p "$new/$chart/templates" "$new/$chart/files"
+  "$bin/brokkr-$daemon" generate config-schema >"$new/config.json"
+  "$bin/brokkr-lab" chart schema "$chart" "$new/config.json" >"$new/$chart/values.schema.json"
+  "$bin/brokkr-lab" chart readme "$chart" >"$new/$chart/README.md"
+  rm "$new/config.json"
+  cp charts/common/*.tpl "$new/$chart/templates/"
+  cp monitoring/rules/brokkr.yaml "$new/$chart/files/rules.yaml"
+done
+mkdir -p "$new/charts/brokkr-broker/files/dashboards"
+cp "$new"/monitoring/dashboards/*.json "$new/charts/brokkr-broker/files/dashboards/"
+
 if [ "${1:-}" = --check ]; then
   status=0
   while IFS= read -r file; do

@@ -9,6 +9,7 @@
 //! - [`kube_proxy`]: faults on the way to the API server, call by call;
 //! - [`fault_table`]: what can go wrong, how it is brought about, and the span that tells it;
 //! - [`marks`]: secrets that are searched for in everything that is emitted;
+//! - [`charts`]: what follows from the values of a chart;
 //! - [`process`]: our own executables as child processes, [`http`] to talk to them;
 //! - [`lab`]: how all of these are started so that nothing survives a failed or killed test.
 //!
@@ -16,6 +17,7 @@
 //! pipe to its creator closes: at the end of a test run, after a panic, and after `kill -9`.
 
 pub mod certificate;
+pub mod charts;
 pub mod cluster;
 pub mod collector;
 pub mod control_plane;

@@ -12,3 +12,5 @@ mod enrolled;
 mod identity;
 #[path = "control/suspension.rs"]
 mod suspension;
+#[path = "control/tracing.rs"]
+mod tracing;

@@ -42,9 +42,12 @@ enum ConfigCommand {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Generated {
+    /// The reference copy of `config.toml`
     Config,
     /// Its part of the reference of configurations
     Configuration,
+    /// The JSON Schema of the configuration, for the chart's values
+    ConfigSchema,
 }
 
 /// Parses the arguments and runs. Exit codes: 0 asked to end, 1 failed, 2 wrong arguments, 64 wrong configuration.
@@ -68,11 +71,12 @@ pub fn main() -> ExitCode {
 
 #[expect(clippy::print_stdout, reason = "the generated text is the output of this command")]
 fn generate(what: Generated) -> ExitCode {
-    if matches!(what, Generated::Configuration) {
-        print!("\n## brokkr-agent\n{}", config::tables::<Config>());
-        return ExitCode::SUCCESS;
-    }
     let head = "config.toml of brokkr-agent: every key with its default. Generated from the code by `make generate`.\nBROKKR__SECTION__KEY in the environment wins over this file.";
-    print!("{}", config::reference::<Config>(head));
+    let text = match what {
+        Generated::Config => config::reference::<Config>(head),
+        Generated::Configuration => format!("\n## brokkr-agent\n{}", config::tables::<Config>()),
+        Generated::ConfigSchema => config::schema::<Config>(),
+    };
+    print!("{text}");
     ExitCode::SUCCESS
 }

@@ -1,6 +1,10 @@
 //! The first start: one admin key, shown once. There is no default key.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
 
 use brokkr_api::{KeyId, keys::Role};
 use brokkr_runtime::{Clock, Ids, durable};
@@ -21,6 +25,14 @@ pub(crate) enum BootstrapError {
         #[source]
         source: std::io::Error,
     },
+    #[error("bootstrap.admin_key_file: {} cannot be read", path.display())]
+    Unreadable {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("bootstrap.admin_key_file: {} holds no admin key", path.display())]
+    NoKey { path: PathBuf },
 }
 
 /// What became of the first key.
@@ -29,11 +41,13 @@ pub(crate) enum Bootstrap {
     Unneeded,
     /// The key, to be shown once.
     Show(String),
-    /// The key is in this file.
+    /// The key is in this file, where the broker has put it.
     Written(PathBuf),
+    /// The key was in this file already.
+    Taken(PathBuf),
 }
 
-/// Makes the first admin key when there is no key at all. Brokers that start together make one between them.
+/// Makes the first admin key when there is no key at all, or takes it from its file. Brokers that start together have one between them.
 pub(crate) async fn first_admin_key(
     db: &Db,
     clock: &dyn Clock,
@@ -46,7 +60,15 @@ pub(crate) async fn first_admin_key(
     if tx.count_keys().await? > 0 {
         return Ok(Bootstrap::Unneeded);
     }
-    let secret = insert_admin_key(&mut tx, "first-admin", change, clock, ids).await?;
+    if let Some(path) = file
+        && let Some(digest) = digest_in(path)?
+    {
+        insert_admin_key(&mut tx, "first-admin", digest, change, clock, ids).await?;
+        tx.commit().await?;
+        return Ok(Bootstrap::Taken(path.to_owned()));
+    }
+    let (secret, digest) = key::generate(Role::Admin, ids);
+    insert_admin_key(&mut tx, "first-admin", digest, change, clock, ids).await?;
     // Written before the commit, so that there is never a key that nobody has.
     if let Some(path) = file {
         durable::replace(path, &format!("{secret}\n"))
@@ -56,11 +78,24 @@ pub(crate) async fn first_admin_key(
     Ok(file.map_or(Bootstrap::Show(secret), |path| Bootstrap::Written(path.to_owned())))
 }
 
+/// The digest of the key that somebody else made, in a mounted Secret for instance; nothing where there is no such file.
+fn digest_in(path: &Path) -> Result<Option<String>, BootstrapError> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(BootstrapError::Unreadable { path: path.to_owned(), source }),
+    };
+    let key = text.trim();
+    // An empty file or half a key would lock everybody out of the new installation.
+    if key::is_well_formed_admin(key) { Ok(Some(key::digest(key))) } else { Err(BootstrapError::NoKey { path: path.to_owned() }) }
+}
+
 /// Makes an admin key beside those that there are: for whoever has the database and no key.
 pub(crate) async fn another_admin_key(db: &Db, clock: &dyn Clock, ids: &dyn Ids) -> Result<String, BootstrapError> {
     let mut tx = db.begin().await?;
     let change = tx.next_change().await?;
-    let secret = insert_admin_key(&mut tx, "recovered-admin", change, clock, ids).await?;
+    let (secret, digest) = key::generate(Role::Admin, ids);
+    insert_admin_key(&mut tx, "recovered-admin", digest, change, clock, ids).await?;
     tx.notify(change).await?;
     tx.commit().await?;
     Ok(secret)
@@ -69,12 +104,12 @@ pub(crate) async fn another_admin_key(db: &Db, clock: &dyn Clock, ids: &dyn Ids)
 async fn insert_admin_key(
     tx: &mut Tx,
     name: &str,
+    digest: String,
     change: u64,
     clock: &dyn Clock,
     ids: &dyn Ids,
-) -> Result<String, BootstrapError> {
+) -> Result<(), BootstrapError> {
     let now = clock.now();
-    let (secret, digest) = key::generate(Role::Admin, ids);
     let name =
         brokkr_api::Name::try_from(name.to_owned()).map_err(|source| Error::Corrupt { column: "name", source: source.into() })?;
     let new = NewKey {
@@ -90,7 +125,7 @@ async fn insert_admin_key(
         pending: false,
     };
     tx.insert_key(&new, change).await?;
-    Ok(secret)
+    Ok(())
 }
 
 #[cfg(test)]
@@ -126,6 +161,27 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_key_that_stands_in_the_file_already_becomes_the_first_one_and_half_a_key_stops_the_start() {
+        let world = World::start(Engine::Sqlite).await;
+        let folder = tempfile::tempdir().unwrap();
+        let config =
+            DatabaseConfig { url: format!("sqlite:{}", folder.path().join("b.db").display()), ..DatabaseConfig::default() };
+        let (clock, ids) = (&*world.state.clock, &*world.state.ids);
+        let (db, _) = store::open(&config, world.capture.telemetry().broker_metrics(), clock, ids).await.unwrap();
+        let file = folder.path().join("key");
+        let (secret, digest) = key::generate(Role::Admin, ids);
+        for wrong in ["", &secret[1..], &key::generate(Role::Agent, ids).0] {
+            fs::write(&file, wrong).unwrap();
+            assert!(matches!(first_admin_key(&db, clock, ids, Some(&file)).await, Err(BootstrapError::NoKey { .. })));
+        }
+
+        fs::write(&file, format!("{secret}\n")).unwrap();
+        assert!(matches!(first_admin_key(&db, clock, ids, Some(&file)).await, Ok(Bootstrap::Taken(_))));
+        assert!(db.find_key(&digest).await.unwrap().is_some());
+        assert!(matches!(first_admin_key(&db, clock, ids, Some(&file)).await, Ok(Bootstrap::Unneeded)));
+    }
+
+    #[tokio::test]
     async fn the_file_of_the_first_key_is_for_its_owner_alone_and_is_there_before_the_key_works() {
         let world = World::start(Engine::Sqlite).await;
         let folder = tempfile::tempdir().unwrap();
@@ -142,7 +198,7 @@ mod tests {
             "nothing was stored before"
         );
 
-        let key = std::fs::read_to_string(&file).unwrap();
+        let key = fs::read_to_string(&file).unwrap();
         assert!(key::is_well_formed(key.trim()));
         assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         assert!(matches!(first_admin_key(&db, clock, ids, Some(&file)).await, Ok(Bootstrap::Unneeded)));

@@ -201,7 +201,8 @@ impl std::fmt::Debug for EncryptionConfig {
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct BootstrapConfig {
-    /// The first admin key goes into this file (mode 0600) instead of onto the standard output.
+    /// The first admin key is the one in this file. Where there is no such file the broker makes a key and writes it there
+    /// (mode 0600) instead of onto the standard output.
     pub(crate) admin_key_file: Option<PathBuf>,
 }
 

@@ -15,6 +15,8 @@ pub(crate) enum Generated {
     Config,
     /// The reference of configurations, without the agent's part
     Configuration,
+    /// The JSON Schema of the configuration, for the chart's values
+    ConfigSchema,
     /// The `OpenAPI` document
     Openapi,
     /// Every error code
@@ -32,6 +34,7 @@ pub(crate) fn generate(what: Generated) -> String {
             "config.toml of brokkr-broker: every key with its default. Generated from the code by `make generate`.\nBROKKR__SECTION__KEY in the environment wins over this file.",
         ),
         Generated::Configuration => configuration(),
+        Generated::ConfigSchema => brokkr_runtime::config::schema::<Config>(),
         Generated::Openapi => http::openapi(),
         Generated::Errors => errors(),
         Generated::Metrics => metric_page(),

@@ -161,6 +161,7 @@ fn announce(first: Bootstrap) {
     match first {
         Bootstrap::Unneeded => {}
         Bootstrap::Show(key) => println!("first admin key (shown once, keep it): {key}"),
+        Bootstrap::Taken(path) => info!(file = %path.display(), "the first admin key was taken from its file"),
         Bootstrap::Written(path) => println!("the first admin key is in {}", path.display()),
     }
 }

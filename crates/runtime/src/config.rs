@@ -23,7 +23,7 @@ use brokkr_telemetry::config::{Origins, TelemetryConfig, variables};
 use serde::de::DeserializeOwned;
 
 pub use problems::{Problem, Problems};
-pub use reference::reference;
+pub use reference::{reference, schema};
 use sources::Sources;
 pub use tables::tables;
 pub use telemetry::{check_metrics, check_telemetry};

@@ -46,6 +46,16 @@ pub async fn collector() -> Result<PathBuf, LabError> {
     built_by("collector/build.sh").await
 }
 
+/// The real Helm.
+///
+/// Builds it when it is missing, which takes some minutes; the script says so on stderr.
+///
+/// # Errors
+/// When the build fails, for instance because Go is missing: the script has said why.
+pub async fn helm() -> Result<PathBuf, LabError> {
+    built_by("helm/build.sh").await
+}
+
 /// What the last line of a script's output names.
 async fn built_by(script: &str) -> Result<PathBuf, LabError> {
     let name = format!("tests/{script}");

@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
 };
 
-use brokkr_api::{ErrorCode, Name};
+use brokkr_api::{ErrorCode, Name, policy::Approve};
 use brokkr_tests::{
     cluster::Cluster,
     fleet::{Agent, Broker, Engine, LIMIT},
@@ -106,12 +106,30 @@ impl<'a> Ground<'a> {
 
     /// Waits until every stack is as it should be by the agent's own word. A failed attempt is tried again by the agent.
     pub(crate) async fn settle(&self, what: &str) {
+        self.settled(what, false).await;
+    }
+
+    /// The same after a restoration, where a person approves what waits for that: a deletion that was under way in the backup.
+    pub(crate) async fn settle_restored(&self) {
+        self.settled("the restored backup", true).await;
+    }
+
+    async fn settled(&self, what: &str, approves: bool) {
         for stack in &self.stacks {
             let (admin, name) = (self.broker.admin(), &stack.name);
             let look = || async {
                 match admin.rollout(name, None).await {
                     Ok(rollout) if rollout.done => Ok(()),
-                    Ok(rollout) => Err(format!("{rollout:#?}")),
+                    Ok(rollout) => {
+                        for held in rollout.deployments.iter().filter(|held| approves && rollout.deleting && !held.approved) {
+                            if let Some(plan) = &held.held {
+                                let (agent, plan) = (held.agent.clone(), plan.plan.clone());
+                                // Refused when the agent has planned anew meanwhile: then there is another look.
+                                drop(admin.approve(name, &Approve { agent, revision: held.revision, plan }).await);
+                            }
+                        }
+                        Err(format!("{rollout:#?}"))
+                    }
                     Err(error) if error.code() == Some(ErrorCode::NotFound) => Ok(()),
                     Err(error) => Err(format!("{error:?}")),
                 }

@@ -179,7 +179,7 @@ impl Ground<'_> {
         assert_eq!(command.wait(LIMIT).await.unwrap().code(), Some(0), "{:#?}", command.output().lines());
         self.broker.again().await.unwrap();
         self.proxy.calm();
-        self.settle("the restored backup").await;
+        self.settle_restored().await;
         for stack in 0..self.stacks.len() {
             if self.stacks[stack].deleted {
                 // Where the deletion is older than the backup there is nothing to delete.

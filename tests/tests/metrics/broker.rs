@@ -73,6 +73,8 @@ async fn check(base: &str, broker: &Broker) {
     let agrees = async |series: &str, sql: &str| agrees_at(base, broker, series, sql).await;
     assert_eq!(agrees("brokkr_stacks_total", STACKS).await, 1.0);
     assert_eq!(agrees("brokkr_deployment_objects_total", OBJECTS).await, 1.0);
+    // Who was seen is written a moment later.
+    wait_for_metric(base, "brokkr_active_agents", |agents| agents == 1.0).await;
     assert_eq!(agrees("brokkr_active_agents", "SELECT count(*) FROM presence").await, 1.0);
     agrees("brokkr_agents{state=\"online\"}", "SELECT count(*) FROM presence").await;
     let absent = "SELECT count(*) FROM agents WHERE id NOT IN (SELECT agent_id FROM presence)";

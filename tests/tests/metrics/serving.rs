@@ -89,6 +89,26 @@ async fn the_trace_of_an_exemplar_is_one_that_was_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn spans_that_a_collector_does_not_take_are_counted_by_their_cause() {
+    let nobody = format!("http://127.0.0.1:{}", free_port().unwrap());
+    let telemetry = [
+        ("BROKKR__TELEMETRY__ENABLED", "true"),
+        ("BROKKR__TELEMETRY__ENDPOINT", nobody.as_str()),
+        ("BROKKR__TELEMETRY__SAMPLING_RATE", "1.0"),
+        ("BROKKR__TELEMETRY__BATCH__DELAY", "100ms"),
+        ("BROKKR__TELEMETRY__RETRY", "0s"),
+    ];
+    let broker = Broker::start(Engine::Sqlite, &telemetry).await.unwrap();
+    broker.stack("shop", &[]).await;
+    wait_for_metric(&broker.base, "brokkr_telemetry_pipeline_up", |up| up == 0.0).await;
+    let found = series(&scrape(&broker.base, "text/plain").await);
+    let lost = found["brokkr_telemetry_drops_total{cause=\"export_failed\"}"];
+    assert!(lost > 0.0, "{found:#?}");
+    assert_eq!(lost, found["brokkr_telemetry_spans_total{result=\"failed\"}"]);
+    assert_eq!(found["brokkr_telemetry_drops_total{cause=\"queue_full\"}"], 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_broker_without_prometheus_sends_what_it_measures() {
     let (arrived, mut arrives) = watch::channel(Vec::new());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -19,6 +19,8 @@ async fn a_backend_that_is_gone_and_a_collector_that_is_gone_are_told_apart() {
         ("BROKKR__TELEMETRY__ENDPOINT", endpoint.as_str()),
         ("BROKKR__TELEMETRY__SAMPLING_RATE", "1.0"),
         ("BROKKR__TELEMETRY__BATCH__DELAY", "200ms"),
+        // What cannot be sent is lost at once, and not after ten seconds of trying.
+        ("BROKKR__TELEMETRY__RETRY", "0s"),
         ("BROKKR__TELEMETRY__TIMEOUT", "500ms"),
     ];
     let broker = Broker::start(Engine::Sqlite, &telemetry).await.unwrap();

@@ -154,7 +154,7 @@ fn rules_dashboards_and_documentation_name_only_metrics_that_exist() {
 
 #[test]
 fn the_dashboards_are_those_of_the_table_and_their_traces_are_looked_for_under_names_that_exist() {
-    let spans = std::fs::read_to_string(in_repository("docs/content/reference/spans.md")).unwrap();
+    let spans = std::fs::read_to_string(in_repository("docs/content/reference/tracing.md")).unwrap();
     for name in dashboards::names() {
         let text = std::fs::read_to_string(in_repository(&format!("monitoring/dashboards/{name}.json"))).unwrap();
         let committed: Value = serde_json::from_str(&text).unwrap();

@@ -161,6 +161,8 @@ async fn a_rollout_to_a_thousand_agents_makes_no_large_trace_and_each_agents_lin
     let endpoint = receiver.grpc_endpoint();
     let mut settings = traced(&endpoint).to_vec();
     settings.push(("BROKKR__TELEMETRY__BATCH__QUEUE_SIZE", "100000"));
+    // One key makes all of the agents, as fast as it can.
+    settings.extend([("BROKKR__LIMITS__REQUESTS_PER_SECOND", "1000000"), ("BROKKR__LIMITS__BURST", "1000000")]);
     let broker = Broker::start(Engine::Sqlite, &settings).await.unwrap();
     let agents = enrol(&broker).await;
     let stack: Name = "shop".parse().unwrap();

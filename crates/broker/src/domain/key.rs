@@ -1,6 +1,7 @@
 //! API keys: `brokkr_<role>_<43 characters><6 characters>`, 256 bits of randomness and a checksum.
 //!
 //! The prefix lets secret scanners find a leaked key; the checksum lets the broker refuse a mistyped or made-up one without a query.
+//! It is the beginning of a SHA-256, so that whoever has ordinary tools (a shell, a chart's template) can make a key too.
 
 use brokkr_api::keys::Role;
 use brokkr_runtime::Ids;
@@ -48,6 +49,11 @@ pub(crate) fn is_well_formed(key: &str) -> bool {
     word_of(key).is_some_and(|word| Role::ALL.into_iter().any(|role| role.as_str() == word)) && is_intact(key)
 }
 
+/// Whether a text can be the key of an admin at all.
+pub(crate) fn is_well_formed_admin(key: &str) -> bool {
+    word_of(key) == Some(Role::Admin.as_str()) && is_intact(key)
+}
+
 /// Whether a text can be a registration token at all.
 pub(crate) fn is_well_formed_token(token: &str) -> bool {
     word_of(token) == Some(TOKEN) && is_intact(token)
@@ -74,13 +80,9 @@ pub(crate) fn digest(key: &str) -> String {
 }
 
 fn checksum(payload: &str) -> String {
-    let mut rest = crc32fast::hash(payload.as_bytes()) as usize;
-    let mut chars = Vec::with_capacity(CHECK_CHARS);
-    for _ in 0..CHECK_CHARS {
-        chars.push(char::from(ALPHABET[rest % 62]));
-        rest /= 62;
-    }
-    chars.into_iter().collect()
+    let mut check = digest(payload);
+    check.truncate(CHECK_CHARS);
+    check
 }
 
 #[cfg(test)]
@@ -110,6 +112,15 @@ mod tests {
         let ((token, _), (key, _)) = (generate_token(&ids), generate(Role::Agent, &ids));
         assert!(is_well_formed_token(&token) && !is_well_formed(&token));
         assert!(is_well_formed(&key) && !is_well_formed_token(&key));
+    }
+
+    #[test]
+    fn a_key_made_by_hand_is_as_good_as_one_of_ours() {
+        // printf brokkr_admin_%043d 7 | sha256sum
+        let key = "brokkr_admin_0000000000000000000000000000000000000000007e56ecd";
+        assert!(is_well_formed_admin(key) && is_well_formed(key));
+        let (agent, _) = generate(Role::Agent, &SeededIds::new(7));
+        assert!(!is_well_formed_admin(&agent));
     }
 
     #[test]

@@ -22,6 +22,12 @@ pub fn reference<T: JsonSchema + Serialize + Default>(head: &str) -> String {
     out
 }
 
+/// The JSON Schema of a configuration, for whoever checks one before a daemon reads it, such as a chart.
+#[must_use]
+pub fn schema<T: JsonSchema>() -> String {
+    format!("{:#}\n", schemars::schema_for!(T).to_value())
+}
+
 fn push_keys(out: &mut String, root: &Value, section: &Value, values: &Value, prefix: &str) {
     let keys = section.get("properties").and_then(Value::as_object);
     for key in keys.into_iter().flat_map(Map::keys) {
@@ -96,6 +102,14 @@ mod tests {
         fn default() -> Self {
             Self { listen: "0.0.0.0:1".to_owned(), file: None }
         }
+    }
+
+    #[test]
+    fn the_schema_knows_every_key_and_no_other() {
+        let schema: Value = serde_json::from_str(&schema::<Sample>()).unwrap();
+        let server = property(&schema, &schema, "server");
+        assert_eq!(server["additionalProperties"], false);
+        assert_eq!(server["properties"]["listen"]["type"], "string");
     }
 
     #[test]

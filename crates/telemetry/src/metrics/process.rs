@@ -51,7 +51,7 @@ const UP: MetricInfo = MetricInfo {
     help: "1 while the collector takes spans as far as is known, 0 when the exporter cannot be made or the latest export failed. Absent while tracing is off.",
     labels: &[],
     buckets: &[],
-    query: "brokkr_telemetry_pipeline_up == 0",
+    query: "min by (instance) (brokkr_telemetry_pipeline_up)",
 };
 
 /// The metrics that every daemon has. Beside them: `process_*` and `target_info`.

@@ -16,6 +16,7 @@ mod otlp;
 mod postgres;
 
 use brokkr_tests::{
+    charts,
     control_plane::Options,
     dashboards,
     lab::{LabError, Orders, Reply},
@@ -24,7 +25,7 @@ use brokkr_tests::{
 };
 use clap::{Parser, Subcommand};
 use serde_json::Value;
-use std::{io::IsTerminal, process::ExitCode};
+use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
 
 /// Real programs for development and tests. Each subcommand prints one line of JSON when it is ready (on a terminal: how
 /// to use it), and ends with Ctrl-C, SIGTERM, or the end of its standard input.
@@ -39,6 +40,9 @@ struct Arguments {
 enum Wish {
     /// From nothing to a traced rollout on a real Kubernetes API server, shown step by step; leaves nothing behind.
     Demo(demo::Demo),
+    /// Prints a file that follows from a chart's values.
+    #[command(subcommand)]
+    Chart(Chart),
     /// Prints a Grafana dashboard: agent, broker, fleet or rollout.
     Generate {
         /// Which one.
@@ -47,6 +51,22 @@ enum Wish {
     },
     #[command(flatten)]
     Lab(Lab),
+}
+
+#[derive(Debug, Subcommand)]
+enum Chart {
+    /// `values.schema.json`
+    Schema {
+        /// The chart's folder.
+        chart: PathBuf,
+        /// Schema of the daemon's configuration.
+        config: PathBuf,
+    },
+    /// `README.md`
+    Readme {
+        /// The chart's folder.
+        chart: PathBuf,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -79,6 +99,7 @@ async fn main() -> ExitCode {
     let lab = match Arguments::parse().wish {
         // For people, whoever reads: it speaks no JSON, and goes on at the end of stdin.
         Wish::Demo(demo) => return demo::run(demo).await,
+        Wish::Chart(file) => return chart(&file),
         Wish::Generate { dashboard } => {
             println!("{dashboard:#}");
             return ExitCode::SUCCESS;
@@ -93,6 +114,23 @@ async fn main() -> ExitCode {
                 let line = serde_json::to_string(&Reply::<()>::Error(error.to_string())).unwrap_or_default();
                 println!("{line}");
             }
+            eprintln!("brokkr-lab: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn chart(file: &Chart) -> ExitCode {
+    let text = match file {
+        Chart::Schema { chart, config } => charts::schema(chart, config),
+        Chart::Readme { chart } => charts::readme(chart),
+    };
+    match text {
+        Ok(text) => {
+            print!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
             eprintln!("brokkr-lab: {error}");
             ExitCode::FAILURE
         }

@@ -1,0 +1,15 @@
+//! The Helm charts: what they render, what they refuse, and what becomes of it on a real cluster.
+#![expect(clippy::unwrap_used, reason = "the helpers of a test fail it where it went wrong")]
+
+#[path = "charts/collector.rs"]
+mod collector;
+#[path = "charts/daemons.rs"]
+mod daemons;
+#[path = "charts/helm.rs"]
+mod helm;
+#[path = "charts/release.rs"]
+mod release;
+#[path = "charts/render.rs"]
+mod render;
+#[path = "charts/rights.rs"]
+mod rights;
