@@ -213,7 +213,11 @@ async fn work_orders_are_counted_where_they_stand_when_they_are_claimed_and_how_
         assert_eq!(counted("brokkr_work_order_claims_total{kind=\"job\",result=\"claimed\"}").await, 3.0);
         assert_eq!(counted("brokkr_work_order_outcomes_total{class=\"succeeded\",kind=\"job\"}").await, 1.0);
         assert_eq!(counted("brokkr_work_order_outcomes_total{class=\"out_of_memory\",kind=\"job\"}").await, 1.0);
-        assert_eq!(counted("brokkr_work_order_outcomes_total{class=\"unknown\",kind=\"job\"}").await, 0.0, "known from the start");
+        assert_eq!(
+            counted("brokkr_work_order_outcomes_total{class=\"unknown\",kind=\"job\"}").await,
+            0.0,
+            "known from the start"
+        );
         assert_eq!(counted("brokkr_work_order_duration_seconds_count{kind=\"job\"}").await, 2.0);
     }
 }

@@ -72,7 +72,13 @@ async fn a_container_that_had_too_much_memory_is_told_so() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_image_that_cannot_be_had_is_told_while_it_is_tried_and_the_job_goes_with_the_order() {
-    let world = World::with(Engine::Sqlite, "image", &[("BROKKR__WORK_ORDERS__LEASE_SECONDS", "20")], &[("BROKKR__WORK_ORDERS__PATIENCE_SECONDS", "15")]).await;
+    let world = World::with(
+        Engine::Sqlite,
+        "image",
+        &[("BROKKR__WORK_ORDERS__LEASE_SECONDS", "20")],
+        &[("BROKKR__WORK_ORDERS__PATIENCE_SECONDS", "15")],
+    )
+    .await;
     let id = world.order(world.endless(), json!({"deadline_seconds": 1_000})).await;
     world.waits(&world.pod(id).await, "ImagePullBackOff", "Back-off pulling image \"example/image:1\"").await;
     let look = || async {

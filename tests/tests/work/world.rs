@@ -104,7 +104,8 @@ impl World {
             let job = pod.metadata.labels.as_ref().and_then(|labels| labels.get("batch.kubernetes.io/job-name"));
             job.is_some_and(|job| job.ends_with(&format!("-{attempt}")))
         };
-        let look = || async { pods.list(&params).await.unwrap().items.into_iter().find(is_of).ok_or_else(|| "no pod".to_owned()) };
+        let look =
+            || async { pods.list(&params).await.unwrap().items.into_iter().find(is_of).ok_or_else(|| "no pod".to_owned()) };
         until("a pod", LIMIT, look).await.unwrap()
     }
 

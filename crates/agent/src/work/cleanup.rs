@@ -101,7 +101,9 @@ impl Workforce {
 
     async fn take_away_once(&self, order: &str) -> Result<Vec<ObjectRef>, KubeFailure> {
         let namespace = Some(self.workshop.namespace.as_str());
-        let Some(found) = self.workshop.cluster.get(&config_maps(), namespace, &name(order)).await? else { return Ok(Vec::new()) };
+        let Some(found) = self.workshop.cluster.get(&config_maps(), namespace, &name(order)).await? else {
+            return Ok(Vec::new());
+        };
         let Some(record) = read(&found) else { return Ok(Vec::new()) };
         self.remove(order, &record).await
     }

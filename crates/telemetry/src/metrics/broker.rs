@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use opentelemetry::KeyValue;
 
-use super::{ClaimResult, DbOperation, HttpMethod, Instruments, JOBS, OpResult, PHASES, QUEUES, WORK_KINDS, WorkClass, catalogue::metrics};
+use super::{
+    ClaimResult, DbOperation, HttpMethod, Instruments, JOBS, OpResult, PHASES, QUEUES, WORK_KINDS, WorkClass, catalogue::metrics,
+};
 
 const REQUEST_SECONDS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
 const STATEMENT_SECONDS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0];

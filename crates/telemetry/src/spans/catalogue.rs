@@ -421,7 +421,8 @@ mod tests {
         let quoted = |after: &'static str| {
             sources.split(after).skip(1).filter_map(|rest| rest.split_once('"')).map(|(text, _)| text).collect::<BTreeSet<_>>()
         };
-        let names: BTreeSet<_> = quoted("otel.name = \"").into_iter().chain(["receive deployment", "receive work_order"]).collect();
+        let names: BTreeSet<_> =
+            quoted("otel.name = \"").into_iter().chain(["receive deployment", "receive work_order"]).collect();
         assert!(names.len() >= 4, "{names:?}");
         for name in names {
             assert!(SPANS.iter().any(|span| span.name == name), "{name}");
