@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
-.PHONY: help setup kubernetes collector helm fuzzer build demo test check soak fmt clippy docs generate generated-check deny bench-loop bench-broker bench-agent bench-tracing bench-metrics
+.PHONY: help setup kubernetes collector helm fuzzer build demo test check soak fmt clippy docs generate generated-check deny bench-loop bench-broker bench-agent bench-tracing bench-metrics bench-work-orders
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -49,6 +49,8 @@ soak: setup kubernetes ## The fault and load trials with their full counts; evid
 	@BROKKR_SOAK=1 cargo test --package brokkr-tests --all-features --test agent -- --nocapture trials
 	@BROKKR_SOAK=1 cargo test --package brokkr-broker --all-features --lib -- --nocapture deaths
 	@BROKKR_SOAK=1 cargo test --package brokkr-tests --all-features --test faults
+	@BROKKR_SOAK=1 cargo test --package brokkr-broker --all-features --lib work_model
+	@BROKKR_SOAK=1 cargo test --package brokkr-tests --all-features --test work -- --nocapture trials
 	@echo "evidence: target/soak/*.json"
 
 fmt: ## Format
@@ -77,6 +79,10 @@ bench-loop: setup kubernetes ## Accept to applied, p50 and p99, with release bin
 bench-broker: setup ## The broker under 10,000 simulated agents, half an hour (BENCH="--seconds 30" for a quick look); writes target/bench/broker.json
 	@cargo build --release --package brokkr-broker --package brokkr-tests --bins
 	@target/release/brokkr-lab bench-broker $(BENCH)
+
+bench-work-orders: setup ## Claims of work orders per second with 100,000 in the table, and how long one waits; writes target/bench/work-orders.json
+	@cargo build --release --quiet --workspace --bins
+	@target/release/brokkr-lab bench-work-orders $(BENCH)
 
 bench-agent: setup kubernetes ## The agent: throughput, resync, one change, drift, memory, with release binaries; writes target/bench/agent.json
 	@cargo build --release --workspace --bins

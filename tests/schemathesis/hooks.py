@@ -10,7 +10,11 @@ import zlib
 
 import schemathesis
 
-KNOWN = {"stack": os.environ.get("BROKKR_KNOWN_STACK", ""), "agent": os.environ.get("BROKKR_KNOWN_AGENT", "")}
+KNOWN = {
+    "stack": os.environ.get("BROKKR_KNOWN_STACK", ""),
+    "agent": os.environ.get("BROKKR_KNOWN_AGENT", ""),
+    "order": os.environ.get("BROKKR_KNOWN_ORDER", ""),
+}
 OWN_KEYS = set(os.environ.get("BROKKR_OWN_KEYS", "").split())
 NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 WAIT = re.compile(r"[0-9]{1,9}(ms|s|m|h)")

@@ -22,6 +22,8 @@ pub(crate) struct Config {
     pub(crate) broker: BrokerConfig,
     /// The cluster that the agent works in.
     pub(crate) kubernetes: KubernetesConfig,
+    /// Work orders.
+    pub(crate) work_orders: WorkOrdersConfig,
     /// Which of several agents of one cluster works.
     pub(crate) leader_election: LeaderElectionConfig,
     /// The HTTP server with probes and metrics.
@@ -100,6 +102,8 @@ impl Settings for Config {
         problems.require(!kubernetes.namespace.is_empty(), "kubernetes.namespace", "must not be empty");
         problems.require(!kubernetes.default_namespace.is_empty(), "kubernetes.default_namespace", "must not be empty");
         problems.require(!self.leader_election.lease_name.is_empty(), "leader_election.lease_name", "must not be empty");
+        problems.range("work_orders.at_once", self.work_orders.at_once as u64, 0..=100);
+        problems.range("work_orders.patience_seconds", self.work_orders.patience_seconds, 1..=3_600);
         problems.range("server.drain_seconds", self.server.drain_seconds, 1..=3_600);
         brokkr_runtime::config::check_telemetry(&self.telemetry, problems);
         brokkr_runtime::config::check_metrics(&self.metrics, problems);
@@ -207,6 +211,23 @@ impl Default for KubernetesConfig {
 impl KubernetesConfig {
     pub(crate) fn limits(&self) -> Limits {
         Limits { in_flight: self.in_flight, per_second: self.requests_per_second, burst: self.burst }
+    }
+}
+
+/// Work orders.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct WorkOrdersConfig {
+    /// Most work orders that are carried out at once; 0 for an agent that takes none.
+    pub(crate) at_once: usize,
+    /// Seconds that a pod may be in trouble that it does not get out of by itself, such as an image that cannot be had, before the
+    /// attempt ends and its Job is deleted.
+    pub(crate) patience_seconds: u64,
+}
+
+impl Default for WorkOrdersConfig {
+    fn default() -> Self {
+        Self { at_once: 8, patience_seconds: 60 }
     }
 }
 

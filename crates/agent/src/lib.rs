@@ -38,5 +38,6 @@ mod status;
 mod trace;
 mod trace_report;
 mod trouble;
+mod work;
 
 pub mod cli;

@@ -29,6 +29,7 @@ use crate::{
     status::Status,
     trace_report::TraceReporter,
     trouble::{NO_KEY, Trouble},
+    work::Hands,
 };
 
 /// What this agent can do, for those who look at the fleet.
@@ -44,6 +45,8 @@ pub(crate) struct Poller {
     pub(crate) ids: Arc<dyn Ids>,
     pub(crate) tracing: Control,
     pub(crate) wait: Duration,
+    /// Told when there may be work orders.
+    pub(crate) hands: Arc<Hands>,
 }
 
 /// The first wait after a refusal is as long as that after so many failures more: some seconds.
@@ -69,8 +72,13 @@ impl Poller {
             let span = spans::poll();
             // Whether the broker is back is to be known now, and not when something has changed.
             let wait = if failures == 0 { self.wait } else { Duration::ZERO };
-            let timed = self.workshop.client.timed_desired_state(etag.as_deref(), wait).instrument(span.clone()).await;
+            let free = Some(u32::try_from(self.hands.free()).unwrap_or(u32::MAX)).filter(|free| *free > 0);
+            let timed = self.workshop.client.desired_state_or_work(etag.as_deref(), wait, free).instrument(span.clone()).await;
             let elapsed = started.elapsed();
+            // A change may be that an order is to be stopped.
+            if timed.as_ref().is_ok_and(|timed| timed.work || matches!(timed.polled, Polled::Changed { .. })) {
+                self.hands.ring();
+            }
             let parked = timed.as_ref().map(|timed| timed.parked).unwrap_or_default();
             let polled = timed.map(|timed| timed.polled);
             let result = match &polled {

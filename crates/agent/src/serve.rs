@@ -17,6 +17,7 @@ use brokkr_runtime::{
     server::{self, Limits, Server},
 };
 use brokkr_telemetry::{AgentMetrics, InitOptions, Service, Telemetry, TelemetryConfig, http::ServerTelemetry};
+use parking_lot::Mutex;
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
@@ -42,6 +43,7 @@ use crate::{
     sight::Sight,
     standing::Standing,
     status::{AgentProbe, Status},
+    work::{Hands, Workforce},
 };
 
 /// Runs the agent until it is asked to end.
@@ -89,6 +91,7 @@ async fn serve(config: Config, me: String, telemetry: &Telemetry, mut signals: S
     let guarded = candidate.as_ref().map_or_else(|| cluster.clone(), |candidate| cluster.guarded_by(candidate.standing.clone()));
     let (workshop, news) = workshop(&config, client, guarded, &status);
     let (sender, receiver) = watch::channel(None);
+    let hands = Arc::new(Hands::new(config.work_orders.at_once));
     measure(&metrics, &workshop, &status, receiver.clone());
     let poller = Poller {
         workshop: Arc::clone(&workshop),
@@ -97,6 +100,7 @@ async fn serve(config: Config, me: String, telemetry: &Telemetry, mut signals: S
         metrics: metrics.clone(),
         clock: Arc::clone(&clock),
         ids: Arc::clone(&ids),
+        hands: Arc::clone(&hands),
         tracing: telemetry.control(),
         wait: Duration::from_secs(config.broker.wait_seconds.clamp(1, brokkr_api::wait::MAX_WAIT_SECONDS)),
     };
@@ -111,6 +115,17 @@ async fn serve(config: Config, me: String, telemetry: &Telemetry, mut signals: S
     lifecycle.spawn("watch", Sight::run(Arc::clone(&workshop), Arc::clone(&ids), stopping()));
     lifecycle.spawn("drift", Sight::judge_suspects(Arc::clone(&workshop), news.suspected, stopping()));
     lifecycle.spawn("health", Monitor::run(Arc::clone(&workshop), Arc::clone(&clock), news.touched, news.applied, stopping()));
+    let workforce = Workforce {
+        workshop: Arc::clone(&workshop),
+        clock: Arc::clone(&clock),
+        ids: Arc::clone(&ids),
+        status: Arc::clone(&status),
+        hands,
+        patience: Duration::from_secs(config.work_orders.patience_seconds),
+        lifecycle: lifecycle.clone(),
+        held: Mutex::default(),
+    };
+    lifecycle.spawn("work-orders", Arc::new(workforce).run());
     let reconciler = Reconciler {
         workshop,
         metrics,

@@ -17,6 +17,11 @@ pub struct DesiredStateQuery {
     #[param(value_type = Option<String>)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wait: Option<Wait>,
+    /// How many work orders the agent could take now. A poll that names some ends early when there is one for it, and says so in the
+    /// header `brokkr-work-orders`.
+    #[param(minimum = 0, maximum = 1000)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub work_orders: Option<u32>,
 }
 
 /// Everything that one agent has to do. What is not in it must be left alone: absence is never an order to delete.

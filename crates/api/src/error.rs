@@ -97,6 +97,10 @@ error_codes! {
     DatabaseRestored = "database_restored", 503, "The database is older than what agents know";
     /// The agent's key is bound to another cluster.
     ClusterMismatch = "cluster_mismatch", 409, "The key belongs to another cluster";
+    /// The agent does not have this work order: its lease is over and somebody else may have it, or it never had it.
+    LeaseLost = "lease_lost", 409, "The work order is not this agent's";
+    /// Where the work order stands does not allow this: what is finished cannot be cancelled, and only what is finished can be retried.
+    WorkOrderState = "work_order_state", 409, "The work order's state does not allow this";
     /// The agent speaks a protocol version that this broker does not serve.
     ProtocolUnsupported = "protocol_unsupported", 400, "The protocol version is not supported";
     /// The request took longer than the broker allows.

@@ -59,4 +59,6 @@ ids! {
     RegistrationTokenId;
     /// An entry of the audit log.
     AuditId;
+    /// A work order.
+    WorkOrderId;
 }

@@ -43,12 +43,12 @@ impl Role {
         use Permission as P;
         match self {
             Self::Admin => permission != P::AgentWork,
-            Self::Operator => matches!(
+            Self::Operator => !matches!(permission, P::AuditRead | P::IdentitiesWrite | P::AgentWork),
+            Self::Viewer => matches!(permission, P::StacksRead | P::WorkOrdersRead | P::AgentsRead | P::EventsRead),
+            Self::Generator => matches!(
                 permission,
-                P::StacksRead | P::StacksWrite | P::ContentRead | P::AgentsRead | P::AgentsWrite | P::FleetWrite | P::EventsRead
+                P::StacksRead | P::StacksWrite | P::WorkOrdersRead | P::WorkOrdersWrite | P::ContentRead | P::EventsRead
             ),
-            Self::Viewer => matches!(permission, P::StacksRead | P::AgentsRead | P::EventsRead),
-            Self::Generator => matches!(permission, P::StacksRead | P::StacksWrite | P::ContentRead | P::EventsRead),
             Self::Agent => permission == P::AgentWork,
         }
     }
@@ -63,7 +63,13 @@ pub enum Permission {
     /// Create, change, roll back, suspend and delete stacks.
     #[serde(rename = "stacks:write")]
     StacksWrite,
-    /// Read manifests, which may hold Secrets.
+    /// See work orders.
+    #[serde(rename = "work_orders:read")]
+    WorkOrdersRead,
+    /// Ask for work, cancel and retry it.
+    #[serde(rename = "work_orders:write")]
+    WorkOrdersWrite,
+    /// Read manifests, which may hold Secrets, and logs of work orders.
     #[serde(rename = "content:read")]
     ContentRead,
     /// See agents and the state of the fleet.
@@ -91,9 +97,11 @@ pub enum Permission {
 
 impl Permission {
     /// Every permission.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::StacksRead,
         Self::StacksWrite,
+        Self::WorkOrdersRead,
+        Self::WorkOrdersWrite,
         Self::ContentRead,
         Self::AgentsRead,
         Self::AgentsWrite,

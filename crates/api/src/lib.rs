@@ -27,12 +27,13 @@ pub mod time;
 pub mod trace;
 pub mod tracing;
 pub mod wait;
+pub mod work_orders;
 
 #[cfg(feature = "client")]
 pub mod client;
 
 pub use error::{ErrorCode, Problem};
-pub use ids::{AgentId, AuditId, DeploymentObjectId, EventId, GeneratorId, KeyId, RegistrationTokenId, StackId};
+pub use ids::{AgentId, AuditId, DeploymentObjectId, EventId, GeneratorId, KeyId, RegistrationTokenId, StackId, WorkOrderId};
 pub use labels::Labels;
 pub use name::Name;
 pub use page::Page;
@@ -54,6 +55,9 @@ pub const CLUSTER_HEADER: &str = "brokkr-cluster";
 
 /// Request header that makes sending manifests and rolling back idempotent: 1 to 255 printable ASCII characters.
 pub const IDEMPOTENCY_HEADER: &str = "idempotency-key";
+
+/// Answer header of a poll that found nothing new: there is a work order that this agent may claim.
+pub const WORK_HEADER: &str = "brokkr-work-orders";
 
 /// Answer header with the id of the request, also in every problem.
 pub const REQUEST_ID_HEADER: &str = "x-request-id";

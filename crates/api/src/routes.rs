@@ -71,6 +71,17 @@ pub const DEPLOYMENT_OBJECT: &str = "/api/v1/stacks/{stack}/deployment-objects/{
 /// How far a stack's newest generation has come.
 pub const ROLLOUT: &str = "/api/v1/stacks/{stack}/rollout";
 
+/// Ask for work, list work orders.
+pub const WORK_ORDERS: &str = "/api/v1/work-orders";
+/// Read a work order.
+pub const WORK_ORDER: &str = "/api/v1/work-orders/{order}";
+/// The end of the log of a work order.
+pub const WORK_ORDER_LOG: &str = "/api/v1/work-orders/{order}/log";
+/// Cancel a work order.
+pub const CANCEL_WORK_ORDER: &str = "/api/v1/work-orders/{order}/cancel";
+/// Try a finished work order again.
+pub const RETRY_WORK_ORDER: &str = "/api/v1/work-orders/{order}/retry";
+
 /// What happened, by position.
 pub const EVENTS: &str = "/api/v1/events";
 /// Who did what.
@@ -88,6 +99,12 @@ pub const CONTENT: &str = "/api/v1/agent/stacks/{stack}/content/{digest}";
 pub const AGENT_TRACING: &str = "/api/v1/agent/tracing";
 /// Outcomes.
 pub const REPORTS: &str = "/api/v1/agent/reports";
+/// An agent asks for a work order.
+pub const CLAIM_WORK: &str = "/api/v1/agent/work-orders:claim";
+/// An agent renews its leases.
+pub const RENEW_WORK: &str = "/api/v1/agent/work-orders:renew";
+/// An agent tells how a work order goes.
+pub const REPORT_WORK: &str = "/api/v1/agent/work-orders:report";
 
 /// Fills the placeholders of a route template in their order. Values are names, ids, digests and numbers, which need no escaping.
 #[must_use]

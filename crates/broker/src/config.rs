@@ -25,6 +25,8 @@ pub(crate) struct Config {
     pub(crate) agents: AgentsConfig,
     /// How many requests are taken. Whoever sends more is answered 429 with `Retry-After`.
     pub(crate) limits: LimitsConfig,
+    /// Work orders.
+    pub(crate) work_orders: WorkOrdersConfig,
     /// What is kept for how long.
     pub(crate) retention: RetentionConfig,
     /// Traces.
@@ -59,6 +61,8 @@ impl Settings for Config {
         problems.range("agents.active_seconds", self.agents.active_seconds, 1..=86_400);
         problems.range("retention.events_days", u64::from(self.retention.events_days), 1..=36_500);
         problems.range("retention.audit_days", u64::from(self.retention.audit_days), 1..=36_500);
+        problems.range("retention.work_orders_days", u64::from(self.retention.work_orders_days), 1..=36_500);
+        problems.range("work_orders.lease_seconds", self.work_orders.lease_seconds, 5..=3_600);
         self.limits.check(problems);
         brokkr_runtime::config::check_telemetry(&self.telemetry, problems);
         brokkr_runtime::config::check_metrics(&self.metrics, problems);
@@ -278,6 +282,21 @@ impl LimitsConfig {
     }
 }
 
+/// Work orders.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct WorkOrdersConfig {
+    /// Seconds that an agent has a work order without renewing it; agents renew four times as often. One that is away for longer has
+    /// lost what it had.
+    pub(crate) lease_seconds: u64,
+}
+
+impl Default for WorkOrdersConfig {
+    fn default() -> Self {
+        Self { lease_seconds: 60 }
+    }
+}
+
 /// What is kept for how long. A broker removes what is older, some minutes later.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -288,10 +307,12 @@ pub(crate) struct RetentionConfig {
     pub(crate) audit_days: u32,
     /// Generations of a stack that are kept beside its newest one, for rollbacks; those of the last day are kept in any case.
     pub(crate) generations: u32,
+    /// Days that finished work orders are kept.
+    pub(crate) work_orders_days: u32,
 }
 
 impl Default for RetentionConfig {
     fn default() -> Self {
-        Self { events_days: 14, audit_days: 400, generations: 20 }
+        Self { events_days: 14, audit_days: 400, generations: 20, work_orders_days: 30 }
     }
 }

@@ -1,5 +1,6 @@
 //! The control plane: REST, desired state, metrics.
 
+mod board;
 mod bootstrap;
 mod config;
 mod domain;
@@ -15,5 +16,6 @@ mod serve;
 mod store;
 #[cfg(test)]
 mod testing;
+mod work_events;
 
 pub mod cli;

@@ -20,11 +20,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info};
 
 use crate::{
+    board::Board,
     bootstrap::{Bootstrap, first_admin_key},
     config::Config,
     feed::Feed,
     http::{self, AppState},
-    jobs::{self, Job, key_age::KeyAge, offline::Offline, retention::Retention, sequencer::Sequencer},
+    jobs::{self, Job, key_age::KeyAge, offline::Offline, retention::Retention, sequencer::Sequencer, work_orders::WorkOrders},
     keyring,
     presence::{self, Presence},
     sampler::Sampler,
@@ -71,12 +72,14 @@ async fn serve(config: Config, telemetry: &Telemetry, mut signals: Signals, inst
         db: db.clone(),
         feed: Arc::clone(&feed),
         presence: Arc::new(Presence::default()),
+        board: Arc::new(Board::default()),
         clock: Arc::clone(&clock),
         ids,
         keyring: Arc::new(keyring),
         settings: http::Settings {
             handoff: config.telemetry.handoff,
             active: Duration::from_secs(config.agents.active_seconds),
+            lease: Duration::from_secs(config.work_orders.lease_seconds),
             requests: http::RequestLimits {
                 body: config.server.max_body_bytes,
                 time: Duration::from_secs(config.server.request_timeout_seconds),
@@ -101,6 +104,10 @@ async fn serve(config: Config, telemetry: &Telemetry, mut signals: Signals, inst
     let offline =
         Offline { db: db.clone(), clock: Arc::clone(&clock), ids: Arc::clone(&state.ids), active: state.settings.active };
     lifecycle.spawn(Offline::NAME, jobs::run(offline, db.clone(), Arc::clone(&clock), instance.clone(), stopping()));
+    let board = Arc::clone(&state.board);
+    lifecycle.spawn("work-orders-board", Arc::clone(&board).follow(db.clone(), stopping()));
+    let work_orders = WorkOrders { db: db.clone(), clock: Arc::clone(&clock), ids: Arc::clone(&state.ids), board };
+    lifecycle.spawn(WorkOrders::NAME, jobs::run(work_orders, db.clone(), Arc::clone(&clock), instance.clone(), stopping()));
     let key_age =
         KeyAge { db: db.clone(), clock: Arc::clone(&clock), ids: Arc::clone(&state.ids), most: config.agents.most_key_age() };
     lifecycle.spawn(KeyAge::NAME, jobs::run(key_age, db.clone(), Arc::clone(&clock), instance, stopping()));

@@ -22,6 +22,7 @@ use tower::ServiceExt;
 use tracing::{dispatcher::DefaultGuard, instrument::WithSubscriber};
 
 use crate::{
+    board::Board,
     bootstrap::{Bootstrap, first_admin_key},
     config::{DatabaseConfig, LimitsConfig},
     domain::seal::Keyring,
@@ -135,8 +136,7 @@ impl World {
         let clock = Arc::new(ManualClock::new(Timestamp::from_micros(1_767_225_600_000_000)));
         let ids: Arc<dyn Ids> = Arc::new(SeededIds::new(seed));
         let config = DatabaseConfig { url: url.clone(), ..DatabaseConfig::default() };
-        let metrics = capture.telemetry().broker_metrics();
-        let (db, _) = store::open(&config, metrics.clone(), &*clock, &*ids).await.unwrap();
+        let (db, _) = store::open(&config, capture.telemetry().broker_metrics(), &*clock, &*ids).await.unwrap();
         let admin = match (first_admin_key(&db, &*clock, &*ids, None).await.unwrap(), admin) {
             (Bootstrap::Show(new), None) => new,
             (Bootstrap::Unneeded, Some(known)) => known,
@@ -147,16 +147,21 @@ impl World {
         // Of its own, whatever another world enters on this thread meanwhile: a span is begun and ended under one subscriber.
         let follow = Arc::clone(&feed).follow(lifecycle.stopping().clone()).with_subscriber(capture.dispatch());
         lifecycle.spawn("change-feed", follow);
+        let board = Arc::new(Board::default());
+        let follow = Arc::clone(&board).follow(db.clone(), lifecycle.stopping().clone());
+        lifecycle.spawn("work-orders-board", follow.with_subscriber(capture.dispatch()));
         let state = AppState::new(api::Shared {
             db,
             feed,
             presence: Arc::new(Presence::default()),
+            board,
             clock: Arc::clone(&clock) as _,
             ids,
             keyring: Arc::new(Keyring::parse(&Keyring::new_line("test", &SeededIds::new(9))).unwrap()),
             settings: api::Settings {
                 handoff: Handoff::Auto,
                 active: Duration::from_secs(75),
+                lease: Duration::from_secs(60),
                 requests: api::RequestLimits::default(),
                 allowed_origins: Arc::default(),
                 metrics_path: brokkr_api::routes::METRICS.into(),

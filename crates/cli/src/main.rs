@@ -18,7 +18,7 @@ use crate::{commands::Outcome, connection::ConnectionArgs, output::Format};
     version,
     about,
     propagate_version = true,
-    after_help = "Exit codes: 0 done, 1 failed, 2 wrong arguments, 3 not done in time, 4 the rollout failed."
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong arguments, 3 not done in time, 4 the rollout or the work order failed."
 )]
 struct Args {
     #[command(flatten)]
@@ -68,6 +68,12 @@ enum Command {
     /// Follow rollouts
     #[command(subcommand)]
     Rollout(commands::rollout::Rollouts),
+    /// Ask for work that one matching agent does once
+    #[command(subcommand)]
+    Run(commands::run::Run),
+    /// Look after work orders
+    #[command(subcommand)]
+    WorkOrders(commands::work_orders::WorkOrders),
     /// Run a broker and an agent on the cluster of the current kubeconfig
     Dev(dev::DevArgs),
     /// Print a completion script for your shell
@@ -110,6 +116,8 @@ async fn run(args: Args) -> anyhow::Result<Outcome> {
         Command::Delete(delete) => commands::delete::run(&connection, format, delete).await,
         Command::Rollout(rollout) => commands::rollout::run(&connection, format, rollout).await,
         Command::Trace(trace) => commands::trace::run(&connection, format, trace).await,
+        Command::Run(run) => commands::run::run(&connection, format, run).await,
+        Command::WorkOrders(orders) => commands::work_orders::run(&connection, format, orders).await,
         Command::Dev(dev) => dev::run(dev).await,
         Command::Completion { shell } => {
             clap_complete::generate(shell, &mut Args::command(), "brokkr", &mut std::io::stdout());

@@ -75,12 +75,15 @@ impl<'a> Scene<'a> {
         (0..count).map(|index| config_map(&self.namespace, &format!("{prefix}-{index}"), value)).collect()
     }
 
-    /// What goes well: a change, and a stack that comes and goes.
+    /// What goes well: a change, a stack that comes and goes, and a work order.
     async fn day(&self, name: &str) {
         self.broker.apply(&self.shop, &self.maps("shop", 2, name)).await;
         let brief = self.broker.stack(name, &[self.agent]).await;
         self.broker.apply(&brief, &self.maps(name, 1, "1")).await;
         self.broker.delete(&brief).await;
+        let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": format!("work-{name}"), "namespace": self.namespace}});
+        let order = json!({"name": name, "targets": {"names": [self.agent.name]}, "work": {"apply": {"objects": [map], "success": "true"}}});
+        self.broker.admin().create_work_order(&serde_json::from_value(order).unwrap(), None).await.unwrap();
     }
 
     /// The same, and something that the API server refuses, and a deletion that waits for somebody.

@@ -32,11 +32,10 @@ const FOREIGN: [&str; 8] = [
 ];
 
 /// Alerts that no test brings about for real, and why; their unit tests stand for them.
-const UNSEEN: [(&str, &str); 7] = [
+const UNSEEN: [(&str, &str); 6] = [
     ("BrokkrFileDescriptors", "a process at its limit of descriptors cannot be scraped in a test that shares the limit"),
     ("BrokkrKubernetesLatency", "the proxy before the API server refuses calls or swallows them, and delays none"),
     ("BrokkrWakeupLag", "the lag counts from a commit to an answer within one process"),
-    ("BrokkrQueueAge", "nothing is queued that could be held up from outside yet"),
     (
         "BrokkrJobsFailing",
         "a job that fails for fifteen minutes and yet leaves the broker alive is no fault that can be injected",

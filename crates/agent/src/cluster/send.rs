@@ -7,7 +7,7 @@ use brokkr_telemetry::{
     spans::{self, WaitReason},
 };
 use bytes::Bytes;
-use http::{Method, Request, StatusCode};
+use http::{Method, Request, StatusCode, header::CONTENT_TYPE};
 use kube::client::Body;
 use serde_json::Value;
 use tracing::Instrument;
@@ -113,11 +113,16 @@ impl Cluster {
         let response = self.client.send(request).await.map_err(broken)?;
         let status = response.status();
         let retry_after = repeat::retry_after(status, response.headers());
+        let is_text = response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/plain"));
         let bytes = response
             .into_body()
             .collect_bytes()
             .await
             .map_err(|source| Failed { failure: KubeFailure::of(source, is_secret), passes: may_be_twice })?;
+        if status.is_success() && is_text {
+            // A log, which may look like JSON by chance.
+            return Ok((status, Value::String(String::from_utf8_lossy(&bytes).into_owned())));
+        }
         if status.is_success() {
             return Ok((status, serde_json::from_slice(&bytes).unwrap_or(Value::Null)));
         }

@@ -9,7 +9,7 @@ use reqwest::{
 
 use super::{Client, ClientError, REQUEST_TIMEOUT, accept};
 use crate::{
-    StackId,
+    StackId, WORK_HEADER,
     agents::{Hello, Welcome},
     desired_state::{DesiredState, DesiredStateQuery},
     reports::{ReportResults, Reports},
@@ -24,6 +24,8 @@ pub struct TimedPoll {
     pub polled: Polled,
     /// The time in which the broker had nothing to tell; nothing where it does not say.
     pub parked: Duration,
+    /// Whether there is a work order that this agent may claim.
+    pub work: bool,
 }
 
 /// The answer to a poll.
@@ -62,19 +64,32 @@ impl Client {
     /// # Errors
     /// Every [`ClientError`].
     pub async fn timed_desired_state(&self, etag: Option<&str>, wait: Duration) -> Result<TimedPoll, ClientError> {
-        let query = DesiredStateQuery { wait: Some(Wait::from(wait)) };
+        self.desired_state_or_work(etag, wait, None).await
+    }
+
+    /// The same for an agent that could take so many work orders: returns early when there is one for it, and tells whether there is.
+    ///
+    /// # Errors
+    /// Every [`ClientError`].
+    pub async fn desired_state_or_work(
+        &self,
+        etag: Option<&str>,
+        wait: Duration,
+        work_orders: Option<u32>,
+    ) -> Result<TimedPoll, ClientError> {
+        let query = DesiredStateQuery { wait: Some(Wait::from(wait)), work_orders };
         let mut request = self.request(Method::GET, routes::DESIRED_STATE, &[])?.query(&query).timeout(wait + REQUEST_TIMEOUT);
         if let Some(etag) = etag {
             request = request.header(IF_NONE_MATCH, etag);
         }
         let response = accept(request.send().await?).await?;
-        let parked = parked(response.headers());
+        let (parked, work) = (parked(response.headers()), response.headers().contains_key(WORK_HEADER));
         if response.status() == StatusCode::NOT_MODIFIED {
-            return Ok(TimedPoll { polled: Polled::Unchanged, parked });
+            return Ok(TimedPoll { polled: Polled::Unchanged, parked, work });
         }
         let etag = response.headers().get(ETAG).and_then(|tag| tag.to_str().ok()).unwrap_or_default().to_owned();
         let state = response.json().await.map_err(|source| ClientError::Answer(Box::new(source)))?;
-        Ok(TimedPoll { polled: Polled::Changed { etag, state }, parked })
+        Ok(TimedPoll { polled: Polled::Changed { etag, state }, parked, work })
     }
 
     /// The content of a deployment of this agent: a JSON array of objects. As text, because a tree of values takes several times the

@@ -52,6 +52,10 @@ grants! {
     StacksRead;
     /// Change stacks.
     StacksWrite;
+    /// See work orders.
+    WorkOrdersRead;
+    /// Ask for work, cancel and retry it.
+    WorkOrdersWrite;
     /// Read manifests.
     ContentRead;
     /// See agents and the fleet.

@@ -16,6 +16,7 @@ const TAGS: &[(&str, &str)] = &[
     ("stacks", "Named sets of Kubernetes objects that are delivered together, who they are for, and how far they are."),
     ("deployment objects", "Immutable versions of a stack's manifests: sending them, listing them, going back to one."),
     ("deployments", "What one agent has to do with one stack, and how far it is."),
+    ("work orders", "One-off work that exactly one matching agent carries out: asking for it, seeing how it goes, stopping it."),
     ("agents", "The daemons in the clusters, as people see them."),
     ("fleet", "All agents together."),
     ("tracing", "How brokers and agents trace, while they run."),

@@ -67,6 +67,11 @@ fn api() -> OpenApiRouter<AppState> {
         .routes(documented!(v1::deployment_objects::put, v1::deployment_objects::list))
         .routes(documented!(v1::deployment_objects::read))
         .routes(documented!(v1::rollout::read))
+        .routes(documented!(v1::work_orders::create, v1::work_orders::list))
+        .routes(documented!(v1::work_orders::read))
+        .routes(documented!(v1::work_orders::log))
+        .routes(documented!(v1::work_orders::cancel))
+        .routes(documented!(v1::work_orders::retry))
         .routes(documented!(v1::events::list))
         .routes(documented!(v1::audit::list))
         .routes(documented!(v1::agent::hello))
@@ -74,6 +79,9 @@ fn api() -> OpenApiRouter<AppState> {
         .routes(documented!(v1::agent::content))
         .routes(documented!(v1::reports::post))
         .routes(documented!(v1::tracing::report))
+        .routes(documented!(v1::work_claims::claim))
+        .routes(documented!(v1::work_claims::renew))
+        .routes(documented!(v1::work_reports::report))
 }
 
 /// The `OpenAPI` 3.1 document, as it is committed.

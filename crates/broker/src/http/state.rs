@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{cors::Origin, error::Failure, limits::SharedLimits};
 use crate::{
+    board::Board,
     domain::seal::Keyring,
     feed::Feed,
     presence::Presence,
@@ -26,6 +27,8 @@ pub(crate) struct Shared {
     pub(crate) db: Db,
     pub(crate) feed: Arc<Feed>,
     pub(crate) presence: Arc<Presence>,
+    /// Who waits for work orders.
+    pub(crate) board: Arc<Board>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ids: Arc<dyn Ids>,
     pub(crate) keyring: Arc<Keyring>,
@@ -61,6 +64,8 @@ impl Default for RequestLimits {
 pub(crate) struct Settings {
     pub(crate) handoff: Handoff,
     pub(crate) active: Duration,
+    /// How long an agent has a work order without renewing it.
+    pub(crate) lease: Duration,
     pub(crate) requests: RequestLimits,
     pub(crate) allowed_origins: Arc<[Origin]>,
     /// Where metrics are served.
@@ -137,6 +142,12 @@ impl AppState {
     /// After a commit that changed desired state, keys or totals.
     pub(crate) fn changed(&self) {
         self.feed.nudge();
+        self.totals_changed.notify_one();
+    }
+
+    /// After a commit that changed a work order.
+    pub(crate) fn work_changed(&self) {
+        self.board.nudge();
         self.totals_changed.notify_one();
     }
 }

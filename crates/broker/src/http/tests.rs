@@ -17,6 +17,8 @@ mod suspension;
 mod targeting;
 mod trace_settings;
 mod tracing;
+mod work_model;
+mod work_orders;
 
 use std::time::Duration;
 

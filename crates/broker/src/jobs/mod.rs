@@ -4,6 +4,7 @@ pub(crate) mod key_age;
 pub(crate) mod offline;
 pub(crate) mod retention;
 pub(crate) mod sequencer;
+pub(crate) mod work_orders;
 
 use std::{
     sync::Arc,
@@ -138,7 +139,13 @@ mod tests {
 
     #[test]
     fn every_job_is_in_the_catalogue_of_metrics() {
-        let jobs = [sequencer::Sequencer::NAME, retention::Retention::NAME, offline::Offline::NAME, key_age::KeyAge::NAME];
+        let jobs = [
+            sequencer::Sequencer::NAME,
+            retention::Retention::NAME,
+            offline::Offline::NAME,
+            key_age::KeyAge::NAME,
+            work_orders::WorkOrders::NAME,
+        ];
         assert_eq!(jobs, brokkr_telemetry::metrics::JOBS);
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/jobs");
         let files = std::fs::read_dir(folder).unwrap().map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap());

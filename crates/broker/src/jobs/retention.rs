@@ -35,6 +35,7 @@ impl Job for Retention {
         while self.db.prune_events(days(self.config.events_days), BATCH).await? == u64::from(BATCH) {}
         while self.db.prune_audit(days(self.config.audit_days), BATCH).await? == u64::from(BATCH) {}
         while self.db.prune_keys(before(KEYS), BATCH).await? == u64::from(BATCH) {}
+        while self.db.prune_work_orders(days(self.config.work_orders_days), BATCH).await? == u64::from(BATCH) {}
         while self.db.prune_history(self.config.generations, before(YOUNGEST), BATCH).await? == u64::from(BATCH) {}
         Ok(())
     }

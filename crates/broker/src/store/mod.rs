@@ -22,6 +22,7 @@ mod suspensions;
 mod tests;
 mod totals;
 mod tracing;
+mod work_orders;
 
 pub(crate) use agents::{AgentFilter, AgentRow, Marked, NewAgent};
 pub(crate) use audit::NewAuditEntry;
@@ -44,3 +45,4 @@ pub(crate) use suspensions::{StoredSuspension, widest};
 #[cfg(test)]
 pub(crate) use tests::close as close_for_tests;
 pub(crate) use tracing::StoredTracing;
+pub(crate) use work_orders::{Claimant, ClaimedRow, NewWorkOrder, Payload, Queue, Saved, WorkOrderRow};

@@ -4,11 +4,15 @@ use brokkr_api::{AuditId, KeyId, Timestamp, audit::AuditOutcome, keys::Role};
 
 use super::{
     Error, Installation, NewAuditEntry, StoredSuspension, Tx,
-    sql::{statements, values},
+    sql::{json, statements, values},
 };
+use crate::domain::work_order::Outcome;
 
 /// Who the audit log names.
 const ACTOR: &str = "brokkr-broker restore-epoch";
+
+/// Why an open work order is unknown.
+const RESTORED: &str = "the database was restored from a backup: nobody knows what became of it since";
 
 /// Positions of events that readers may have seen since the backup; they are cheap, and every change makes several.
 const POSITIONS_PER_REVISION: u64 = 1_000;
@@ -28,6 +32,11 @@ statements! {
         "UPDATE deployments SET revision = revision + $1, observed_revision = observed_revision + $1
          WHERE phase IN ('deleted', 'orphaned')";
     JUMP_STACKS = Update stacks "UPDATE stacks SET next_generation = next_generation + $1";
+    /// What became of an open order since the backup nobody knows: it may have been started, so that it is not started again by itself.
+    FORGET_ORDERS = Update work_orders
+        "UPDATE work_orders SET token = token + $1, row_version = row_version + 1, lease_until = NULL,
+             state = CASE WHEN finished_at IS NULL THEN 'unknown' ELSE state END,
+             outcome = CASE WHEN finished_at IS NULL THEN $3 ELSE outcome END, finished_at = COALESCE(finished_at, CAST($2 AS BIGINT))";
     JUMP_POSITIONS = Update counters "UPDATE counters SET value = value + $1 WHERE name = 'event_position'";
 }
 
@@ -61,6 +70,8 @@ impl Tx {
         let deployments = self.execute(&JUMP_DEPLOYMENTS, values![restore.jump, change_seq, restore.now]).await?;
         self.execute(&JUMP_ENDED, values![restore.jump]).await?;
         let stacks = self.execute(&JUMP_STACKS, values![restore.jump]).await?;
+        let outcome = Outcome { reason: "restored".to_owned(), message: RESTORED.to_owned() };
+        self.execute(&FORGET_ORDERS, values![restore.jump, restore.now, json("outcome", &outcome)?]).await?;
         self.execute(&JUMP_POSITIONS, values![restore.jump.saturating_mul(POSITIONS_PER_REVISION)]).await?;
         let reason = "restored from a backup: review, then resume".to_owned();
         if restore.suspend {

@@ -14,8 +14,10 @@ mod policy;
 pub(crate) mod revoke;
 pub(crate) mod rollback;
 pub(crate) mod rollout;
+pub(crate) mod run;
 pub(crate) mod suspend;
 pub(crate) mod trace;
+pub(crate) mod work_orders;
 
 use std::process::ExitCode;
 
@@ -32,7 +34,7 @@ pub(crate) enum Outcome {
     Done,
     /// The rollout is under way, and the time that was given is over.
     NotInTime,
-    /// The rollout failed on some agent.
+    /// The rollout failed on some agent, or the work order did not succeed.
     RolloutFailed,
 }
 

@@ -4,13 +4,16 @@ use std::time::Duration;
 
 use opentelemetry::KeyValue;
 
-use super::{DbOperation, HttpMethod, Instruments, JOBS, OpResult, PHASES, QUEUES, catalogue::metrics};
+use super::{
+    ClaimResult, DbOperation, HttpMethod, Instruments, JOBS, OpResult, PHASES, QUEUES, WORK_KINDS, WorkClass, catalogue::metrics,
+};
 
 const REQUEST_SECONDS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
 const STATEMENT_SECONDS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0];
 const WAIT_SECONDS: &[f64] = &[0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 45.0, 60.0];
 const WAKEUP_SECONDS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 const ROLLOUT_SECONDS: &[f64] = &[0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0];
+const WORK_SECONDS: &[f64] = &[1.0, 5.0, 15.0, 30.0, 60.0, 300.0, 900.0, 1_800.0, 3_600.0, 7_200.0, 21_600.0];
 const JOB_SECONDS: &[f64] = &[0.001, 0.01, 0.1, 1.0, 10.0, 60.0];
 
 metrics! {
@@ -67,6 +70,17 @@ metrics! {
     /// Age of what has waited longest, in seconds, by queue; 0 for none.
     queue_oldest_age: SecondsGauge "brokkr_queue_oldest_age_seconds" [QUEUE]
         => "max by (queue) (brokkr_queue_oldest_age_seconds)";
+    /// Work orders that are not finished, by state.
+    work_orders: Gauge "brokkr_work_orders" [WORK_STATE] => "max by (state) (brokkr_work_orders)";
+    /// Claims of work orders, by kind ("none" where there was none for the agent) and result.
+    work_order_claims: Counter "brokkr_work_order_claims_total" [CLAIMED_KIND, CLAIM_RESULT]
+        => "sum by (kind, result) (rate(brokkr_work_order_claims_total[5m]))";
+    /// Time from the start of a work order in its cluster until its end, in seconds.
+    work_order_duration: Histogram "brokkr_work_order_duration_seconds" [WORK_KIND] in WORK_SECONDS
+        => "histogram_quantile(0.95, sum by (kind, le) (rate(brokkr_work_order_duration_seconds_bucket[5m])))";
+    /// Work orders that ended, by kind and class.
+    work_order_outcomes: Counter "brokkr_work_order_outcomes_total" [WORK_KIND, WORK_CLASS]
+        => "sum by (kind, class) (rate(brokkr_work_order_outcomes_total[5m]))";
     /// Rounds of background work, by how they ended. Only the broker that holds the lease of a job has rounds.
     job_runs: Counter "brokkr_job_runs_total" [JOB, OP_RESULT] => "sum by (name, result) (rate(brokkr_job_runs_total[5m]))";
     /// Time that rounds of background work took, in seconds.
@@ -88,6 +102,9 @@ impl BrokerMetrics {
         }
         for (job, result) in JOBS.iter().flat_map(|job| OpResult::ALL.iter().map(move |result| (*job, *result))) {
             metrics.job_runs.add(0, &job_labels(job, result));
+        }
+        for (kind, class) in WORK_KINDS.iter().flat_map(|kind| WorkClass::ALL.iter().map(move |class| (*kind, *class))) {
+            metrics.work_order_outcomes.add(0, &outcome_labels(kind, class));
         }
         metrics.poll_waiters.add(0);
         metrics
@@ -117,6 +134,27 @@ impl BrokerMetrics {
     /// A deployment was applied, so long after its change was accepted. Call it inside the span of the report.
     pub fn deployment_applied(&self, elapsed: Duration) {
         self.rollout_duration.record(elapsed, &[]);
+    }
+
+    /// So many work orders stand there, and the oldest of those that are queued has waited so long.
+    pub fn work_orders(&self, waiting: i64, queued: i64, claimed: i64, running: i64, oldest: Duration) {
+        for (state, count) in [("waiting", waiting), ("queued", queued), ("claimed", claimed), ("running", running)] {
+            self.work_orders.set_with(count, &[KeyValue::new("state", state)]);
+        }
+        self.queue("work_orders", queued, oldest);
+    }
+
+    /// An agent has claimed a work order of this kind, or there was none for it.
+    pub fn work_order_claimed(&self, kind: &'static str, result: ClaimResult) {
+        self.work_order_claims.add(1, &[KeyValue::new("kind", kind), KeyValue::new("result", result.as_str())]);
+    }
+
+    /// A work order has ended; `ran` is how long it was in its cluster, if it came there.
+    pub fn work_order_ended(&self, kind: &'static str, class: WorkClass, ran: Option<Duration>) {
+        if let Some(ran) = ran {
+            self.work_order_duration.record(ran, &[KeyValue::new("kind", kind)]);
+        }
+        self.work_order_outcomes.add(1, &outcome_labels(kind, class));
     }
 
     /// A statement was executed, or failed. Call it inside its span.
@@ -167,6 +205,10 @@ impl BrokerMetrics {
         self.job_runs.add(1, &job_labels(job, result));
         self.job_duration.record(elapsed, &[KeyValue::new("name", job)]);
     }
+}
+
+fn outcome_labels(kind: &'static str, class: WorkClass) -> [KeyValue; 2] {
+    [KeyValue::new("kind", kind), KeyValue::new("class", class.as_str())]
 }
 
 fn job_labels(job: &'static str, result: OpResult) -> [KeyValue; 2] {

@@ -30,6 +30,11 @@ pub(super) const JOB: Label = words("name", JOBS);
 pub(super) const HEALTH: Label = words("health", HEALTH_WORDS);
 pub(super) const ACTION: Label = words("action", ReconcileAction::WORDS);
 pub(super) const CLASS: Label = words("class", FailureClass::WORDS);
+pub(super) const WORK_STATE: Label = words("state", &["waiting", "queued", "claimed", "running"]);
+pub(super) const WORK_KIND: Label = words("kind", WORK_KINDS);
+pub(super) const CLAIMED_KIND: Label = words("kind", &["job", "apply", "none"]);
+pub(super) const CLAIM_RESULT: Label = words("result", ClaimResult::WORDS);
+pub(super) const WORK_CLASS: Label = words("class", WorkClass::WORDS);
 pub(super) const SPAN_RESULT: Label = words("result", &["exported", "failed", "dropped"]);
 pub(super) const CAUSE: Label = words("cause", &["queue_full", "export_failed", "shutdown", "switched_off"]);
 pub(super) const VERSION: Label = bounded("version", "the version of the program");
@@ -39,9 +44,11 @@ pub(super) const COMMIT: Label = bounded("commit", "the commit that it was built
 pub const PHASES: &[&str] =
     &["pending", "progressing", "applied", "healthy", "degraded", "failed", "suspended", "deleting", "deleted", "orphaned"];
 /// What waits to be done for something outside of the broker.
-pub const QUEUES: &[&str] = &["deliveries"];
+pub const QUEUES: &[&str] = &["deliveries", "work_orders"];
+/// Kinds of work orders, as the API names them.
+pub const WORK_KINDS: &[&str] = &["job", "apply"];
 /// Background work of the broker, by the names of its leases.
-pub const JOBS: &[&str] = &["event-sequencer", "retention", "offline-agents", "key-age"];
+pub const JOBS: &[&str] = &["event-sequencer", "retention", "offline-agents", "key-age", "work-orders"];
 /// How an object is, as the API names it.
 pub const HEALTH_WORDS: &[&str] = &["healthy", "progressing", "degraded", "unknown"];
 
@@ -212,6 +219,61 @@ impl FailureClass {
     #[must_use]
     pub fn of_word(word: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|class| class.as_str() == word)
+    }
+}
+
+words! {
+    /// How a claim of a work order ended.
+    ClaimResult {
+        /// The agent has an order.
+        Claimed = "claimed",
+        /// There was none for it.
+        Empty = "empty",
+    }
+}
+
+words! {
+    /// How a work order ended.
+    WorkClass {
+        /// It is done.
+        Succeeded = "succeeded",
+        /// Somebody cancelled it.
+        Cancelled = "cancelled",
+        /// Its agent was lost after the start.
+        Unknown = "unknown",
+        /// Its agents were lost before the start.
+        AgentLost = "agent_lost",
+        /// It took too long.
+        Deadline = "deadline",
+        /// An image cannot be had.
+        Image = "image",
+        /// A program ended with an error.
+        ExitCode = "exit_code",
+        /// A program had more memory than it may.
+        OutOfMemory = "out_of_memory",
+        /// A quota of the cluster does not allow it.
+        Quota = "quota",
+        /// The cluster refuses the objects.
+        Refused = "refused",
+        /// Anything else.
+        Other = "other",
+    }
+}
+
+impl WorkClass {
+    /// The class of a failure's reason.
+    #[must_use]
+    pub fn of_reason(reason: &str) -> Self {
+        match reason {
+            "agent_lost" => Self::AgentLost,
+            "deadline_exceeded" => Self::Deadline,
+            "image_pull_failed" => Self::Image,
+            "container_failed" | "job_failed" | "crash_loop" => Self::ExitCode,
+            "out_of_memory" => Self::OutOfMemory,
+            "quota_exceeded" => Self::Quota,
+            "invalid" | "forbidden" | "missing_kind" | "not_found" | "admission_denied" | "webhook_denied" => Self::Refused,
+            _ => Self::Other,
+        }
     }
 }
 

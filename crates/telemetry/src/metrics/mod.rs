@@ -21,8 +21,8 @@ pub use endpoint::{MetricsEndpoint, Rendered};
 pub(crate) use instruments::Instruments;
 pub use instruments::{Gauge, Level, Observed, SecondsGauge, Within};
 pub use labels::{
-    DbOperation, FailureClass, HEALTH_WORDS, HttpMethod, JOBS, KubeOperation, OpResult, PHASES, PollResult, QUEUES,
-    ReconcileAction,
+    ClaimResult, DbOperation, FailureClass, HEALTH_WORDS, HttpMethod, JOBS, KubeOperation, OpResult, PHASES, PollResult, QUEUES,
+    ReconcileAction, WORK_KINDS, WorkClass,
 };
 pub use process::PROCESS;
 pub(crate) use process::ProcessMetrics;

@@ -141,6 +141,49 @@ pub const SPANS: &[SpanInfo] = &[
         ],
     },
     SpanInfo {
+        name: "send work_order",
+        kind: "PRODUCER",
+        help: "A work order was accepted. Its context is what its agent continues.",
+        place: "child of the request; its context is stored with the order",
+        attributes: &[
+            "messaging.operation.name",
+            "messaging.operation.type",
+            "messaging.destination.name",
+            "cicd.pipeline.name",
+            "brokkr.work_order.id",
+            "brokkr.work_order.kind",
+        ],
+    },
+    SpanInfo {
+        name: "receive work_order",
+        kind: "CLIENT",
+        help: "A work order on its way from the broker's answer into the agent's hands; a difference of their clocks is included.",
+        place: "child of `send work_order`, or of `process work_order` where that is a root",
+        attributes: &["messaging.operation.name", "messaging.operation.type", "messaging.destination.name"],
+    },
+    SpanInfo {
+        name: "process work_order",
+        kind: "CONSUMER",
+        help: "An agent carries out one attempt at a work order, from the claim until it has ended.",
+        place: "child of `send work_order`, and links to it; later attempts are roots that link to it",
+        attributes: &[
+            "messaging.operation.name",
+            "messaging.operation.type",
+            "messaging.destination.name",
+            "cicd.pipeline.name",
+            "cicd.pipeline.run.id",
+            "cicd.pipeline.run.state",
+            "cicd.pipeline.result",
+            "brokkr.work_order.id",
+            "brokkr.work_order.kind",
+            "brokkr.attempt",
+            "brokkr.agent.name",
+            "brokkr.cluster.name",
+            "brokkr.reason",
+            "brokkr.object",
+        ],
+    },
+    SpanInfo {
         name: "apply object",
         kind: "INTERNAL",
         help: "Everything done to apply one object, retries included.",
@@ -177,6 +220,13 @@ pub const SPANS: &[SpanInfo] = &[
         help: "Time in which nothing was called: queued, earlier wave, throttled, crd established, health, retry, gone, reports, suspended, approval.",
         place: "child of what waits; `wait queued` of the broker is a child of `send deployment`; `wait health` links to its `process deployment`",
         attributes: &["brokkr.wait.reason"],
+    },
+    SpanInfo {
+        name: "run {container}",
+        kind: "INTERNAL",
+        help: "One container of a work order, with the times of its status.",
+        place: "child of `process work_order`",
+        attributes: &["cicd.pipeline.task.name", "cicd.pipeline.task.run.result", "brokkr.exit_code"],
     },
     SpanInfo {
         name: "validate",
@@ -316,6 +366,15 @@ pub const ATTRIBUTES: &[AttributeInfo] = &[
     attribute("brokkr.wait.reason", "What is waited for.", "queued"),
     attribute("brokkr.poll.result", "`changed` or `unchanged`.", "unchanged"),
     attribute("brokkr.spans.lost", "How many spans the collector would have got.", "1200"),
+    attribute("cicd.pipeline.name", "Name of the work order.", "import"),
+    attribute("cicd.pipeline.run.id", "Its id, and the number of the attempt.", "0198c4d2-7b1e-7c33-9a53-0f2f6c1d2e3f-1"),
+    attribute("cicd.pipeline.run.state", "By the conventions' closed set.", "executing"),
+    attribute("cicd.pipeline.result", "How the attempt ended, by the conventions' closed set.", "success"),
+    attribute("cicd.pipeline.task.name", "Name of the container.", "main"),
+    attribute("cicd.pipeline.task.run.result", "`success` or `failure`.", "success"),
+    attribute("brokkr.work_order.id", "Id of the work order.", "0198c4d2-7b1e-7c33-9a53-0f2f6c1d2e3f"),
+    attribute("brokkr.work_order.kind", "`job` or `apply`.", "job"),
+    attribute("brokkr.exit_code", "With which code the container ended.", "0"),
     attribute("brokkr.job.name", "Name of the background work.", "event-sequencer"),
 ];
 
@@ -356,19 +415,21 @@ mod tests {
             include_str!("past.rs"),
             include_str!("trouble.rs"),
             include_str!("work.rs"),
+            include_str!("work_order.rs"),
         ]
         .concat();
         let quoted = |after: &'static str| {
             sources.split(after).skip(1).filter_map(|rest| rest.split_once('"')).map(|(text, _)| text).collect::<BTreeSet<_>>()
         };
-        let names: BTreeSet<_> = quoted("otel.name = \"").into_iter().chain(["receive deployment"]).collect();
+        let names: BTreeSet<_> =
+            quoted("otel.name = \"").into_iter().chain(["receive deployment", "receive work_order"]).collect();
         assert!(names.len() >= 4, "{names:?}");
         for name in names {
             assert!(SPANS.iter().any(|span| span.name == name), "{name}");
         }
         let is_attribute = |text: &&str| {
             let (first, rest) = text.split_once('.').unwrap_or((text, ""));
-            ["brokkr", "messaging", "db", "http", "url", "server"].contains(&first) && !rest.is_empty()
+            ["brokkr", "cicd", "messaging", "db", "http", "url", "server"].contains(&first) && !rest.is_empty()
         };
         let fields = sources.lines().filter_map(|line| line.trim().split_once(" = ")).map(|(field, _)| field);
         let recorded = quoted("record(\"").into_iter().chain(quoted("KeyValue::new(\"")).chain(quoted("set_attribute(\""));

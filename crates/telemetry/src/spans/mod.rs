@@ -24,6 +24,7 @@ mod ours;
 mod past;
 mod trouble;
 mod work;
+mod work_order;
 
 use opentelemetry::trace::TraceContextExt;
 use tracing::Span;
@@ -41,13 +42,14 @@ pub use http::{
 pub use kubernetes::{KubernetesCall, kubernetes_call, record_audit_id};
 pub(crate) use ours::{Gate, ours};
 pub(crate) use past::TracerSlot;
-pub use past::{Past, record_past, record_past_of};
+pub use past::{Past, Step, record_past, record_past_of, record_step};
 pub(crate) use trouble::{ExportOutage, record_export_outage};
 pub use trouble::{agent_offline, record_cancelled, record_failure, record_reason};
 pub use work::{
     PollOutcome, WaitReason, encrypt, job, job_of, observe, plan, plan_rollout, poll, prepare, record_agents, record_objects,
     record_poll, report, target, validate, wait,
 };
+pub use work_order::{ProcessWorkOrder, SendWorkOrder, process_work_order, record_work_result, send_work_order};
 
 /// Says that what the span stands for has failed. `error_type` is a word of a closed set, or the name of an error type; never a message.
 pub fn record_error(span: &Span, error_type: &str) {

@@ -28,6 +28,10 @@ pub enum WaitReason {
     Suspended,
     /// For somebody to approve a deletion.
     Approval,
+    /// For a node to run on.
+    Scheduling,
+    /// For images, volumes and the start of a container.
+    ImagePull,
 }
 
 impl WaitReason {
@@ -45,6 +49,8 @@ impl WaitReason {
             Self::Reports => "reports",
             Self::Suspended => "suspended",
             Self::Approval => "approval",
+            Self::Scheduling => "scheduling",
+            Self::ImagePull => "image pull",
         }
     }
 
@@ -60,6 +66,8 @@ impl WaitReason {
             Self::Reports => "wait reports",
             Self::Suspended => "wait suspended",
             Self::Approval => "wait approval",
+            Self::Scheduling => "wait scheduling",
+            Self::ImagePull => "wait image pull",
         }
     }
 }

@@ -7,6 +7,7 @@ mod bench_loop;
 mod bench_metrics;
 mod bench_table;
 mod bench_tracing;
+mod bench_work_orders;
 mod control_plane;
 mod demo;
 mod fleet;
@@ -84,6 +85,8 @@ enum Lab {
     BenchTracing(bench_tracing::Plan),
     /// What a look at the metrics costs under a fleet of thousands, on both database engines.
     BenchMetrics(bench_metrics::Plan),
+    /// Work orders: claims per second with a full table, and how long one waits, on both database engines.
+    BenchWorkOrders(bench_work_orders::Plan),
     /// Simulated agents, thousands in one process, that speak the real protocol with a broker.
     Fleet(FleetOptions),
     /// An OTLP receiver that shows the traces it got at /traces/{id}.
@@ -144,6 +147,7 @@ async fn run(lab: Lab) -> Result<(), LabError> {
         Lab::BenchBroker(plan) => bench_broker::run(&plan).await,
         Lab::BenchTracing(plan) => bench_tracing::run(&plan).await,
         Lab::BenchMetrics(plan) => bench_metrics::run(&plan).await,
+        Lab::BenchWorkOrders(plan) => bench_work_orders::run(&plan).await,
         Lab::Fleet(options) => fleet::run(&options, &mut orders).await,
         Lab::Otlp(at) => otlp::run(at, &mut orders).await,
     }

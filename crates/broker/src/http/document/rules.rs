@@ -8,6 +8,10 @@ use brokkr_api::{
     reports::{MAX_MESSAGE, MAX_REASON, MAX_REPORTS},
     selector::MAX_SELECTOR_ITEMS,
     tracing::{MAX_ENDPOINT, MAX_SERVICE_NAME, MAX_TEXT},
+    work_orders::{
+        MAX_CONDITION, MAX_LOG, MAX_PARAMETER, MAX_PARAMETERS, MAX_PROGRESS, MAX_RENEWALS, MAX_WORK_OBJECTS, WorkKind,
+        parameter_pattern,
+    },
 };
 use serde_json::{Value, json};
 
@@ -39,6 +43,10 @@ fn whole(name: &str) -> Option<Value> {
         }
         "ErrorCode" => json!({"type": "string", "enum": codes}),
         "KubernetesObject" => kubernetes_object(),
+        "JobWork" => {
+            json!({"type": "object", "required": ["manifest"], "additionalProperties": false, "properties": {"manifest": job()}})
+        }
+        "Work" => json!({"oneOf": [one_of("job", "JobWork"), one_of("apply", "ApplyWork")]}),
         "Labels" => {
             json!({"type": "object", "maxProperties": MAX_LABELS, "propertyNames": label_key(), "additionalProperties": label_value()})
         }
@@ -80,6 +88,24 @@ fn kubernetes_object() -> Value {
         },
         "example": {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings", "namespace": "shop"}, "data": {"color": "blue"}},
     })
+}
+
+/// One alternative of several, under its name and alone.
+fn one_of(name: &str, schema: &str) -> Value {
+    json!({"type": "object", "required": [name], "additionalProperties": false,
+        "properties": {name: {"$ref": format!("#/components/schemas/{schema}")}}})
+}
+
+/// A Job of a work order.
+fn job() -> Value {
+    let mut job = kubernetes_object();
+    job["properties"]["apiVersion"] = json!({"const": "batch/v1"});
+    job["properties"]["kind"] = json!({"const": "Job"});
+    job["properties"]["metadata"]["properties"]["name"] =
+        json!({"type": "string", "pattern": "^[A-Za-z0-9]([-A-Za-z0-9.]{0,38}[A-Za-z0-9])?$"});
+    job["example"] = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "import", "namespace": "shop"},
+        "spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "import", "image": "import:1"}]}}}});
+    job
 }
 
 /// Limits of single fields.
@@ -148,8 +174,33 @@ fn fields() -> Vec<(&'static str, &'static str, Value)> {
         ("IgnoreFields", "namespace", json!({"pattern": format!("^{DNS_LABEL}$")})),
         ("IgnoreFields", "name", json!({"pattern": "^[A-Za-z0-9]([-A-Za-z0-9.:]{0,251}[A-Za-z0-9])?$"})),
         ("IgnoreFields", "paths", json!({"items": {"type": "string", "maxLength": MAX_PATH, "pattern": POINTER}})),
+        ("CreateWorkOrder", "parameters", parameters()),
+        ("CreateWorkOrder", "secrets", json!({"maxItems": MAX_PARAMETERS})),
+        ("SecretReference", "name", json!({"pattern": parameter_pattern()})),
+        ("SecretReference", "secret", json!({"maxLength": 253, "pattern": format!("^{DNS_LABEL}(\\.{DNS_LABEL})*$")})),
+        ("SecretReference", "key", json!({"pattern": "^[-_.A-Za-z0-9]{1,253}$"})),
+        ("ApplyWork", "objects", json!({"maxItems": MAX_WORK_OBJECTS})),
+        ("ApplyWork", "success", condition()),
+        ("ApplyWork", "failure", condition()),
+        ("ClaimWork", "kinds", json!({"maxItems": WorkKind::ALL.len()})),
+        ("RenewWork", "orders", json!({"maxItems": MAX_RENEWALS})),
+        ("Renewal", "token", json!({"maximum": i64::MAX})),
+        ("Renewal", "progress", json!({"maxLength": MAX_PROGRESS, "pattern": PRINTABLE})),
+        ("ReportWork", "token", json!({"maximum": i64::MAX})),
+        ("ReportWork", "reason", reason()),
+        ("ReportWork", "message", message()),
+        ("ReportWork", "log", json!({"maxLength": MAX_LOG})),
         ("StackPolicy", "service_account", json!({"pattern": format!("^{DNS_LABEL}/{DNS_LABEL}(\\.{DNS_LABEL}){{0,2}}$")})),
     ]
+}
+
+fn condition() -> Value {
+    json!({"minLength": 1, "maxLength": MAX_CONDITION, "pattern": "^[^\\x00]*$"})
+}
+
+fn parameters() -> Value {
+    json!({"maxProperties": MAX_PARAMETERS, "propertyNames": {"type": "string", "pattern": parameter_pattern()},
+        "additionalProperties": {"type": "string", "maxLength": MAX_PARAMETER, "pattern": "^[^\\x00]*$"}})
 }
 
 /// Parameters by operation and name.

@@ -55,6 +55,12 @@ const ROUTES: &[(&str, &str, Needs)] = &[
     ("GET", "/api/v1/stacks/{stack}/deployment-objects", Needs::Permission(P::StacksRead)),
     ("GET", "/api/v1/stacks/{stack}/deployment-objects/{generation}", Needs::Permission(P::ContentRead)),
     ("GET", "/api/v1/stacks/{stack}/rollout", Needs::Permission(P::StacksRead)),
+    ("POST", "/api/v1/work-orders", Needs::Permission(P::WorkOrdersWrite)),
+    ("GET", "/api/v1/work-orders", Needs::Permission(P::WorkOrdersRead)),
+    ("GET", "/api/v1/work-orders/{order}", Needs::Permission(P::WorkOrdersRead)),
+    ("GET", "/api/v1/work-orders/{order}/log", Needs::Permission(P::ContentRead)),
+    ("POST", "/api/v1/work-orders/{order}/cancel", Needs::Permission(P::WorkOrdersWrite)),
+    ("POST", "/api/v1/work-orders/{order}/retry", Needs::Permission(P::WorkOrdersWrite)),
     ("GET", "/api/v1/events", Needs::Permission(P::EventsRead)),
     ("GET", "/api/v1/audit", Needs::Permission(P::AuditRead)),
     ("PUT", "/api/v1/agent/cluster", Needs::Permission(P::AgentWork)),
@@ -63,6 +69,9 @@ const ROUTES: &[(&str, &str, Needs)] = &[
     ("GET", "/api/v1/agent/stacks/{stack}/content/{digest}", Needs::Permission(P::AgentWork)),
     ("PUT", "/api/v1/agent/tracing", Needs::Permission(P::AgentWork)),
     ("POST", "/api/v1/agent/reports", Needs::Permission(P::AgentWork)),
+    ("POST", "/api/v1/agent/work-orders:claim", Needs::Permission(P::AgentWork)),
+    ("POST", "/api/v1/agent/work-orders:renew", Needs::Permission(P::AgentWork)),
+    ("POST", "/api/v1/agent/work-orders:report", Needs::Permission(P::AgentWork)),
 ];
 
 /// What a route asks of its caller.

@@ -14,6 +14,8 @@ const LISTS: &[&str] = &[
     "/api/v1/generators",
     "/api/v1/events",
     "/api/v1/audit",
+    "/api/v1/work-orders",
+    "/api/v1/work-orders?state=queued",
     "/api/v1/stacks/shop/deployment-objects",
     "/api/v1/stacks/shop/deployments",
     "/api/v1/stacks/shop/deployments?phase=failed",

@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use brokkr_api::{
-    AgentId, ErrorCode, PROTOCOL_VERSION, StackId, Timestamp,
+    AgentId, ErrorCode, PROTOCOL_VERSION, StackId, Timestamp, WORK_HEADER,
     agents::{Hello, MAX_CAPABILITIES, Welcome},
     desired_state::{Content, DesiredDeployment, DesiredState, DesiredStateQuery, MAX_INLINE_BYTES},
     trace::WorkTrace,
@@ -20,6 +20,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tokio::time::Instant;
 
 use crate::{
+    board::Waiting,
     domain::handoff,
     http::{
         AppState,
@@ -105,12 +106,17 @@ pub(crate) async fn desired_state(
     if let Some(known) = known {
         Box::pin(refuse_older_database(&state, known)).await?;
         let started = Instant::now();
-        let (changed, waited) = wait_for_change(&state, &caller, known, query.wait.unwrap_or_default().duration()).await;
+        let free_hands = query.work_orders.unwrap_or(0) > 0;
+        let wait = query.wait.unwrap_or_default().duration();
+        let (woken, waited) = wait_for_change(&state, &caller, known, wait, free_hands).await;
         parked = if waited { started.elapsed() } else { Duration::ZERO };
         still_valid(&state, &caller)?;
         state.presence.agent_seen(caller.agent, state.clock.now());
-        if !changed {
+        if woken != Woken::Change {
             let mut response = StatusCode::NOT_MODIFIED.into_response();
+            if woken == Woken::Work {
+                response.headers_mut().insert(WORK_HEADER, HeaderValue::from_static("waiting"));
+            }
             response.extensions_mut().insert(Parked(parked));
             return Ok(response);
         }
@@ -198,30 +204,56 @@ fn with_others(deadline: Instant) -> Instant {
     *START + Duration::from_millis(millis.div_ceil(GRID_MILLIS).saturating_mul(GRID_MILLIS))
 }
 
-/// Waits until the agent's highest change is above `known`, the key is revoked or the broker stops. Tells whether it is, and whether
-/// there was anything to wait for.
-async fn wait_for_change(state: &AppState, caller: &AgentCaller, known: u64, wait: Duration) -> (bool, bool) {
+/// Why a poll waits no longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Woken {
+    /// The desired state is another.
+    Change,
+    /// There is a work order for the agent.
+    Work,
+    /// Nothing is new.
+    Time,
+}
+
+impl Woken {
+    fn of(newer: bool) -> Self {
+        if newer { Self::Change } else { Self::Time }
+    }
+}
+
+/// Waits until the agent's highest change is above `known`, there is work for an agent with free hands, the key is revoked or the broker
+/// stops. Tells why it ends, and whether there was anything to wait for.
+async fn wait_for_change(state: &AppState, caller: &AgentCaller, known: u64, wait: Duration, free_hands: bool) -> (Woken, bool) {
     let mut highest = state.feed.subscribe(caller.agent);
     let mut newer = *highest.borrow_and_update() > known;
     if newer || wait.is_zero() {
-        return (newer, false);
+        return (Woken::of(newer), false);
     }
     let _parked = state.db.metrics().poll_waiters.enter();
+    let at_the_board = free_hands.then(|| state.board.wait(caller.agent));
     // A key opens nothing after its time, a parked poll included.
     let lifetime = caller.caller.row.expires_at.map_or(wait, |at| at.since(state.clock.now()));
     let deadline = with_others(Instant::now() + wait.min(lifetime));
     let ending = state.ending();
     loop {
         tokio::select! {
-            () = ending.cancelled() => return (newer, true),
-            () = tokio::time::sleep_until(deadline) => return (newer, true),
+            () = ending.cancelled() => return (Woken::of(newer), true),
+            () = tokio::time::sleep_until(deadline) => return (Woken::of(newer), true),
+            () = told_of_work(at_the_board.as_ref()) => return (Woken::Work, true),
             changed = highest.changed() => {
                 newer = *highest.borrow_and_update() > known;
                 if newer || changed.is_err() || still_valid(state, caller).is_err() {
-                    return (newer, true);
+                    return (Woken::of(newer), true);
                 }
             }
         }
+    }
+}
+
+async fn told_of_work(waiting: Option<&Waiting>) {
+    match waiting {
+        Some(waiting) => waiting.told().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -21,3 +21,6 @@ pub(super) mod suspensions;
 pub(super) mod targets;
 pub(super) mod tokens;
 pub(super) mod tracing;
+pub(super) mod work_claims;
+pub(super) mod work_orders;
+pub(super) mod work_reports;

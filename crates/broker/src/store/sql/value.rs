@@ -96,7 +96,8 @@ id_values!(
     brokkr_api::DeploymentObjectId,
     brokkr_api::EventId,
     brokkr_api::AuditId,
-    brokkr_api::RegistrationTokenId
+    brokkr_api::RegistrationTokenId,
+    brokkr_api::WorkOrderId
 );
 
 /// What goes into a column that holds JSON.

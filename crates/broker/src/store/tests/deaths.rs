@@ -39,7 +39,7 @@ const fn write(by: By, name: &'static str, events: &'static [&'static str]) -> W
 }
 
 /// In this order, because each builds on those before.
-const WRITES: [Write; 22] = [
+const WRITES: [Write; 30] = [
     write(By::Person, "make an agent", &["agent.created"]),
     write(By::Person, "make a key", &["key.created"]),
     write(By::Person, "make a generator", &["generator.created"]),
@@ -59,6 +59,14 @@ const WRITES: [Write; 22] = [
     write(By::Agent, "say hello", &[]),
     write(By::Person, "delete the stack", &["stack.deletion_requested"]),
     write(By::Agent, "report the last one deleted", &["deployment.deleted", "stack.deleted"]),
+    write(By::Person, "ask for work", &["work_order.queued"]),
+    write(By::Agent, "claim work", &[]),
+    write(By::Agent, "start work", &["work_order.started"]),
+    write(By::Agent, "renew leases", &[]),
+    write(By::Person, "cancel work that runs", &["work_order.cancel_requested"]),
+    write(By::Agent, "report work cancelled", &["work_order.cancelled"]),
+    write(By::Person, "retry work", &["work_order.queued"]),
+    write(By::Person, "cancel work that waits", &["work_order.cancelled"]),
     write(By::Person, "abandon an agent", &["agent.abandoned"]),
     write(By::Person, "set tracing", &["tracing.set"]),
     write(By::Agent, "report tracing", &[]),
@@ -164,9 +172,42 @@ impl Ground {
             }
             "delete the stack" => world.delete(&self.admin, "/api/v1/stacks/shop").await.expect(202),
             "report the last one deleted" => world.report_all(&self.other, "deleted").await.expect(200),
+            "ask for work" => {
+                let manifest = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "a"}});
+                let body = json!({"name": "a", "targets": {"names": ["edge"]}, "work": {"job": {"manifest": manifest}}});
+                world.post(&self.admin, "/api/v1/work-orders", body).await.expect(201)
+            }
+            "claim work" => {
+                world.post(&self.edge.key, "/api/v1/agent/work-orders:claim", json!({"kinds": ["job"]})).await.expect(200)
+            }
+            "start work" => self.report_work(world, "started").await,
+            "renew leases" => {
+                let renewal = json!({"orders": [{"id": self.work(world).await, "token": 1, "progress": "half of it"}]});
+                world.post(&self.edge.key, "/api/v1/agent/work-orders:renew", renewal).await.expect(200)
+            }
+            "report work cancelled" => self.report_work(world, "cancelled").await,
+            "cancel work that runs" | "cancel work that waits" => {
+                let path = format!("/api/v1/work-orders/{}/cancel", self.work(world).await);
+                world.post(&self.admin, &path, json!(null)).await.expect(200)
+            }
+            "retry work" => {
+                let path = format!("/api/v1/work-orders/{}/retry", self.work(world).await);
+                world.post(&self.admin, &path, json!(null)).await.expect(200)
+            }
             "abandon an agent" => world.post(&self.admin, "/api/v1/agents:abandon", json!({"agent": "second"})).await.expect(200),
             unknown => panic!("no such write: {unknown}"),
         }
+    }
+
+    /// The one work order.
+    async fn work(&self, world: &World) -> String {
+        let orders = world.get(&self.admin, "/api/v1/work-orders").await.expect(200).json;
+        orders["items"][0]["id"].as_str().unwrap().to_owned()
+    }
+
+    async fn report_work(&self, world: &World, outcome: &str) -> Answer {
+        let body = json!({"id": self.work(world).await, "token": 1, "outcome": outcome});
+        world.post(&self.edge.key, "/api/v1/agent/work-orders:report", body).await.expect(200)
     }
 
     /// Performs a write in a process of its own that dies at this step; tells whether it did.

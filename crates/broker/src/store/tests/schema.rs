@@ -32,6 +32,7 @@ fn every_statement() -> Vec<&'static Statement> {
         store::suspensions::all_statements(),
         store::totals::all_statements(),
         store::tracing::all_statements(),
+        store::work_orders::all_statements(),
     ];
     files.concat()
 }
@@ -110,7 +111,7 @@ fn every_file_with_statements_is_in_the_list() {
         let text = if path.is_file() { std::fs::read_to_string(path).unwrap() } else { String::new() };
         declared += usize::from(text.contains("\nstatements! {"));
     }
-    assert_eq!(declared, 17, "add the new file to every_statement()");
+    assert_eq!(declared, 18, "add the new file to every_statement()");
 }
 
 static COLUMNS_OF_SQLITE: Statement = Statement::new(

@@ -1,0 +1,261 @@
+//! One attempt at one work order, from the claim to the report.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use brokkr_api::{
+    ErrorCode, Relation, Timestamp,
+    client::ClientError,
+    reports::ObjectRef,
+    work_orders::{ClaimedOrder, ReportWork, Work, WorkOutcome},
+};
+use brokkr_telemetry::{
+    TraceContext, relate,
+    spans::{self, Past, ProcessWorkOrder, WaitReason},
+};
+use serde_json::Value;
+use tokio::{sync::watch::Receiver, time::Instant};
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, Span, info, warn};
+
+use super::{Signal, WORK_ORDER, Workforce, verdict::Ended};
+use crate::schedule::backoff;
+
+/// What an attempt has come to.
+pub(super) enum Came {
+    Ended(Ended),
+    /// Nothing of it runs any more.
+    Stopped(Why),
+    /// The agent does not have it any more: nothing is told.
+    Lost,
+    /// The agent ends, and the next process of it goes on.
+    Left,
+}
+
+/// Why an attempt was stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Why {
+    Cancelled,
+    Deadline,
+}
+
+/// What an attempt is to mind while it goes on.
+pub(super) struct Mind {
+    signal: Receiver<Signal>,
+    deadline: Option<Instant>,
+    stopping: CancellationToken,
+}
+
+/// Why an attempt should not go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stop {
+    Because(Why),
+    Lost,
+    Leave,
+}
+
+impl Mind {
+    /// Returns when the attempt should not go on.
+    pub(super) async fn stop(&mut self) -> Stop {
+        let deadline = self.deadline;
+        let over = async {
+            match deadline {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.stopping.cancelled() => Stop::Leave,
+            signal = self.signal.wait_for(|signal| *signal != Signal::Go) => match signal.map(|signal| *signal) {
+                Ok(Signal::Cancel) => Stop::Because(Why::Cancelled),
+                // Nobody renews it any more.
+                _ => Stop::Lost,
+            },
+            () = over => Stop::Because(Why::Deadline),
+        }
+    }
+
+    /// Returns when whoever stops the work should not even go on with that.
+    pub(super) async fn given_up(&mut self) -> Came {
+        tokio::select! {
+            biased;
+            () = self.stopping.cancelled() => Came::Left,
+            _ = self.signal.wait_for(|signal| *signal == Signal::Lost) => Came::Lost,
+        }
+    }
+}
+
+/// What there is to report beside the outcome.
+#[derive(Default)]
+pub(super) struct Found {
+    pub(super) object: Option<ObjectRef>,
+    pub(super) log: Option<String>,
+}
+
+impl Workforce {
+    /// Carries an order out, and reports. Ends when there is nothing more to do for it.
+    pub(super) async fn carry_out(self: &Arc<Self>, order: ClaimedOrder, signal: Receiver<Signal>, claimed: Instant) {
+        let span = self.span(&order);
+        tell_way(&span, &order, self.clock.now().to_system_time());
+        let work = async {
+            // By how much is left, because the clocks of broker and agent differ.
+            let left = |deadline: Timestamp| deadline.since(order.claimed_at);
+            let mut mind = Mind {
+                signal,
+                deadline: order.deadline.map(|deadline| claimed + left(deadline)),
+                stopping: self.lifecycle.stopping().clone(),
+            };
+            if !order.started && !self.may_start(&order).await {
+                info!(work_order.id = %order.id, attempt = order.attempt, "a work order is not this agent's any more; nothing was started");
+                return;
+            }
+            let mut found = Found::default();
+            let came = match &order.work {
+                Work::Job(job) => self.run_job(&order, job, &mut mind, &mut found).await,
+                Work::Apply(apply) => self.run_apply(&order, apply, &mut mind, &mut found).await,
+            };
+            let object = found.object.clone().filter(|_| matches!(came, Came::Ended(_)));
+            self.tell(&order, came, found).await;
+            if let (Work::Job(_), Some(object)) = (&order.work, &object) {
+                self.delete_soon(&order, object);
+            }
+        };
+        work.instrument(span.clone()).await;
+    }
+
+    fn span(&self, order: &ClaimedOrder) -> Span {
+        let (agent, cluster) = self.status.identity();
+        let id = order.id.to_string();
+        let span = spans::process_work_order(ProcessWorkOrder {
+            id: &id,
+            name: order.name.as_str(),
+            kind: order.work.kind().as_str(),
+            attempt: order.attempt,
+            agent: &agent,
+            cluster: &cluster,
+        });
+        if let Some(work) = &order.trace
+            && let Some(trace) = TraceContext::from_parts(&work.traceparent, work.tracestate.as_deref())
+        {
+            let relation = if joins(order) { brokkr_telemetry::Relation::Parent } else { brokkr_telemetry::Relation::Link };
+            relate(&span, &trace, relation);
+        }
+        span
+    }
+
+    /// Asks the broker for leave to start. Nothing was touched before, and without leave nothing is.
+    async fn may_start(&self, order: &ClaimedOrder) -> bool {
+        self.report(&report(order, WorkOutcome::Started)).await
+    }
+
+    async fn tell(&self, order: &ClaimedOrder, came: Came, found: Found) {
+        let span = Span::current();
+        let mut report = report(order, WorkOutcome::Succeeded);
+        let object = found.object.as_ref().map(ToString::to_string);
+        report.object = found.object;
+        report.log = found.log;
+        match came {
+            Came::Lost => {
+                warn!(work_order.id = %order.id, attempt = order.attempt, "a work order was lost while it ran; the broker says what becomes of it");
+                spans::record_work_result(&span, "error", Some("lease_lost"), object.as_deref());
+                return;
+            }
+            Came::Left => {
+                info!(work_order.id = %order.id, attempt = order.attempt, "the agent ends; a work order goes on without it until it is back");
+                return;
+            }
+            Came::Ended(Ended::Succeeded) => spans::record_work_result(&span, "success", None, object.as_deref()),
+            Came::Ended(Ended::Failed { reason, message, retry }) => {
+                spans::record_work_result(&span, "failure", Some(&reason), object.as_deref());
+                report =
+                    ReportWork { outcome: WorkOutcome::Failed, reason: Some(reason), message: Some(message), retry, ..report };
+            }
+            Came::Stopped(Why::Cancelled) => {
+                spans::record_work_result(&span, "cancellation", None, object.as_deref());
+                report.outcome = WorkOutcome::Cancelled;
+            }
+            Came::Stopped(Why::Deadline) => {
+                spans::record_work_result(&span, "timeout", Some("deadline_exceeded"), object.as_deref());
+                report.outcome = WorkOutcome::Failed;
+                report.reason = Some("deadline_exceeded".to_owned());
+                report.message = Some("its deadline was over; it was stopped in the cluster".to_owned());
+            }
+        }
+        let (outcome, reason) = (report.outcome.as_str(), report.reason.clone());
+        if self.report(&report).instrument(spans::report()).await {
+            info!(work_order.id = %order.id, work_order.name = %order.name, attempt = order.attempt, outcome, reason, object, "a work order was carried out");
+        } else {
+            warn!(work_order.id = %order.id, attempt = order.attempt, outcome, "the outcome of a work order counts no more: the agent had lost it");
+        }
+    }
+
+    /// Reports until the broker has answered; tells whether it accepted.
+    async fn report(&self, report: &ReportWork) -> bool {
+        let mut failures = 0;
+        loop {
+            match self.workshop.client.report_work(report).await {
+                Ok(_) => return true,
+                Err(ClientError::Problem(problem))
+                    if problem.code == ErrorCode::LeaseLost || problem.code == ErrorCode::WorkOrderState =>
+                {
+                    return false;
+                }
+                Err(error) => {
+                    failures += 1;
+                    if failures == 1 {
+                        let cause: &(dyn std::error::Error + 'static) = &error;
+                        warn!(work_order.id = %report.id, error = cause, "a work order cannot be reported; it is tried again");
+                    }
+                    // While it lasts the lease is renewed, or lost.
+                    let pause = backoff(failures, self.ids.fraction()).min(Duration::from_secs(15));
+                    tokio::time::sleep(pause).await;
+                    if failures > 1 && !self.holds(report) {
+                        return false;
+                    }
+                }
+            }
+        }
+    }
+
+    fn holds(&self, report: &ReportWork) -> bool {
+        let held = self.held.lock();
+        held.get(&report.id).is_some_and(|held| held.token == report.token && *held.signal.borrow() != Signal::Lost)
+    }
+}
+
+/// Whether the attempt is a part of the trace of the request. What goes on after a restart is a trace of its own: the span of the first
+/// process has ended.
+fn joins(order: &ClaimedOrder) -> bool {
+    !order.started && order.trace.as_ref().is_some_and(|work| work.relation == Relation::Parent)
+}
+
+/// From when the order could be claimed until this agent had it in its hands. Where the attempt joins the trace of the request, the
+/// broker has told of the wait there.
+fn tell_way(span: &Span, order: &ClaimedOrder, arrived: SystemTime) {
+    let Some(work) = order.trace.as_ref().filter(|_| !order.started) else { return };
+    let place = TraceContext::from_parts(&work.traceparent, work.tracestate.as_deref()).filter(|_| joins(order));
+    let past = |what, start, end| match &place {
+        Some(place) => spans::record_past_of(place, None, what, start, end),
+        None => spans::record_past(span, what, start, end),
+    };
+    let claimed = order.claimed_at.to_system_time();
+    if place.is_none() {
+        past(Past::Wait(WaitReason::Queued), order.queued_at.to_system_time(), claimed);
+    }
+    if let Some(sent) = work.sent_at.map(Timestamp::to_system_time).filter(|sent| *sent < arrived) {
+        past(Past::ReceiveWorkOrder, sent, arrived);
+    }
+}
+
+/// Whether an object is of this order.
+pub(super) fn is_of(object: &Value, order: &ClaimedOrder) -> bool {
+    let label = format!("/metadata/labels/{}", WORK_ORDER.replace('/', "~1"));
+    object.pointer(&label).and_then(Value::as_str) == Some(order.id.to_string().as_str())
+}
+
+fn report(order: &ClaimedOrder, outcome: WorkOutcome) -> ReportWork {
+    ReportWork { id: order.id, token: order.token, outcome, reason: None, message: None, retry: false, object: None, log: None }
+}
