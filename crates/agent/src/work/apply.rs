@@ -173,7 +173,7 @@ impl Workforce {
 }
 
 /// Whether an object is of this order.
-fn is_of(object: &Value, order: &ClaimedOrder) -> bool {
+pub(super) fn is_of(object: &Value, order: &ClaimedOrder) -> bool {
     let label = format!("/metadata/labels/{}", WORK_ORDER.replace('/', "~1"));
     object.pointer(&label).and_then(Value::as_str) == Some(order.id.to_string().as_str())
 }

@@ -102,6 +102,7 @@ impl Workforce {
             let came = match &order.work {
                 Work::Job(job) => self.run_job(&order, job, &mut mind, &mut found).await,
                 Work::Apply(apply) => self.run_apply(&order, apply, &mut mind, &mut found).await,
+                Work::Build(build) => self.run_build(&order, build, &mut mind, &mut found).await,
             };
             self.tell(&order, came, found).await;
         };

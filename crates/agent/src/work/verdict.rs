@@ -107,7 +107,8 @@ fn passes_by_itself(reason: HealthReason) -> bool {
     )
 }
 
-fn progress(message: &str) -> String {
+/// Words for people, as progress has them.
+pub(super) fn progress(message: &str) -> String {
     message.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_PROGRESS).collect()
 }
 
