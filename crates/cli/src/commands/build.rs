@@ -51,10 +51,10 @@ pub(crate) struct BuildArgs {
     insecure_registry: bool,
     /// Parameter of the strategy; given several times it is a list
     #[arg(long = "strategy-param", value_name = "NAME=VALUE", value_parser = pair)]
-    parameters: Vec<(String, String)>,
+    strategy_parameters: Vec<(String, String)>,
     /// Parameter of the strategy from a Secret of the cluster; may be repeated
     #[arg(long = "strategy-secret", value_name = "NAME=SECRET/KEY", value_parser = run::secret)]
-    secret_parameters: Vec<brokkr_api::work_orders::SecretReference>,
+    strategy_secrets: Vec<brokkr_api::work_orders::SecretReference>,
     /// Namespace of the cluster that it runs in
     #[arg(long)]
     namespace: Option<Name>,
@@ -119,7 +119,7 @@ fn last_word(repository: &str) -> Option<Name> {
 
 fn parameters(args: &BuildArgs) -> BTreeMap<String, BuildParameter> {
     let mut parameters = BTreeMap::new();
-    for (name, value) in &args.parameters {
+    for (name, value) in &args.strategy_parameters {
         let known = parameters.remove(name);
         let value = match known {
             None => BuildParameter::Text(value.clone()),
@@ -129,7 +129,7 @@ fn parameters(args: &BuildArgs) -> BTreeMap<String, BuildParameter> {
         };
         parameters.insert(name.clone(), value);
     }
-    for reference in &args.secret_parameters {
+    for reference in &args.strategy_secrets {
         let key = SecretKey { secret: reference.secret.clone(), key: reference.key.clone() };
         parameters.insert(reference.name.clone(), BuildParameter::Secret(key));
     }
