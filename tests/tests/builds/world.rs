@@ -69,7 +69,7 @@ impl World {
         let step = |name: &str| json!({"name": name, "image": format!("example/{name}:1"), "command": [name]});
         let manifest = json!({"apiVersion": "shipwright.io/v1beta1", "kind": "BuildStrategy",
             "metadata": {"name": "two-steps", "annotations": annotations},
-            "spec": {"steps": [step("build"), step("push")], "parameters": [{"name": "dockerfile", "default": "Dockerfile"}]}});
+            "spec": {"steps": [step("build"), step("push")], "parameters": [{"name": "dockerfile", "description": "What says how.", "default": "Dockerfile"}]}});
         self.create("BuildStrategy", manifest).await;
         json!({"name": "two-steps", "kind": "namespace"})
     }
