@@ -6,8 +6,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use brokkr_api::{AgentId, Timestamp};
-use brokkr_runtime::Clock;
-use brokkr_telemetry::{BrokerMetrics, spans};
+use brokkr_telemetry::spans;
 use parking_lot::Mutex;
 use tokio::{
     sync::Notify,
@@ -22,8 +21,6 @@ use crate::store::{Claimant, Db, Error, Queue};
 const REREAD: Duration = Duration::from_secs(1);
 /// How long an agent that was told may take to claim before another is told.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How often the gauges are set.
-const COUNT: Duration = Duration::from_secs(15);
 /// Orders of one queue that are counted at most: more agents than these are not told at once.
 const MOST_READY: u32 = 1_000;
 /// Clocks of two brokers may disagree by so much.
@@ -238,27 +235,10 @@ impl Board {
     }
 
     /// Follows the database until `stopping`: at a nudge, and every second whatever happens.
-    pub(crate) async fn follow(
-        self: Arc<Self>,
-        db: Db,
-        clock: Arc<dyn Clock>,
-        metrics: BrokerMetrics,
-        stopping: CancellationToken,
-    ) {
-        let mut counted: Option<Instant> = None;
+    pub(crate) async fn follow(self: Arc<Self>, db: Db, stopping: CancellationToken) {
         loop {
-            let round = async {
-                self.refresh(&db).await?;
-                if counted.is_none_or(|at| at.elapsed() >= COUNT) {
-                    counted = Some(Instant::now());
-                    let counts = db.count_work_orders().await?;
-                    let age = counts.oldest.map_or(Duration::ZERO, |oldest| clock.now().since(oldest));
-                    metrics.work_orders(counts.waiting, counts.queued, counts.claimed, counts.running, age);
-                }
-                Ok::<_, Error>(())
-            };
             // The feed says once that the database is away.
-            if let Err(error) = round.instrument(spans::job("work-orders-board")).await {
+            if let Err(error) = self.refresh(&db).instrument(spans::job("work-orders-board")).await {
                 debug!(error = &error as &dyn std::error::Error, "the board cannot be read; it is tried again");
             }
             tokio::select! {

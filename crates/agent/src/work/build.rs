@@ -18,8 +18,6 @@ const API_VERSION: &str = "shipwright.io/v1beta1";
 /// Longest part of the name that is the order's own: with the attempt's end, and with what Shipwright and Tekton put behind it, it
 /// is the value of a label.
 const MAX_OWN_NAME: usize = 35;
-/// Shortest time that a finished `BuildRun` is kept by Shipwright, in seconds, so that nothing is gone before the agent has seen it.
-const SHORTEST_TTL: u32 = 60;
 /// By how many seconds Shipwright's own limit is later than the deadline: the agent stops the build then, unless there is none any more.
 const AFTER_DEADLINE: u64 = 60;
 
@@ -86,7 +84,7 @@ pub(super) fn manifest(order: &ClaimedOrder, build: &BuildWork, object: &ObjectR
     if let Some(account) = &build.service_account {
         spec.insert("serviceAccount".to_owned(), json!(account));
     }
-    let ttl = format!("{}s", order.ttl_seconds.max(SHORTEST_TTL));
+    let ttl = format!("{}s", order.ttl_seconds.max(job::LEAST_KEPT));
     spec.insert("retention".to_owned(), json!({"ttlAfterSucceeded": ttl, "ttlAfterFailed": ttl}));
     json!({"apiVersion": API_VERSION, "kind": "BuildRun", "metadata": metadata, "spec": spec})
 }
@@ -160,7 +158,7 @@ fn timeout(deadline: Option<Timestamp>, claimed_at: Timestamp) -> Option<u64> {
 mod tests {
     use std::time::Duration;
 
-    use brokkr_api::work_orders::{SecretReference, Work};
+    use brokkr_api::work_orders::{OnAgentLoss, SecretReference, Work};
 
     use super::*;
 
@@ -174,6 +172,7 @@ mod tests {
             attempt: 2,
             started: false,
             cancel: false,
+            on_agent_loss: OnAgentLoss::Unknown,
             work: Work::Build(Box::new(build.clone())),
             parameters: [("REGION".to_owned(), "eu".to_owned())].into(),
             secrets: vec![SecretReference { name: "TOKEN".to_owned(), secret: "keys".to_owned(), key: "token".to_owned() }],
@@ -247,7 +246,7 @@ mod tests {
                     ],
                     "timeout": "660s",
                 }},
-                "retention": {"ttlAfterSucceeded": "60s", "ttlAfterFailed": "60s"},
+                "retention": {"ttlAfterSucceeded": "300s", "ttlAfterFailed": "300s"},
             })
         );
     }
