@@ -4,6 +4,8 @@
 
 #[path = "work/apply.rs"]
 mod apply;
+#[path = "work/builds.rs"]
+mod builds;
 #[path = "work/jobs.rs"]
 mod jobs;
 #[path = "work/traces.rs"]

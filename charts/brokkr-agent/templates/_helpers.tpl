@@ -97,6 +97,11 @@ metrics:
 {{- if .cluster }}
 - {apiGroups: [coordination.k8s.io], resources: [leases], verbs: [get, create, update]}
 {{- end }}
+# Work orders that build images: the agent asks Shipwright, and Tekton says how it goes.
+- apiGroups: [shipwright.io]
+  resources: [buildruns]
+  verbs: {{ toJson $verbs }}
+- {apiGroups: [tekton.dev], resources: [taskruns], verbs: [get, list, watch]}
 {{- with .extra }}
 {{ toYaml . }}
 {{- end }}

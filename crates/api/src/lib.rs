@@ -4,6 +4,7 @@
 
 pub mod agents;
 pub mod audit;
+pub mod builds;
 pub mod deployment_objects;
 pub mod desired_state;
 pub mod enrolment;

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::{GeneratorId, Name, TargetSelector, Timestamp, WorkOrderId, WorkTrace, desired_state::Content, reports::ObjectRef};
+use crate::{
+    GeneratorId, Name, TargetSelector, Timestamp, WorkOrderId, WorkTrace, builds::BuildWork, desired_state::Content,
+    reports::ObjectRef,
+};
 
 /// Most attempts that an order may ask for.
 pub const MAX_ATTEMPTS: u32 = 20;
@@ -64,7 +67,7 @@ pub struct CreateWorkOrder {
     /// What becomes of it when its agent is lost after the start.
     #[serde(default)]
     pub on_agent_loss: OnAgentLoss,
-    /// Environment variables of every container.
+    /// Environment variables of every container; of a build, of every step of its strategy.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub parameters: BTreeMap<String, String>,
     /// Environment variables whose values are in Secrets of the cluster; the broker never sees them.
@@ -96,6 +99,8 @@ pub enum Work {
     Job(JobWork),
     /// Objects, and how to see that they have done what they are for.
     Apply(ApplyWork),
+    /// A build of an image.
+    Build(Box<BuildWork>),
 }
 
 /// A Job to be run.
@@ -151,6 +156,8 @@ pub enum WorkKind {
     Job,
     /// Objects with conditions.
     Apply,
+    /// A build of an image.
+    Build,
 }
 
 /// Where an order stands.
@@ -442,7 +449,7 @@ macro_rules! words {
     };
 }
 
-words! { WorkKind { Job = "job", Apply = "apply" } }
+words! { WorkKind { Job = "job", Apply = "apply", Build = "build" } }
 words! { OnAgentLoss { Unknown = "unknown", Retry = "retry" } }
 words! { WorkOutcome { Started = "started", Succeeded = "succeeded", Failed = "failed", Cancelled = "cancelled" } }
 words! { WorkState {
@@ -471,6 +478,7 @@ impl Work {
         match self {
             Self::Job(_) => WorkKind::Job,
             Self::Apply(_) => WorkKind::Apply,
+            Self::Build(_) => WorkKind::Build,
         }
     }
 }
@@ -495,7 +503,12 @@ const REFUSED: &[&str] = &[
     "TRACEPARENT",
     "TRACESTATE",
 ];
-const REFUSED_PREFIXES: &[&str] = &["LD_", "DYLD_"];
+const REFUSED_PREFIXES: &[&str] = &["LD_", "DYLD_", "BASH_FUNC_"];
+
+/// Names that no parameter may have, and beginnings of such names.
+pub(crate) fn refused() -> (&'static [&'static str], &'static [&'static str]) {
+    (REFUSED, REFUSED_PREFIXES)
+}
 
 /// What a parameter may be called, as a pattern of JSON Schema.
 #[must_use]

@@ -71,6 +71,8 @@ enum Command {
     /// Ask for work that one matching agent does once
     #[command(subcommand)]
     Run(commands::run::Run),
+    /// Build an image with Shipwright in one matching cluster
+    Build(Box<commands::build::BuildArgs>),
     /// Look after work orders
     #[command(subcommand)]
     WorkOrders(commands::work_orders::WorkOrders),
@@ -117,6 +119,7 @@ async fn run(args: Args) -> anyhow::Result<Outcome> {
         Command::Rollout(rollout) => commands::rollout::run(&connection, format, rollout).await,
         Command::Trace(trace) => commands::trace::run(&connection, format, trace).await,
         Command::Run(run) => commands::run::run(&connection, format, run).await,
+        Command::Build(build) => commands::build::run(&connection, format, *build).await,
         Command::WorkOrders(orders) => commands::work_orders::run(&connection, format, orders).await,
         Command::Dev(dev) => dev::run(dev).await,
         Command::Completion { shell } => {

@@ -56,6 +56,16 @@ pub async fn helm() -> Result<PathBuf, LabError> {
     built_by("helm/build.sh").await
 }
 
+/// The folder with the real controllers of Shipwright and Tekton (`bin/`) and what they need in a cluster (`shipwright/`, `tekton/`).
+///
+/// Builds what is missing, which takes some minutes; the script says so on stderr.
+///
+/// # Errors
+/// When the build fails, for instance because Go is missing: the script has said why.
+pub async fn shipwright() -> Result<PathBuf, LabError> {
+    built_by("shipwright/build.sh").await
+}
+
 /// What the last line of a script's output names.
 async fn built_by(script: &str) -> Result<PathBuf, LabError> {
     let name = format!("tests/{script}");

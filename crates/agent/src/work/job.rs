@@ -30,15 +30,20 @@ pub(super) fn resource() -> Resource {
 pub(super) fn object(order: &ClaimedOrder, job: &JobWork, default_namespace: &str) -> ObjectRef {
     let text = |pointer: &str| job.manifest.pointer(pointer).and_then(Value::as_str).filter(|text| !text.is_empty());
     let name = text("/metadata/name").unwrap_or(order.name.as_str());
-    // The random end of the id: its beginning is a time that several orders may share.
-    let id = order.id.0.simple().to_string();
-    let end = id.get(20..).unwrap_or_default();
     ObjectRef {
         api_version: "batch/v1".to_owned(),
         kind: "Job".to_owned(),
         namespace: Some(text("/metadata/namespace").unwrap_or(default_namespace).to_owned()),
-        name: format!("{name}-{end}-{}", order.attempt),
+        name: name_of_attempt(order, name),
     }
+}
+
+/// A name that no other attempt at any order has.
+pub(super) fn name_of_attempt(order: &ClaimedOrder, name: &str) -> String {
+    // The random end of the id: its beginning is a time that several orders may share.
+    let id = order.id.0.simple().to_string();
+    let end = id.get(20..).unwrap_or_default();
+    format!("{name}-{end}-{}", order.attempt)
 }
 
 /// The manifest of the attempt: named, labelled, with its parameters and its place in the trace in the environment of every container.
@@ -81,7 +86,8 @@ fn edit(map: &mut Map<String, Value>, key: &str, change: impl FnOnce(&mut Map<St
     map.insert(key.to_owned(), Value::Object(inner));
 }
 
-fn variables(order: &ClaimedOrder, trace: Option<&TraceContext>) -> Vec<Value> {
+/// What every container gets in its environment: parameters, values from Secrets, the place in the trace.
+pub(super) fn variables(order: &ClaimedOrder, trace: Option<&TraceContext>) -> Vec<Value> {
     let mut variables: Vec<_> = order.parameters.iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
     let secret = |reference: &SecretReference| json!({"name": reference.name, "valueFrom": {"secretKeyRef": {"name": reference.secret, "key": reference.key}}});
     variables.extend(order.secrets.iter().map(secret));
@@ -117,8 +123,13 @@ pub(super) fn has_failed(job: &Value) -> bool {
 
 /// Names of the Secrets that the pods see, so that their values can be masked.
 pub(super) fn secrets(manifest: &Value) -> Vec<String> {
+    secrets_in(manifest.pointer("/spec/template/spec").unwrap_or(&Value::Null))
+}
+
+/// The same of the specification of a pod.
+pub(super) fn secrets_in(pod_spec: &Value) -> Vec<String> {
     let mut names = Vec::new();
-    collect(manifest.pointer("/spec/template/spec").unwrap_or(&Value::Null), &mut names);
+    collect(pod_spec, &mut names);
     names.sort_unstable();
     names.dedup();
     names

@@ -27,6 +27,12 @@ pub(super) async fn last(workshop: &Workshop, namespace: &str, job: &str, secret
     let pods = Resource::core("Pod", "pods", true);
     let selector = format!("batch.kubernetes.io/job-name={job}");
     let found = workshop.cluster.list_some(&pods, namespace, Select::Labels(&selector), PODS).await.ok()?;
+    of_newest(workshop, namespace, &found, secrets).await
+}
+
+/// The same of the newest of these pods.
+pub(super) async fn of_newest(workshop: &Workshop, namespace: &str, found: &[Value], secrets: &[String]) -> Option<String> {
+    let pods = Resource::core("Pod", "pods", true);
     let pod = found.iter().max_by_key(|pod| text(pod, "/metadata/creationTimestamp"))?;
     let mut log = String::new();
     for container in containers(pod) {

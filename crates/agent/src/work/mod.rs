@@ -4,6 +4,11 @@
 //! under its name; it is never started a second time.
 
 mod apply;
+mod build;
+mod build_past;
+mod build_run;
+mod build_status;
+mod build_stop;
 mod cleanup;
 mod hands;
 mod job;

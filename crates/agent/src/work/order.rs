@@ -20,7 +20,7 @@ use tokio::{sync::watch::Receiver, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, info, warn};
 
-use super::{Signal, WORK_ORDER, Workforce, verdict::Ended};
+use super::{Signal, WORK_ORDER, Workforce, build, job, verdict::Ended};
 use crate::schedule::backoff;
 
 /// What an attempt has come to.
@@ -116,11 +116,17 @@ impl Workforce {
             let came = match &order.work {
                 Work::Job(job) => self.run_job(&order, job, &mut mind, &mut found).await,
                 Work::Apply(apply) => self.run_apply(&order, apply, &mut mind, &mut found).await,
+                Work::Build(build) => self.run_build(&order, build, &mut mind, &mut found).await,
             };
             let object = found.object.clone().filter(|_| matches!(came, Came::Ended(_)));
             self.tell(&order, came, found).await;
-            if let (Work::Job(_), Some(object)) = (&order.work, &object) {
-                self.delete_soon(&order, object);
+            let of_cluster = match &order.work {
+                Work::Job(_) => Some(job::resource()),
+                Work::Build(_) => Some(build::resource()),
+                Work::Apply(_) => None,
+            };
+            if let Some((resource, object)) = of_cluster.zip(object) {
+                self.delete_soon(&order, resource, &object);
             }
         };
         work.instrument(span.clone()).await;

@@ -10,33 +10,31 @@ use tracing::Span;
 
 /// A part of an attempt, and when it was.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Part<'a> {
-    what: What<'a>,
-    start: SystemTime,
-    end: SystemTime,
+pub(super) struct Part<'a> {
+    pub(super) what: What<'a>,
+    pub(super) start: SystemTime,
+    pub(super) end: SystemTime,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum What<'a> {
+pub(super) enum What<'a> {
     Wait(WaitReason),
     Container { name: &'a str, exit_code: i64 },
 }
 
 /// Records the parts of an attempt under its span. A part that has not ended is left out.
 pub(super) fn record(span: &Span, pods: &[Value]) {
-    for pod in pods {
-        for part in parts(pod) {
-            match part.what {
-                What::Wait(reason) => spans::record_past(span, Past::Wait(reason), part.start, part.end),
-                What::Container { name, exit_code } => {
-                    spans::record_step(span, Step { name, exit_code }, part.start, part.end);
-                }
-            }
-        }
+    pods.iter().flat_map(parts).for_each(|part| record_part(span, &part));
+}
+
+pub(super) fn record_part(span: &Span, part: &Part<'_>) {
+    match part.what {
+        What::Wait(reason) => spans::record_past(span, Past::Wait(reason), part.start, part.end),
+        What::Container { name, exit_code } => spans::record_step(span, Step { name, exit_code }, part.start, part.end),
     }
 }
 
-fn parts(pod: &Value) -> Vec<Part<'_>> {
+pub(super) fn parts(pod: &Value) -> Vec<Part<'_>> {
     let created = time(pod.pointer("/metadata/creationTimestamp"));
     let list = |pointer: &str| pod.pointer(pointer).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let scheduled = list("/status/conditions")
@@ -65,7 +63,7 @@ fn parts(pod: &Value) -> Vec<Part<'_>> {
     parts
 }
 
-fn time(value: Option<&Value>) -> Option<SystemTime> {
+pub(super) fn time(value: Option<&Value>) -> Option<SystemTime> {
     DateTime::parse_from_rfc3339(value?.as_str()?).ok().map(SystemTime::from)
 }
 

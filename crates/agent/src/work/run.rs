@@ -34,8 +34,8 @@ const LOG: Duration = Duration::from_secs(5);
 /// Lines of the log in a message.
 const LINES: usize = 3;
 
-/// How the Job is.
-enum Seen {
+/// How the Job or the build is.
+pub(super) enum Seen {
     GoesOn,
     /// It has ended by itself.
     Over(Ended),
@@ -219,13 +219,18 @@ impl Workforce {
     }
 
     async fn delete_job(&self, object: &ObjectRef) -> Result<(), KubeFailure> {
-        let (resource, namespace) = (job::resource(), object.namespace.as_deref());
-        let Some(live) = self.workshop.cluster.look(&resource, namespace, &object.name).await? else { return Ok(()) };
-        self.workshop.cluster.delete(&resource, namespace, &object.name, &live.uid, &live.resource_version).await
+        self.delete_now(&job::resource(), object).await
     }
 
-    /// Deletes a Job whose time to live is shorter than Kubernetes is told. Where this process ends before, Kubernetes deletes it later.
-    pub(super) fn delete_soon(self: &Arc<Self>, order: &ClaimedOrder, object: &ObjectRef) {
+    async fn delete_now(&self, resource: &Resource, object: &ObjectRef) -> Result<(), KubeFailure> {
+        let namespace = object.namespace.as_deref();
+        let Some(live) = self.workshop.cluster.look(resource, namespace, &object.name).await? else { return Ok(()) };
+        self.workshop.cluster.delete(resource, namespace, &object.name, &live.uid, &live.resource_version).await
+    }
+
+    /// Deletes a Job or a build whose time to live is shorter than the cluster is told. Where this process ends before, the cluster deletes
+    /// it later.
+    pub(super) fn delete_soon(self: &Arc<Self>, order: &ClaimedOrder, resource: Resource, object: &ObjectRef) {
         if order.ttl_seconds >= job::LEAST_KEPT {
             return;
         }
@@ -236,8 +241,8 @@ impl Workforce {
                 () = stopping.cancelled() => return,
                 () = tokio::time::sleep(ttl) => {}
             }
-            if let Err(failure) = this.delete_job(&object).await {
-                tracing::info!(work_order.id = %id, reason = failure.class.as_str(), detail = failure.message, "a finished Job goes later");
+            if let Err(failure) = this.delete_now(&resource, &object).await {
+                tracing::info!(work_order.id = %id, reason = failure.class.as_str(), detail = failure.message, "what has finished goes later");
             }
         });
     }
@@ -262,7 +267,7 @@ impl Workforce {
     }
 }
 
-fn still_there(pods: &[Value]) -> String {
+pub(super) fn still_there(pods: &[Value]) -> String {
     let text = |pod: &Value, pointer: &str| pod.pointer(pointer).and_then(Value::as_str).unwrap_or("none").to_owned();
     let one = |pod: &Value| format!("{} on node {}", text(pod, "/metadata/name"), text(pod, "/spec/nodeName"));
     format!("stopping: still there: {}", pods.iter().map(one).collect::<Vec<_>>().join(", "))

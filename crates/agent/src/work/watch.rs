@@ -20,8 +20,13 @@ pub(super) struct Changes(Pin<Box<dyn Stream<Item = ()> + Send>>);
 impl Changes {
     /// Of these kinds, each in its namespace or in the whole cluster.
     pub(super) fn of(cluster: &Cluster, order: WorkOrderId, places: Vec<(Resource, Option<String>)>) -> Self {
+        Self::labelled(cluster, &format!("{WORK_ORDER}={order}"), places)
+    }
+
+    /// Of what has this label, as `KEY=VALUE`.
+    pub(super) fn labelled(cluster: &Cluster, label: &str, places: Vec<(Resource, Option<String>)>) -> Self {
         let one = |(resource, namespace): (Resource, Option<String>)| {
-            let (cluster, label) = (cluster.clone(), format!("{WORK_ORDER}%3D{order}"));
+            let (cluster, label) = (cluster.clone(), label.replace('=', "%3D"));
             stream::unfold((), move |()| {
                 let (cluster, resource, namespace, label) = (cluster.clone(), resource.clone(), namespace.clone(), label.clone());
                 async move {
@@ -39,6 +44,11 @@ impl Changes {
             .boxed()
         };
         Self(Box::pin(stream::select_all(places.into_iter().map(one))))
+    }
+
+    /// Both.
+    pub(super) fn and(self, other: Self) -> Self {
+        Self(Box::pin(stream::select(self.0, other.0)))
     }
 
     /// Waits for the next change, or until it is time to look all the same.

@@ -1,5 +1,6 @@
 //! Pure rules of the broker: no database, no clock, no network.
 
+mod build_request;
 pub(crate) mod handoff;
 pub(crate) mod key;
 pub(crate) mod manifests;

@@ -11,7 +11,7 @@ use brokkr_runtime::hex;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::manifests;
+use super::{build_request, manifests};
 
 /// Longest name of a Secret and of a key in it, by Kubernetes' rules.
 const MAX_SECRET_NAME: usize = 253;
@@ -59,6 +59,7 @@ pub(crate) fn check(request: &CreateWorkOrder) -> Result<(), Problem> {
     match &request.work {
         Work::Job(job) => check_job(job),
         Work::Apply(apply) => check_apply(apply),
+        Work::Build(build) => build_request::check(build),
     }
 }
 

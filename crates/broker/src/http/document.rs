@@ -1,5 +1,6 @@
 //! What is the same for every operation of the `OpenAPI` document, written once: authentication, errors, headers.
 
+mod builds;
 mod rules;
 
 use brokkr_api::{CLUSTER_HEADER, PROTOCOL_HEADER, PROTOCOL_VERSION, REQUEST_ID_HEADER, error::PROBLEM_CONTENT_TYPE};

@@ -3,6 +3,7 @@
 pub(crate) mod agent;
 pub(crate) mod apply;
 pub(crate) mod approve;
+pub(crate) mod build;
 mod confirm;
 pub(crate) mod create;
 pub(crate) mod delete;

@@ -108,7 +108,7 @@ fn time(text: &str) -> Result<Timestamp, String> {
     serde_json::from_value(Value::String(text.to_owned())).map_err(|_| "write it as 2026-01-31T18:00:00Z".to_owned())
 }
 
-fn secret(text: &str) -> Result<SecretReference, String> {
+pub(super) fn secret(text: &str) -> Result<SecretReference, String> {
     let parts = text.split_once('=').and_then(|(name, place)| Some((name, place.split_once('/')?)));
     let (name, (secret, key)) = parts.ok_or("write it as NAME=SECRET/KEY")?;
     Ok(SecretReference { name: name.to_owned(), secret: secret.to_owned(), key: key.to_owned() })
@@ -129,7 +129,18 @@ pub(crate) async fn run(connection: &ConnectionArgs, format: Format, run: Run) -
             (Work::Apply(ApplyWork { objects: Content { objects }, success, failure }), name, order)
         }
     };
-    let order = order(work, name, &args)?;
+    send(connection, format, work, name, &args).await
+}
+
+/// Asks for work, and follows it where that is wanted.
+pub(super) async fn send(
+    connection: &ConnectionArgs,
+    format: Format,
+    work: Work,
+    name: Option<Name>,
+    args: &OrderArgs,
+) -> anyhow::Result<Outcome> {
+    let order = order(work, name, args)?;
     let client = connection.changing_client()?;
     let made = client.create_work_order(&order, args.idempotency_key.as_deref()).await?;
     if connection.wants_trace() {

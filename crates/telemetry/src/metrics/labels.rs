@@ -32,7 +32,7 @@ pub(super) const ACTION: Label = words("action", ReconcileAction::WORDS);
 pub(super) const CLASS: Label = words("class", FailureClass::WORDS);
 pub(super) const WORK_STATE: Label = words("state", &["waiting", "queued", "claimed", "running"]);
 pub(super) const WORK_KIND: Label = words("kind", WORK_KINDS);
-pub(super) const CLAIMED_KIND: Label = words("kind", &["job", "apply", "none"]);
+pub(super) const CLAIMED_KIND: Label = words("kind", &["job", "apply", "build", "none"]);
 pub(super) const CLAIM_RESULT: Label = words("result", ClaimResult::WORDS);
 pub(super) const WORK_CLASS: Label = words("class", WorkClass::WORDS);
 pub(super) const SPAN_RESULT: Label = words("result", &["exported", "failed", "dropped"]);
@@ -46,7 +46,7 @@ pub const PHASES: &[&str] =
 /// What waits to be done for something outside of the broker.
 pub const QUEUES: &[&str] = &["deliveries", "work_orders"];
 /// Kinds of work orders, as the API names them.
-pub const WORK_KINDS: &[&str] = &["job", "apply"];
+pub const WORK_KINDS: &[&str] = &["job", "apply", "build"];
 /// Background work of the broker, by the names of its leases.
 pub const JOBS: &[&str] = &["event-sequencer", "retention", "offline-agents", "key-age", "work-orders"];
 /// How an object is, as the API names it.
@@ -266,12 +266,22 @@ impl WorkClass {
     pub fn of_reason(reason: &str) -> Self {
         match reason {
             "agent_lost" => Self::AgentLost,
-            "deadline_exceeded" => Self::Deadline,
+            "deadline_exceeded" | "build_timeout" => Self::Deadline,
             "image_pull_failed" => Self::Image,
             "container_failed" | "job_failed" | "crash_loop" => Self::ExitCode,
             "out_of_memory" => Self::OutOfMemory,
             "quota_exceeded" => Self::Quota,
-            "invalid" | "forbidden" | "missing_kind" | "not_found" | "admission_denied" | "webhook_denied" => Self::Refused,
+            "invalid"
+            | "forbidden"
+            | "missing_kind"
+            | "not_found"
+            | "admission_denied"
+            | "webhook_denied"
+            | "shipwright_missing"
+            | "strategy_missing"
+            | "build_missing"
+            | "service_account_missing"
+            | "build_invalid" => Self::Refused,
             _ => Self::Other,
         }
     }

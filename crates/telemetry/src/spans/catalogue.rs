@@ -224,7 +224,7 @@ pub const SPANS: &[SpanInfo] = &[
     SpanInfo {
         name: "run {container}",
         kind: "INTERNAL",
-        help: "One container of a work order, with the times of its status.",
+        help: "One container of a work order, or one step of its build, with the times of its status.",
         place: "child of `process work_order`",
         attributes: &["cicd.pipeline.task.name", "cicd.pipeline.task.run.result", "brokkr.exit_code"],
     },
@@ -370,10 +370,10 @@ pub const ATTRIBUTES: &[AttributeInfo] = &[
     attribute("cicd.pipeline.run.id", "Its id, and the number of the attempt.", "0198c4d2-7b1e-7c33-9a53-0f2f6c1d2e3f-1"),
     attribute("cicd.pipeline.run.state", "By the conventions' closed set.", "executing"),
     attribute("cicd.pipeline.result", "How the attempt ended, by the conventions' closed set.", "success"),
-    attribute("cicd.pipeline.task.name", "Name of the container.", "main"),
+    attribute("cicd.pipeline.task.name", "Name of the container, or of the step of a build.", "main"),
     attribute("cicd.pipeline.task.run.result", "`success` or `failure`.", "success"),
     attribute("brokkr.work_order.id", "Id of the work order.", "0198c4d2-7b1e-7c33-9a53-0f2f6c1d2e3f"),
-    attribute("brokkr.work_order.kind", "`job` or `apply`.", "job"),
+    attribute("brokkr.work_order.kind", "`job`, `apply` or `build`.", "job"),
     attribute("brokkr.exit_code", "With which code the container ended.", "0"),
     attribute("brokkr.job.name", "Name of the background work.", "event-sequencer"),
 ];

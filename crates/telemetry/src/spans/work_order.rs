@@ -11,7 +11,7 @@ pub struct SendWorkOrder<'a> {
     pub id: &'a str,
     /// Its name.
     pub name: &'a str,
-    /// `job`, `apply`.
+    /// `job`, `apply`, `build`.
     pub kind: &'static str,
 }
 
@@ -40,7 +40,7 @@ pub struct ProcessWorkOrder<'a> {
     pub id: &'a str,
     /// Its name.
     pub name: &'a str,
-    /// `job`, `apply`.
+    /// `job`, `apply`, `build`.
     pub kind: &'static str,
     /// 1 for the first.
     pub attempt: u32,

@@ -15,10 +15,11 @@ use brokkr_api::{
 };
 use serde_json::{Value, json};
 
-use super::entries;
+use super::{builds, entries};
 
 const LABEL_NAME: &str = "[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?";
-const DNS_LABEL: &str = "[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?";
+pub(super) const DNS_LABEL: &str = "[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?";
+pub(super) const SECRET_KEY: &str = "^[-_.A-Za-z0-9]{1,253}$";
 const DIGEST: &str = "^sha256:[0-9a-f]{64}$";
 /// A JSON pointer to what may be left to others.
 const POINTER: &str = "^/(metadata/(labels|annotations)(/([^~\\x00-\\x1f\\x7f-\\x9f]|~[01])*)?|(?!(metadata|apiVersion|kind)(/|$))([^~\\x00-\\x1f\\x7f-\\x9f]|~[01])*)$";
@@ -46,7 +47,7 @@ fn whole(name: &str) -> Option<Value> {
         "JobWork" => {
             json!({"type": "object", "required": ["manifest"], "additionalProperties": false, "properties": {"manifest": job()}})
         }
-        "Work" => json!({"oneOf": [one_of("job", "JobWork"), one_of("apply", "ApplyWork")]}),
+        "Work" => json!({"oneOf": [one_of("job", "JobWork"), one_of("apply", "ApplyWork"), one_of("build", "BuildWork")]}),
         "Labels" => {
             json!({"type": "object", "maxProperties": MAX_LABELS, "propertyNames": label_key(), "additionalProperties": label_value()})
         }
@@ -54,7 +55,7 @@ fn whole(name: &str) -> Option<Value> {
             requirement(&["In", "NotIn"], &json!({"minItems": 1, "maxItems": MAX_SELECTOR_ITEMS}), &["key", "operator", "values"]),
             requirement(&["Exists", "DoesNotExist"], &json!({"maxItems": 0}), &["key", "operator"]),
         ]}),
-        _ => return None,
+        _ => return builds::whole(name),
     })
 }
 
@@ -91,7 +92,7 @@ fn kubernetes_object() -> Value {
 }
 
 /// One alternative of several, under its name and alone.
-fn one_of(name: &str, schema: &str) -> Value {
+pub(super) fn one_of(name: &str, schema: &str) -> Value {
     json!({"type": "object", "required": [name], "additionalProperties": false,
         "properties": {name: {"$ref": format!("#/components/schemas/{schema}")}}})
 }
@@ -178,7 +179,7 @@ fn fields() -> Vec<(&'static str, &'static str, Value)> {
         ("CreateWorkOrder", "secrets", json!({"maxItems": MAX_PARAMETERS})),
         ("SecretReference", "name", json!({"pattern": parameter_pattern()})),
         ("SecretReference", "secret", json!({"maxLength": 253, "pattern": format!("^{DNS_LABEL}(\\.{DNS_LABEL})*$")})),
-        ("SecretReference", "key", json!({"pattern": "^[-_.A-Za-z0-9]{1,253}$"})),
+        ("SecretReference", "key", json!({"pattern": SECRET_KEY})),
         ("ApplyWork", "objects", json!({"maxItems": MAX_WORK_OBJECTS})),
         ("ApplyWork", "success", condition()),
         ("ApplyWork", "failure", condition()),
@@ -235,7 +236,7 @@ pub(super) fn apply(document: &mut Value) {
             }
         }
     }
-    for (schema, field, rule) in fields() {
+    for (schema, field, rule) in fields().into_iter().chain(builds::fields()) {
         if let Some(property) = schemas.pointer_mut(&format!("/{schema}/properties/{field}")) {
             merge(property, rule);
         }
