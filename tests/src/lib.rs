@@ -4,6 +4,7 @@
 //! - [`postgres`]: a private PostgreSQL server, one database per test;
 //! - [`otlp`]: an OTLP receiver that shows what arrived as a tree and as shares of the time;
 //! - [`prometheus`] and [`collector`]: a real Prometheus with promtool, and a real OpenTelemetry Collector;
+//! - [`zipkin`]: a real backend for traces;
 //! - [`dashboards`]: the Grafana dashboards that we ship;
 //! - [`simulator`]: thousands of agents in one process, to measure a broker with;
 //! - [`kube_proxy`]: faults on the way to the API server, call by call;
@@ -34,3 +35,4 @@ pub mod postgres;
 pub mod process;
 pub mod prometheus;
 pub mod simulator;
+pub mod zipkin;

@@ -56,6 +56,16 @@ pub async fn helm() -> Result<PathBuf, LabError> {
     built_by("helm/build.sh").await
 }
 
+/// The jar of the real Zipkin, which runs with Java 17 or later.
+///
+/// Fetches it when it is missing; the script says so on stderr.
+///
+/// # Errors
+/// When it cannot be fetched, for instance because Maven is missing: the script has said why.
+pub async fn zipkin() -> Result<PathBuf, LabError> {
+    built_by("zipkin/fetch.sh").await
+}
+
 /// What the last line of a script's output names.
 async fn built_by(script: &str) -> Result<PathBuf, LabError> {
     let name = format!("tests/{script}");
