@@ -3,12 +3,12 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
-.PHONY: help setup kubernetes collector helm fuzzer build demo test check soak fmt clippy docs generate generated-check deny bench-loop bench-broker bench-agent bench-tracing bench-metrics
+.PHONY: help setup kubernetes collector helm zipkin fuzzer images build demo test check soak fmt clippy docs generate generated-check deny bench-loop bench-broker bench-agent bench-tracing bench-metrics
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-16s %s\n", $$1, $$2 }'
 
-setup: ## Install what is missing (a C compiler, PostgreSQL, sqlite3, Prometheus)
+setup: ## Install what is missing (a C compiler, PostgreSQL, sqlite3, Prometheus, Java, Maven, buildah)
 	@scripts/setup.sh
 
 kubernetes: ## Build the real Kubernetes programs into a cache outside the tree (once, about 9 minutes)
@@ -19,6 +19,9 @@ collector: ## Build a real OpenTelemetry Collector into a cache outside the tree
 
 helm: ## Build the real Helm into a cache outside the tree (once, about 3 minutes)
 	@tests/helm/build.sh >/dev/null
+
+zipkin: ## Fetch the real Zipkin into a cache outside the tree (once, 131 MB)
+	@tests/zipkin/fetch.sh >/dev/null
 
 fuzzer: ## Install the schema-based fuzzer into a cache outside the tree (once; needs Python 3)
 	@tests/schemathesis/install.sh >/dev/null
@@ -32,7 +35,7 @@ demo: ## From nothing to a traced rollout on a real Kubernetes API server
 	@tests/kubernetes/build.sh >/dev/null
 	@target/debug/brokkr-lab demo
 
-test: setup kubernetes collector helm fuzzer ## Everything, on SQLite and PostgreSQL, against a real Kubernetes control plane
+test: setup kubernetes collector helm zipkin fuzzer ## Everything, on SQLite and PostgreSQL, against a real Kubernetes control plane
 	@cargo build --workspace --bins
 	@cargo test --workspace --all-features
 
