@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
-.PHONY: help setup kubernetes collector helm zipkin fuzzer images build demo test check soak fmt clippy docs generate generated-check deny bench-loop bench-broker bench-agent bench-tracing bench-metrics
+.PHONY: help setup kubernetes collector helm zipkin compose fuzzer images man sbom build demo test check soak fmt clippy docs generate generated-check deny bench-loop bench-broker bench-agent bench-tracing bench-metrics
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -20,6 +20,9 @@ collector: ## Build a real OpenTelemetry Collector into a cache outside the tree
 helm: ## Build the real Helm into a cache outside the tree (once, about 3 minutes)
 	@tests/helm/build.sh >/dev/null
 
+compose: ## Build the real Docker Compose into a cache outside the tree (once, about 3 minutes)
+	@tests/compose/build.sh >/dev/null
+
 zipkin: ## Fetch the real Zipkin into a cache outside the tree (once, 131 MB)
 	@tests/zipkin/fetch.sh >/dev/null
 
@@ -35,7 +38,7 @@ demo: ## From nothing to a traced rollout on a real Kubernetes API server
 	@tests/kubernetes/build.sh >/dev/null
 	@target/debug/brokkr-lab demo
 
-test: setup kubernetes collector helm zipkin fuzzer ## Everything, on SQLite and PostgreSQL, against a real Kubernetes control plane
+test: setup kubernetes collector helm compose zipkin fuzzer ## Everything, on SQLite and PostgreSQL, against a real Kubernetes control plane
 	@cargo build --workspace --bins
 	@cargo test --workspace --all-features
 
@@ -68,6 +71,17 @@ generate: build ## Write the files that follow from the code
 
 generated-check: build ## Fail when a generated file is not current
 	@scripts/generate.sh --check
+
+man: build ## Write the manual pages of all programs into target/man
+	@target/debug/brokkr man target/man
+	@for daemon in broker agent; do target/debug/brokkr-$$daemon generate man > target/man/brokkr-$$daemon.1; done
+
+images: setup ## Build release programs and the three images, without a daemon; no image may be larger than 40 MB
+	@cargo build --release --package brokkr-broker --package brokkr-agent --package brokkr-cli
+	@tests/images/check.sh target/release 40
+
+sbom: ## List every crate in each program (CycloneDX), into target/sbom (installs cargo-cyclonedx when missing)
+	@scripts/sbom.sh target/sbom
 
 deny: ## Check licences, sources, duplicates and who may use which crate (installs cargo-deny when missing)
 	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny

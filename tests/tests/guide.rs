@@ -3,8 +3,12 @@
 
 #[path = "guide/backup.rs"]
 mod backup;
+#[path = "guide/compose.rs"]
+mod compose;
 #[path = "guide/deploy.rs"]
 mod deploy;
+#[path = "guide/images.rs"]
+mod images;
 #[path = "guide/machine.rs"]
 mod machine;
 #[path = "guide/page.rs"]

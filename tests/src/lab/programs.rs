@@ -56,6 +56,16 @@ pub async fn helm() -> Result<PathBuf, LabError> {
     built_by("helm/build.sh").await
 }
 
+/// The real Docker Compose, which reads compose files without a daemon.
+///
+/// Builds it when it is missing, which takes some minutes; the script says so on stderr.
+///
+/// # Errors
+/// When the build fails, for instance because Go is missing: the script has said why.
+pub async fn compose() -> Result<PathBuf, LabError> {
+    built_by("compose/build.sh").await
+}
+
 /// The jar of the real Zipkin, which runs with Java 17 or later.
 ///
 /// Fetches it when it is missing; the script says so on stderr.
