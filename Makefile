@@ -74,7 +74,7 @@ generated-check: build ## Fail when a generated file is not current
 
 man: build ## Write the manual pages of all programs into target/man
 	@target/debug/brokkr man target/man
-	@for daemon in broker agent; do target/debug/brokkr-$$daemon generate man > target/man/brokkr-$$daemon.1; done
+	@for daemon in broker agent; do target/debug/brokkr-$$daemon generate man > target/man/brokkr-$$daemon.8; done
 
 images: setup ## Build release programs and the three images, without a daemon; no image may be larger than 40 MB
 	@cargo build --release --package brokkr-broker --package brokkr-agent --package brokkr-cli

@@ -101,10 +101,10 @@ fn write(what: Generated) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// The manual page, in the language of `man`.
+/// The manual page, in the language of `man`, in section 8: `brokkr agent` has the name in section 1.
 pub(crate) fn manual() -> String {
     let mut page = Vec::new();
     // Writing into memory does not fail.
-    drop(clap_mangen::Man::new(Args::command()).render(&mut page));
+    drop(clap_mangen::Man::new(Args::command()).section("8").render(&mut page));
     String::from_utf8_lossy(&page).into_owned()
 }
