@@ -3,12 +3,12 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
-.PHONY: help setup kubernetes collector helm shipwright fuzzer build demo test check soak fmt clippy docs generate generated-check deny bench-loop bench-broker bench-agent bench-tracing bench-metrics bench-work-orders
+.PHONY: help setup kubernetes collector helm shipwright zipkin compose fuzzer images man sbom build demo test check soak fmt clippy docs generate generated-check deny bench-loop bench-broker bench-agent bench-tracing bench-metrics bench-work-orders
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-16s %s\n", $$1, $$2 }'
 
-setup: ## Install what is missing (a C compiler, PostgreSQL, sqlite3, Prometheus)
+setup: ## Install what is missing (a C compiler, PostgreSQL, sqlite3, Prometheus, Java, Maven, buildah)
 	@scripts/setup.sh
 
 kubernetes: ## Build the real Kubernetes programs into a cache outside the tree (once, about 9 minutes)
@@ -23,6 +23,12 @@ helm: ## Build the real Helm into a cache outside the tree (once, about 3 minute
 shipwright: ## Build the real controllers of Shipwright and Tekton into a cache outside the tree (once, about 6 minutes)
 	@tests/shipwright/build.sh >/dev/null
 
+compose: ## Build the real Docker Compose into a cache outside the tree (once, about 3 minutes)
+	@tests/compose/build.sh >/dev/null
+
+zipkin: ## Fetch the real Zipkin into a cache outside the tree (once, 131 MB)
+	@tests/zipkin/fetch.sh >/dev/null
+
 fuzzer: ## Install the schema-based fuzzer into a cache outside the tree (once; needs Python 3)
 	@tests/schemathesis/install.sh >/dev/null
 
@@ -35,7 +41,7 @@ demo: ## From nothing to a traced rollout on a real Kubernetes API server
 	@tests/kubernetes/build.sh >/dev/null
 	@target/debug/brokkr-lab demo
 
-test: setup kubernetes collector helm shipwright fuzzer ## Everything, on SQLite and PostgreSQL, against a real Kubernetes control plane
+test: setup kubernetes collector helm shipwright compose zipkin fuzzer ## Everything, on SQLite and PostgreSQL, against a real Kubernetes control plane
 	@cargo build --workspace --bins
 	@cargo test --workspace --all-features
 
@@ -70,6 +76,17 @@ generate: build ## Write the files that follow from the code
 
 generated-check: build ## Fail when a generated file is not current
 	@scripts/generate.sh --check
+
+man: build ## Write the manual pages of all programs into target/man
+	@target/debug/brokkr man target/man
+	@for daemon in broker agent; do target/debug/brokkr-$$daemon generate man > target/man/brokkr-$$daemon.8; done
+
+images: setup ## Build release programs and the three images, without a daemon; no image may be larger than 40 MB
+	@cargo build --release --package brokkr-broker --package brokkr-agent --package brokkr-cli
+	@tests/images/check.sh target/release 40
+
+sbom: ## List every crate in each program (CycloneDX), into target/sbom (installs cargo-cyclonedx when missing)
+	@scripts/sbom.sh target/sbom
 
 deny: ## Check licences, sources, duplicates and who may use which crate (installs cargo-deny when missing)
 	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny

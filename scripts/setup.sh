@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what is missing for development on a Debian machine that has Rust and Go, as root or not.
 #
-#   scripts/setup.sh             a C compiler (for SQLite), PostgreSQL, the sqlite3 program, Prometheus
+#   scripts/setup.sh             a C compiler (for SQLite), PostgreSQL, the sqlite3 program, Prometheus, Java and Maven, buildah
 #   scripts/setup.sh demo        what the demo needs: the compiler only
 set -euo pipefail
 
@@ -20,6 +20,11 @@ if [ "$what" = all ]; then
   command -v sqlite3 >/dev/null || packages+=(sqlite3)
   # Scrapes the daemons in the tests; promtool checks rules and metrics.
   command -v promtool >/dev/null || packages+=(prometheus)
+  # The guides are followed up to a trace in a real backend, Zipkin, which comes from Maven's repository and runs with Java 17.
+  command -v mvn >/dev/null || packages+=(maven)
+  command -v java >/dev/null || packages+=(default-jre-headless)
+  # Builds the images without a daemon.
+  command -v buildah >/dev/null || packages+=(buildah)
   # The fuzzer is installed into an environment of its own.
   python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3 python3-venv)
 fi

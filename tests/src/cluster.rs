@@ -13,7 +13,7 @@ use k8s_openapi::{
     },
 };
 use kube::{
-    Api, Client, Resource, ResourceExt,
+    Api, Client, Resource,
     api::{DeleteParams, ObjectMeta, PostParams},
     runtime::{WatchStreamExt, watcher},
 };
@@ -157,14 +157,23 @@ impl Cluster {
     /// # Errors
     /// What the API server answers, or when the file cannot be written.
     pub async fn service_account_kubeconfig(&self, namespace: &str, name: &str, into: &Scratch) -> Result<PathBuf, LabError> {
-        let accounts: Api<ServiceAccount> = self.api(namespace);
         let metadata = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
-        let account = accounts.create(&PostParams::default(), &ServiceAccount { metadata, ..ServiceAccount::default() }).await?;
+        let account = ServiceAccount { metadata, ..ServiceAccount::default() };
+        self.api::<ServiceAccount>(namespace).create(&PostParams::default(), &account).await?;
+        self.kubeconfig_of(namespace, name, into).await
+    }
+
+    /// A kubeconfig file for a service account that is there.
+    ///
+    /// # Errors
+    /// What the API server answers, or when the file cannot be written.
+    pub async fn kubeconfig_of(&self, namespace: &str, account: &str, into: &Scratch) -> Result<PathBuf, LabError> {
+        let accounts: Api<ServiceAccount> = self.api(namespace);
         let request = TokenRequest { spec: TokenRequestSpec::default(), ..TokenRequest::default() };
-        let answer = accounts.create_token_request(&account.name_any(), &PostParams::default(), &request).await?;
+        let answer = accounts.create_token_request(account, &PostParams::default(), &request).await?;
         let token = answer.status.map(|status| status.token).unwrap_or_default();
         let (server, authority) = control_plane::server_of(&self.kubeconfig)?;
-        into.write(&format!("{namespace}-{name}.kubeconfig"), control_plane::kubeconfig(&server, &authority, &token))
+        into.write(&format!("{namespace}-{account}.kubeconfig"), control_plane::kubeconfig(&server, &authority, &token))
     }
 
     /// Runs `kubectl` against this cluster and returns what it prints. Blocks.

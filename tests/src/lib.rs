@@ -5,6 +5,7 @@
 //! - [`otlp`]: an OTLP receiver that shows what arrived as a tree and as shares of the time;
 //! - [`prometheus`] and [`collector`]: a real Prometheus with promtool, and a real OpenTelemetry Collector;
 //! - [`shipwright`]: the real controllers of Shipwright and Tekton;
+//! - [`zipkin`]: a real backend for traces;
 //! - [`dashboards`]: the Grafana dashboards that we ship;
 //! - [`simulator`]: thousands of agents in one process, to measure a broker with;
 //! - [`kube_proxy`]: faults on the way to the API server, call by call;
@@ -36,3 +37,4 @@ pub mod process;
 pub mod prometheus;
 pub mod shipwright;
 pub mod simulator;
+pub mod zipkin;

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use brokkr_runtime::config;
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::{config::Config, doctor, serve};
 
@@ -48,6 +48,8 @@ enum Generated {
     Configuration,
     /// The JSON Schema of the configuration, for the chart's values
     ConfigSchema,
+    /// The manual page
+    Man,
 }
 
 /// Parses the arguments and runs. Exit codes: 0 asked to end, 1 failed, 2 wrong arguments, 64 wrong configuration.
@@ -76,7 +78,16 @@ fn generate(what: Generated) -> ExitCode {
         Generated::Config => config::reference::<Config>(head),
         Generated::Configuration => format!("\n## brokkr-agent\n{}", config::tables::<Config>()),
         Generated::ConfigSchema => config::schema::<Config>(),
+        Generated::Man => manual(),
     };
     print!("{text}");
     ExitCode::SUCCESS
+}
+
+/// The manual page, in the language of `man`, in section 8: `brokkr agent` has the name in section 1.
+fn manual() -> String {
+    let mut page = Vec::new();
+    // Writing into memory does not fail.
+    drop(clap_mangen::Man::new(Args::command()).section("8").render(&mut page));
+    String::from_utf8_lossy(&page).into_owned()
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use brokkr_runtime::{config, server::tls::Tls};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::{
     config::Config,
@@ -99,4 +99,12 @@ fn check(config: &Config, file: Option<&Path>) -> ExitCode {
 fn write(what: Generated) -> ExitCode {
     print!("{}", generate(what));
     ExitCode::SUCCESS
+}
+
+/// The manual page, in the language of `man`, in section 8: `brokkr agent` has the name in section 1.
+pub(crate) fn manual() -> String {
+    let mut page = Vec::new();
+    // Writing into memory does not fail.
+    drop(clap_mangen::Man::new(Args::command()).section("8").render(&mut page));
+    String::from_utf8_lossy(&page).into_owned()
 }

@@ -6,7 +6,7 @@ use brokkr_telemetry::{
 };
 use clap::ValueEnum;
 
-use crate::{config::Config, http};
+use crate::{cli, config::Config, http};
 
 /// What can be written.
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -25,6 +25,8 @@ pub(crate) enum Generated {
     Metrics,
     /// Every span of both daemons, its attributes, and how spans relate
     Tracing,
+    /// The manual page
+    Man,
 }
 
 /// The text.
@@ -39,6 +41,7 @@ pub(crate) fn generate(what: Generated) -> String {
         Generated::Errors => errors(),
         Generated::Metrics => metric_page(),
         Generated::Tracing => tracing_page(),
+        Generated::Man => cli::manual(),
     }
 }
 

@@ -83,6 +83,8 @@ enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
+    /// Write the manual pages into a folder
+    Man(commands::man::ManArgs),
 }
 
 fn main() -> ExitCode {
@@ -126,6 +128,7 @@ async fn run(args: Args) -> anyhow::Result<Outcome> {
             clap_complete::generate(shell, &mut Args::command(), "brokkr", &mut std::io::stdout());
             Ok(Outcome::Done)
         }
+        Command::Man(man) => commands::man::run(Args::command(), &man),
     }
 }
 

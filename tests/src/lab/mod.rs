@@ -17,7 +17,7 @@ pub use orders::{Order, Orders, Reply, Service, serve};
 pub use ports::free_port;
 pub(crate) use program::tail;
 pub use program::{Program, Spec};
-pub use programs::{built, collector, helm, kubernetes_programs, on_path, shipwright};
+pub use programs::{built, collector, compose, helm, kubernetes_programs, on_path, shipwright, zipkin};
 pub use scratch::Scratch;
 pub use spawn::{Death, bound, spawn};
 pub use supervisor::Supervisor;

@@ -66,6 +66,26 @@ pub async fn shipwright() -> Result<PathBuf, LabError> {
     built_by("shipwright/build.sh").await
 }
 
+/// The real Docker Compose, which reads compose files without a daemon.
+///
+/// Builds it when it is missing, which takes some minutes; the script says so on stderr.
+///
+/// # Errors
+/// When the build fails, for instance because Go is missing: the script has said why.
+pub async fn compose() -> Result<PathBuf, LabError> {
+    built_by("compose/build.sh").await
+}
+
+/// The jar of the real Zipkin, which runs with Java 17 or later.
+///
+/// Fetches it when it is missing; the script says so on stderr.
+///
+/// # Errors
+/// When it cannot be fetched, for instance because Maven is missing: the script has said why.
+pub async fn zipkin() -> Result<PathBuf, LabError> {
+    built_by("zipkin/fetch.sh").await
+}
+
 /// What the last line of a script's output names.
 async fn built_by(script: &str) -> Result<PathBuf, LabError> {
     let name = format!("tests/{script}");

@@ -10,6 +10,7 @@ pub(crate) mod delete;
 pub(crate) mod describe;
 pub(crate) mod get;
 pub(crate) mod history;
+pub(crate) mod man;
 mod manifests;
 mod policy;
 pub(crate) mod revoke;
