@@ -52,7 +52,7 @@ async fn one_trace_leads_from_the_request_over_the_waits_to_the_container() {
         "wait queued",
         "receive work_order",
         "process work_order",
-        "create jobs",
+        "create jobs.batch",
         "wait scheduling",
         "wait image pull",
         "run main",
