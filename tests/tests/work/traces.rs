@@ -52,12 +52,15 @@ async fn one_trace_leads_from_the_request_over_the_waits_to_the_container() {
         "wait queued",
         "receive work_order",
         "process work_order",
-        "create jobs",
+        "create jobs.batch",
         "wait scheduling",
         "wait image pull",
         "run main",
     ];
-    let trace = Receiver::shared().wait_for_trace(TRACE, &names, LIMIT).await.unwrap();
+    let told = Receiver::shared().wait_for_trace(TRACE, &names, LIMIT).await;
+    let missing: Vec<_> = names.iter().filter(|name| Receiver::shared().trace(TRACE).span(name).is_none()).collect();
+    assert!(told.is_ok(), "{missing:?}");
+    let trace = told.unwrap();
     let span = |name: &str| trace.span(name).unwrap();
     let (send, process) = (span("send work_order"), span("process work_order"));
     assert_eq!((send.kind, process.kind), (Kind::Producer, Kind::Consumer));

@@ -288,5 +288,4 @@ async fn whoever_is_killed_each_order_is_recorded_done_once_or_failed_after_its_
         trials.push(trial(engine, usize::try_from(orders).unwrap(), usize::try_from(agents).unwrap(), limit).await);
         leave("work-orders", &trials);
     }
-    println!("{trials:#?}");
 }
