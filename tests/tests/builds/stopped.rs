@@ -47,3 +47,18 @@ async fn a_build_that_somebody_cancels_in_the_cluster_has_failed_and_says_so() {
     let failed = world.becomes(id, WorkState::Failed).await;
     assert_eq!((failed.reason.as_deref(), failed.attempts), (Some("cancelled_in_cluster"), 1));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_with_the_rights_of_the_page_builds_and_stops_builds() {
+    let world = World::confined("confined").await;
+    let succeeds = world.embedded(&world.strategy(json!({})).await);
+    let id = world.order(&succeeds, json!({"ttl_seconds": 0})).await;
+    world.becomes(id, WorkState::Succeeded).await;
+
+    let endless = world.embedded(&world.strategy_named("endless", json!({"lab.brokkr.io/build": "endless"})).await);
+    let id = world.order(&endless, json!({})).await;
+    world.running_pod().await;
+    world.broker.admin().cancel_work_order(id).await.unwrap();
+    world.becomes(id, WorkState::Cancelled).await;
+    assert_eq!(world.runs(id).await.len(), 0);
+}

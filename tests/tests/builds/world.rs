@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 use brokkr_api::{
     TargetSelector, WorkOrderId,
@@ -7,7 +7,7 @@ use brokkr_api::{
 use brokkr_tests::{
     cluster::Cluster,
     fleet::{Agent, Broker, Engine, LIMIT},
-    lab::until,
+    lab::{Scratch, until},
     otlp::Receiver,
     shipwright::Shipwright,
 };
@@ -34,6 +34,7 @@ pub(crate) struct World {
     pub(crate) namespace: String,
     pub(crate) broker: Broker,
     pub(crate) agent: Agent,
+    _scratch: Option<Scratch>,
 }
 
 impl World {
@@ -44,7 +45,26 @@ impl World {
         let namespace = cluster.create_namespace(what).await.unwrap();
         let broker = Broker::start(Engine::Sqlite, &traced(&endpoint)).await.unwrap();
         let agent = broker.agent(&cluster.unique(what), &traced(&endpoint)).await.unwrap();
-        Self { cluster, namespace, broker, agent }
+        Self { cluster, namespace, broker, agent, _scratch: None }
+    }
+
+    /// The same, with an agent that has the rights of the page for this namespace and no others.
+    pub(crate) async fn confined(what: &str) -> Self {
+        Shipwright::shared().await;
+        let cluster = Cluster::shared().await.unwrap();
+        let (own, namespace) = (cluster.create_namespace("own").await.unwrap(), cluster.create_namespace(what).await.unwrap());
+        let scratch = Scratch::new("confined").unwrap();
+        let kubeconfig = cluster.service_account_kubeconfig(&own, "brokkr-agent", &scratch).await.unwrap();
+        let rules = rules_of_the_page().replace("brokkr-system", &own).replace("NAMESPACE", &namespace);
+        let rules = scratch.write("rules.yaml", rules).unwrap();
+        let there = cluster.clone();
+        let apply = move || there.kubectl(&["apply", "-f", &rules.display().to_string()]);
+        tokio::task::spawn_blocking(apply).await.unwrap().unwrap();
+        let broker = Broker::start(Engine::Sqlite, &[]).await.unwrap();
+        let namespaces = format!("[\"{namespace}\"]");
+        let settings = [("BROKKR__KUBERNETES__NAMESPACE", own.as_str()), ("BROKKR__KUBERNETES__NAMESPACES", namespaces.as_str())];
+        let agent = broker.unconnected_agent(&cluster.unique(what), &kubeconfig, &settings).await.unwrap();
+        Self { cluster, namespace, broker, agent, _scratch: Some(scratch) }
     }
 
     fn api(&self, group: &str, version: &str, kind: &str) -> Api<DynamicObject> {
@@ -66,12 +86,16 @@ impl World {
 
     /// A strategy of two steps, whose pods KWOK treats as these annotations say.
     pub(crate) async fn strategy(&self, annotations: Value) -> Value {
+        self.strategy_named("two-steps", annotations).await
+    }
+
+    pub(crate) async fn strategy_named(&self, name: &str, annotations: Value) -> Value {
         let step = |name: &str| json!({"name": name, "image": format!("example/{name}:1"), "command": [name]});
         let manifest = json!({"apiVersion": "shipwright.io/v1beta1", "kind": "BuildStrategy",
-            "metadata": {"name": "two-steps", "annotations": annotations},
+            "metadata": {"name": name, "annotations": annotations},
             "spec": {"steps": [step("build"), step("push")], "parameters": [{"name": "dockerfile", "description": "What says how.", "default": "Dockerfile"}]}});
         self.create("BuildStrategy", manifest).await;
-        json!({"name": "two-steps", "kind": "namespace"})
+        json!({"name": name, "kind": "namespace"})
     }
 
     pub(crate) async fn create(&self, kind: &str, manifest: Value) {
@@ -146,6 +170,13 @@ impl World {
         };
         until("the TaskRun to go", LIMIT, look).await.unwrap();
     }
+}
+
+/// What the page grants an agent in some namespaces.
+fn rules_of_the_page() -> String {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/content/how-to/rights-of-the-agent.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    page.split("```yaml\n# namespaced\n").nth(1).unwrap().split("```").next().unwrap().to_owned()
 }
 
 /// The environment of a container.
