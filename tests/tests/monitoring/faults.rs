@@ -22,8 +22,8 @@ enum Told {
     AsFailure(&'static str),
     /// This one, in a test of its own: the table mends the fault at once, because it can be told in a trace only afterwards.
     Elsewhere(&'static str),
-    /// None: whoever sent the request has the answer.
-    ByTheAnswer,
+    /// None: whoever asked for it has the answer, or sees what became of the work order.
+    WhoeverAsked,
 }
 
 fn told(fault: Fault) -> Told {
@@ -38,7 +38,12 @@ fn told(fault: Fault) -> Told {
         Fault::DatabaseSlow(_) | Fault::DatabaseDown => Told::By("BrokkrHttpErrors"),
         Fault::BrokerRestarted => Told::Elsewhere("BrokkrNoBroker"),
         Fault::CollectorDead | Fault::CollectorSlow => Told::Elsewhere("BrokkrTelemetryFailing"),
-        Fault::BrokenManifest => Told::ByTheAnswer,
+        Fault::BrokenManifest
+        | Fault::WorkContainerFails
+        | Fault::WorkRefused
+        | Fault::WorkOverQuota
+        | Fault::WorkWithoutImage
+        | Fault::WorkTooLong => Told::WhoeverAsked,
     }
 }
 
@@ -61,7 +66,7 @@ async fn lasts(receiver: &Receiver, fault: Fault) {
             fired.unwrap_or_else(|error| panic!("{fault:?}: {error}"));
         }
         Told::AsFailure(class) => fails(&prometheus, fault, class).await,
-        Told::Elsewhere(_) | Told::ByTheAnswer => {}
+        Told::Elsewhere(_) | Told::WhoeverAsked => {}
     }
 }
 
