@@ -115,14 +115,8 @@ async fn a_newcomer_follows_the_guides_from_nothing_to_the_end() {
     }
     assert_eq!(greeting().await, "after the restore", "what was delivered stays");
 
-    let followed = [
-        "In five minutes",
-        "See metrics and traces",
-        "Several clusters",
-        "Without the internet",
-        "GitOps",
-        "Take it away",
-    ];
+    let followed =
+        ["In five minutes", "See metrics and traces", "Several clusters", "Without the internet", "GitOps", "Take it away"];
     assert_eq!(deploy.headings_with_commands(), followed, "every command of the page was typed");
     assert_eq!(production.headings_with_commands(), ["Upgrade", "Back up", "Restore"]);
 }
@@ -200,7 +194,8 @@ async fn another_cluster_joins(walk: &mut Walk, page: &Page) {
     };
     until("the agent of the second cluster", LIMIT, look).await.unwrap();
     // A Deployment that is gone ends its process, which must end well.
-    let uninstall = format!("KUBECONFIG={} helm uninstall brokkr-agent --namespace brokkr-system --wait\n", other.kubeconfig().display());
+    let uninstall =
+        format!("KUBECONFIG={} helm uninstall brokkr-agent --namespace brokkr-system --wait\n", other.kubeconfig().display());
     walk.shell.run(&uninstall);
     machine.settle().await;
 }

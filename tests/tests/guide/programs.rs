@@ -13,7 +13,10 @@ use crate::pod::Pod;
 pub(crate) enum Running {
     Process(Box<Process>),
     /// No Jaeger can be had as a package: at its ports are a receiver of ours for OTLP, and a real Zipkin that shows what came.
-    Backend { receiver: Receiver, zipkin: Box<Zipkin> },
+    Backend {
+        receiver: Receiver,
+        zipkin: Box<Zipkin>,
+    },
 }
 
 /// The executable of an image, or nothing for a backend of traces.
