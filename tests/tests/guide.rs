@@ -1,5 +1,6 @@
 //! The guides, command by command, as a newcomer would type them: what stands on the page is what runs here.
-#![expect(clippy::unwrap_used, reason = "the helpers of a test fail it where it went wrong")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "the helpers of a test fail it where it went wrong")]
+#![expect(clippy::disallowed_methods, reason = "a test has no lifecycle: its tasks end with its runtime")]
 
 #[path = "guide/backup.rs"]
 mod backup;

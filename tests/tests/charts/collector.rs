@@ -15,6 +15,7 @@ use opentelemetry::{
 };
 use opentelemetry_otlp::{SpanExporter, WithExportConfig};
 use opentelemetry_sdk::{Resource, trace::SdkTracerProvider};
+use serde_json::Value;
 
 use crate::helm::{CHARTS, Helm, find, objects, repository};
 
@@ -184,4 +185,52 @@ async fn the_collector_of_the_compose_file_passes_spans_on_and_masks_secrets() {
     sender.finish().await;
     let spans = backend.wait_for("the span", LIMIT, |spans| named(spans, "planted").is_some()).await.unwrap();
     assert!(!format!("{spans:?}").contains("hunter2"));
+}
+
+/// Every configuration of a collector that charts and examples have, by its name.
+async fn configurations() -> Vec<(String, Value)> {
+    let mut found = Vec::new();
+    for daemon in CHARTS {
+        found.push((format!("{daemon}'s sidecar"), sidecar(daemon, "gateway:4317").await));
+    }
+    for file in ["deploy/examples/gateway/collector.yaml", "deploy/compose/collector.yaml"] {
+        found.push((file.to_owned(), fs::read_to_string(repository().join(file)).unwrap()));
+    }
+    let trial = fs::read_to_string(repository().join("deploy/examples/trial/kubernetes.yaml")).unwrap();
+    let trial = find(&objects(&trial), "ConfigMap", "collector")["data"]["config.yaml"].as_str().unwrap().to_owned();
+    found.push(("the trial's".to_owned(), trial));
+    found.into_iter().map(|(name, text)| (name, serde_saphyr::from_str(&text).unwrap())).collect()
+}
+
+#[tokio::test]
+async fn every_pipeline_has_a_limit_of_memory_and_batches_and_every_collector_shows_its_own_metrics() {
+    for (name, config) in configurations().await {
+        let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+        for (pipeline, parts) in config["service"]["pipelines"].as_object().unwrap() {
+            let processors = list(&parts["processors"]);
+            assert_eq!(processors[0], "memory_limiter", "{name}, {pipeline}: the limit stands first");
+            let in_its_queue =
+                |exporter: &Value| config["exporters"][exporter.as_str().unwrap()]["sending_queue"]["batch"].is_object();
+            let batches = processors.contains(&Value::from("batch")) || list(&parts["exporters"]).iter().all(in_its_queue);
+            assert!(batches, "{name}, {pipeline}");
+        }
+        let reader = &config["service"]["telemetry"]["metrics"]["readers"][0]["pull"]["exporter"]["prometheus"];
+        assert_eq!(reader["port"], 8888, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn the_own_metrics_of_a_collector_beside_a_daemon_are_scraped_with_those_of_the_daemon() {
+    let helm = Helm::alone().await;
+    let values =
+        "tracing.collector.mode=sidecar,tracing.collector.sidecar.endpoint=gateway:4317,metrics.serviceMonitor.enabled=true";
+    for daemon in CHARTS {
+        let rendered = objects(&helm.template(daemon, "brokkr-system", &["--set", values]).unwrap());
+        let monitor = find(&rendered, "ServiceMonitor", "");
+        let scraped: Vec<_> = monitor["spec"]["endpoints"].as_array().unwrap().iter().map(|place| &place["port"]).collect();
+        assert_eq!(scraped, ["http", "otel-metrics"], "{daemon}");
+        let service = rendered.iter().find(|object| object["kind"] == "Service").unwrap();
+        let ports: Vec<_> = service["spec"]["ports"].as_array().unwrap().iter().map(|port| &port["name"]).collect();
+        assert_eq!(ports, ["http", "otel-metrics"], "{daemon}");
+    }
 }

@@ -200,7 +200,7 @@ async fn another_cluster_joins(walk: &mut Walk, page: &Page) {
     machine.settle().await;
 }
 
-/// The commands of GitOps make a key that a broker takes as its first.
+/// The commands for who renders without the cluster make a key that a broker takes as its first.
 async fn the_key_made_by_hand_opens_a_new_broker(walk: &Walk) {
     let secret = walk.cluster.get::<Secret>("brokkr-system", "brokkr-admin").await.unwrap().unwrap();
     let folder = Scratch::new("gitops").unwrap();

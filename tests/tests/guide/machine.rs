@@ -9,6 +9,7 @@ use std::{
 };
 
 use brokkr_tests::{cluster::Cluster, fleet::LIMIT, lab::Scratch, otlp::Receiver, process::Process, zipkin::Zipkin};
+use futures::future::BoxFuture;
 use k8s_openapi::api::{
     apps::v1::Deployment,
     batch::v1::Job,
@@ -70,7 +71,11 @@ impl Machine {
     }
 
     /// Ends what Kubernetes no longer wants, starts what it wants, and returns when all of it is ready.
-    pub(crate) async fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) -> BoxFuture<'_, ()> {
+        Box::pin(self.settled())
+    }
+
+    async fn settled(&mut self) {
         let wanted = self.wanted().await;
         let gone: Vec<Key> = self.units.keys().filter(|key| !wanted.contains_key(key)).cloned().collect();
         for key in gone {

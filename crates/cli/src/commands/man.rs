@@ -24,8 +24,6 @@ pub(crate) fn run(program: Command, args: &ManArgs) -> anyhow::Result<Outcome> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails where it went wrong")]
-
     use clap::{Arg, Command};
 
     use super::*;
