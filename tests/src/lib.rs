@@ -5,6 +5,7 @@
 //! - [`otlp`]: an OTLP receiver that shows what arrived as a tree and as shares of the time;
 //! - [`prometheus`] and [`collector`]: a real Prometheus with promtool, and a real OpenTelemetry Collector;
 //! - [`dashboards`]: the Grafana dashboards that we ship;
+//! - [`receiver`]: a receiver of webhooks, as bad as it is told to be;
 //! - [`simulator`]: thousands of agents in one process, to measure a broker with;
 //! - [`kube_proxy`]: faults on the way to the API server, call by call;
 //! - [`fault_table`]: what can go wrong, how it is brought about, and the span that tells it;
@@ -33,4 +34,5 @@ pub mod otlp;
 pub mod postgres;
 pub mod process;
 pub mod prometheus;
+pub mod receiver;
 pub mod simulator;

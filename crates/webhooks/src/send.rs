@@ -165,7 +165,7 @@ impl Sender {
         attempt.latency = started.elapsed();
         attempt.trace = trace;
         if attempt.class != AttemptClass::Success {
-            spans::record_error(&span, attempt.class.as_str());
+            spans::record_failure(&span, attempt.class.as_str());
         }
         attempt
     }

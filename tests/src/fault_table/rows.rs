@@ -29,6 +29,12 @@ pub enum Fault {
     AgentOffline,
     /// The broker dies while an agent works for it, and comes back.
     BrokerRestarted,
+    /// The receiver of a webhook answers 500.
+    WebhookRefused,
+    /// It does not answer.
+    WebhookSilent,
+    /// Its name leads where nobody may go.
+    WebhookBlocked,
     /// Nobody listens where spans are sent.
     CollectorDead,
     /// Spans are taken, and nothing is answered in time.
@@ -69,6 +75,9 @@ pub const ROWS: &[Row] = &[
     row(Fault::BrokenManifest, BROKER, "validate", "malformed_body", "malformed_body"),
     row(Fault::AgentOffline, BROKER, "agent offline", "agent_offline", "polls_missed"),
     row(Fault::BrokerRestarted, AGENT, "POST /api/v1/agent/reports", "connect", "unreachable"),
+    row(Fault::WebhookRefused, BROKER, "POST", "500", "server_error"),
+    row(Fault::WebhookSilent, BROKER, "POST", "timeout", "timeout"),
+    row(Fault::WebhookBlocked, BROKER, "POST", "blocked", "blocked"),
     row(Fault::CollectorDead, BROKER, "export spans", "unreachable", "collector_unavailable"),
     row(Fault::CollectorSlow, BROKER, "export spans", "timeout", "collector_unavailable"),
 ];

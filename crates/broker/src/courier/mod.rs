@@ -40,7 +40,7 @@ use lane::{Lane, Waiting};
 /// How often is looked for what is due, and for webhooks that another broker has changed.
 const TICK: Duration = Duration::from_secs(1);
 /// How long a delivery belongs to its claimer: longer than the longest attempt, and a while in line before it.
-pub(crate) const LEASE: Duration = Duration::from_secs(90);
+pub(crate) const LEASE: Duration = Duration::from_secs(60);
 /// What ends within so long is written down together.
 const LINGER: Duration = Duration::from_millis(5);
 /// Deliveries of one webhook that are claimed together.

@@ -189,6 +189,7 @@ pub const SPANS: &[SpanInfo] = &[
             "brokkr.webhook.name",
             "brokkr.event.type",
             "brokkr.attempt",
+            "brokkr.reason",
         ],
     },
     SpanInfo {

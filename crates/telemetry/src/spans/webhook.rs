@@ -36,6 +36,7 @@ pub fn send_webhook(send: SendWebhook<'_>) -> Span {
         brokkr.webhook.name = send.webhook,
         brokkr.event.type = send.event,
         brokkr.attempt = i64::from(send.attempt),
+        brokkr.reason = Empty,
         error.type = Empty,
     );
     super::begin_trace(span, Class::Rollout)
