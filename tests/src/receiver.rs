@@ -4,9 +4,10 @@ use std::{
     collections::{HashMap, VecDeque},
     net::SocketAddr,
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
+use brokkr_api::Timestamp;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use parking_lot::Mutex;
 use tokio::{
@@ -30,8 +31,8 @@ pub struct Received {
     pub headers: HeaderMap,
     /// The body.
     pub body: Vec<u8>,
-    /// When.
-    pub at: Instant,
+    /// When, in microseconds since 1970.
+    pub at: i64,
 }
 
 impl Received {
@@ -119,6 +120,11 @@ impl Receiver {
         self.shared.received.lock().iter().filter(|received| received.path == path).cloned().collect()
     }
 
+    /// Takes everything that has arrived on any path, so that it is kept no longer.
+    pub fn drain(&self) -> Vec<Received> {
+        std::mem::take(&mut self.shared.received.lock())
+    }
+
     /// Waits until so much has arrived on a path.
     ///
     /// # Errors
@@ -137,6 +143,11 @@ impl Receiver {
         let late = |_| LabError::Late { what: format!("{count} messages on {path}"), limit, seen: self.received(path).len().to_string() };
         tokio::time::timeout(limit, arrive).await.map_err(late)
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "what arrives is compared with the clock of this machine")]
+fn now() -> i64 {
+    Timestamp::from_system_time(std::time::SystemTime::now()).as_micros()
 }
 
 async fn serve(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
@@ -191,7 +202,7 @@ async fn read(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> std::io::Result<O
             if buffer.len() >= whole {
                 let body = buffer[end + 4..whole].to_vec();
                 buffer.drain(..whole);
-                return Ok(Some(Received { path, headers, body, at: Instant::now() }));
+                return Ok(Some(Received { path, headers, body, at: now() }));
             }
         }
         if buffer.len() > MOST || stream.read_buf(buffer).await? == 0 {
