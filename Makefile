@@ -50,6 +50,8 @@ soak: setup kubernetes ## The fault and load trials with their full counts; evid
 	@BROKKR_SOAK=1 cargo test --package brokkr-broker --all-features --lib -- --nocapture deaths
 	@BROKKR_SOAK=1 cargo test --package brokkr-tests --all-features --test faults
 	@BROKKR_SOAK=1 cargo test --package brokkr-tests --all-features --test webhooks -- --nocapture deaths
+	@BROKKR_SOAK=1 cargo test --package brokkr-broker --all-features --lib work_model
+	@BROKKR_SOAK=1 cargo test --package brokkr-tests --all-features --test work -- --nocapture trials
 	@echo "evidence: target/soak/*.json"
 
 fmt: ## Format

@@ -140,7 +140,11 @@ impl Receiver {
                 arrived.await;
             }
         };
-        let late = |_| LabError::Late { what: format!("{count} messages on {path}"), limit, seen: self.received(path).len().to_string() };
+        let late = |_| LabError::Late {
+            what: format!("{count} messages on {path}"),
+            limit,
+            seen: self.received(path).len().to_string(),
+        };
         tokio::time::timeout(limit, arrive).await.map_err(late)
     }
 }
@@ -172,7 +176,8 @@ async fn serve(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
                 }
             }
             "/redirect" => {
-                let answer = b"HTTP/1.1 307 Elsewhere\r\nlocation: http://169.254.169.254/latest/meta-data\r\ncontent-length: 0\r\n\r\n";
+                let answer =
+                    b"HTTP/1.1 307 Elsewhere\r\nlocation: http://169.254.169.254/latest/meta-data\r\ncontent-length: 0\r\n\r\n";
                 stream.write_all(answer).await?;
             }
             _ => {

@@ -91,6 +91,8 @@ metrics:
 {{- end }}
 # Why an object is not healthy stands in these.
 - {apiGroups: [""], resources: [pods, events], verbs: [get, list]}
+# Work orders follow the pods of their Jobs, and keep the end of their logs.
+- {apiGroups: [""], resources: [pods, pods/log], verbs: [get, list, watch]}
 - {apiGroups: [apps], resources: [replicasets], verbs: [get, list]}
 {{- if .cluster }}
 - {apiGroups: [coordination.k8s.io], resources: [leases], verbs: [get, create, update]}

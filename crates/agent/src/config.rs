@@ -103,6 +103,7 @@ impl Settings for Config {
         problems.require(!kubernetes.default_namespace.is_empty(), "kubernetes.default_namespace", "must not be empty");
         problems.require(!self.leader_election.lease_name.is_empty(), "leader_election.lease_name", "must not be empty");
         problems.range("work_orders.at_once", self.work_orders.at_once as u64, 0..=100);
+        problems.range("work_orders.patience_seconds", self.work_orders.patience_seconds, 1..=3_600);
         problems.range("server.drain_seconds", self.server.drain_seconds, 1..=3_600);
         brokkr_runtime::config::check_telemetry(&self.telemetry, problems);
         brokkr_runtime::config::check_metrics(&self.metrics, problems);
@@ -219,11 +220,14 @@ impl KubernetesConfig {
 pub(crate) struct WorkOrdersConfig {
     /// Most work orders that are carried out at once; 0 for an agent that takes none.
     pub(crate) at_once: usize,
+    /// Seconds that a pod may be in trouble that it does not get out of by itself, such as an image that cannot be had, before the
+    /// attempt ends and its Job is deleted.
+    pub(crate) patience_seconds: u64,
 }
 
 impl Default for WorkOrdersConfig {
     fn default() -> Self {
-        Self { at_once: 8 }
+        Self { at_once: 8, patience_seconds: 60 }
     }
 }
 

@@ -121,6 +121,7 @@ async fn serve(config: Config, me: String, telemetry: &Telemetry, mut signals: S
         ids: Arc::clone(&ids),
         status: Arc::clone(&status),
         hands,
+        patience: Duration::from_secs(config.work_orders.patience_seconds),
         lifecycle: lifecycle.clone(),
         held: Mutex::default(),
     };

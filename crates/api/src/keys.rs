@@ -46,7 +46,7 @@ impl Role {
             Self::Operator => !matches!(permission, P::AuditRead | P::IdentitiesWrite | P::AgentWork),
             Self::Viewer => {
                 matches!(permission, P::StacksRead | P::WorkOrdersRead | P::WebhooksRead | P::AgentsRead | P::EventsRead)
-            },
+            }
             Self::Generator => matches!(
                 permission,
                 P::StacksRead

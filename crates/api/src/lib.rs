@@ -35,7 +35,8 @@ pub mod client;
 
 pub use error::{ErrorCode, Problem};
 pub use ids::{
-    AgentId, AuditId, DeliveryId, DeploymentObjectId, EventId, GeneratorId, KeyId, RegistrationTokenId, StackId, WebhookId, WorkOrderId,
+    AgentId, AuditId, DeliveryId, DeploymentObjectId, EventId, GeneratorId, KeyId, RegistrationTokenId, StackId, WebhookId,
+    WorkOrderId,
 };
 pub use labels::Labels;
 pub use name::Name;

@@ -304,6 +304,8 @@ pub struct ClaimedOrder {
     pub started: bool,
     /// Whether it should be stopped.
     pub cancel: bool,
+    /// What becomes of it when its agent is lost after the start.
+    pub on_agent_loss: OnAgentLoss,
     /// What is to be done.
     pub work: Work,
     /// Environment variables.

@@ -6,8 +6,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use brokkr_api::{AgentId, Timestamp};
-use brokkr_runtime::Clock;
-use brokkr_telemetry::{BrokerMetrics, spans};
+use brokkr_telemetry::spans;
 use parking_lot::Mutex;
 use tokio::{
     sync::Notify,
@@ -22,10 +21,12 @@ use crate::store::{Claimant, Db, Error, Queue};
 const REREAD: Duration = Duration::from_secs(1);
 /// How long an agent that was told may take to claim before another is told.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How often the gauges are set.
-const COUNT: Duration = Duration::from_secs(15);
 /// Orders of one queue that are counted at most: more agents than these are not told at once.
-const MOST_READY: u32 = 1_000;
+const MOST_READY: usize = 1_000;
+/// So many more orders than agents that wait are counted, for those that begin to wait before the next look.
+const SPARE: usize = 50;
+/// Reading rests for so many times as long as it took, so that orders that come and go all the time do not keep the database busy.
+const REST: u32 = 4;
 /// Clocks of two brokers may disagree by so much.
 const SKEW: Duration = Duration::from_secs(60);
 
@@ -47,6 +48,8 @@ struct Known {
 #[derive(Default)]
 struct Inner {
     ready: HashMap<String, Ready>,
+    /// What is ready was not read, because nobody waited.
+    stale: bool,
     parked: HashMap<u64, Parked>,
     next: u64,
     told: HashMap<AgentId, Told>,
@@ -160,7 +163,9 @@ impl Board {
         inner.next += 1;
         let number = inner.next;
         inner.parked.insert(number, Parked { agent, told: Arc::clone(&told) });
-        if !inner.ready.is_empty() {
+        if inner.stale {
+            self.nudge.notify_one();
+        } else if !inner.ready.is_empty() {
             if inner.agents.contains_key(&agent) {
                 inner.offer(number, Instant::now());
             } else {
@@ -217,7 +222,16 @@ impl Board {
 
     /// Reads which queues have orders, and tells those who wait.
     pub(crate) async fn refresh(&self, db: &Db) -> Result<(), Error> {
-        let queues = db.ready_queues(MOST_READY).await?;
+        let most = {
+            let mut inner = self.inner.lock();
+            inner.stale = inner.parked.is_empty();
+            if inner.stale {
+                inner.ready.clear();
+                return Ok(());
+            }
+            (inner.parked.len() + SPARE).min(MOST_READY)
+        };
+        let queues = db.ready_queues(u32::try_from(most).unwrap_or(u32::MAX)).await?;
         let since = {
             let mut inner = self.inner.lock();
             let ready = |(queue, orders): (Queue, u64)| (queue.id.clone(), Ready { queue: Arc::new(queue), orders });
@@ -238,32 +252,20 @@ impl Board {
     }
 
     /// Follows the database until `stopping`: at a nudge, and every second whatever happens.
-    pub(crate) async fn follow(
-        self: Arc<Self>,
-        db: Db,
-        clock: Arc<dyn Clock>,
-        metrics: BrokerMetrics,
-        stopping: CancellationToken,
-    ) {
-        let mut counted: Option<Instant> = None;
+    pub(crate) async fn follow(self: Arc<Self>, db: Db, stopping: CancellationToken) {
         loop {
-            let round = async {
-                self.refresh(&db).await?;
-                if counted.is_none_or(|at| at.elapsed() >= COUNT) {
-                    counted = Some(Instant::now());
-                    let counts = db.count_work_orders().await?;
-                    let age = counts.oldest.map_or(Duration::ZERO, |oldest| clock.now().since(oldest));
-                    metrics.work_orders(counts.waiting, counts.queued, counts.claimed, counts.running, age);
-                }
-                Ok::<_, Error>(())
-            };
+            let began = Instant::now();
             // The feed says once that the database is away.
-            if let Err(error) = round.instrument(spans::job("work-orders-board")).await {
+            if let Err(error) = self.refresh(&db).instrument(spans::job("work-orders-board")).await {
                 debug!(error = &error as &dyn std::error::Error, "the board cannot be read; it is tried again");
             }
+            let news = async {
+                tokio::time::sleep((began.elapsed() * REST).min(REREAD)).await;
+                timeout(REREAD, self.nudge.notified()).await
+            };
             tokio::select! {
                 () = stopping.cancelled() => return,
-                _ = timeout(REREAD, self.nudge.notified()) => {}
+                _ = news => {}
             }
         }
     }

@@ -291,7 +291,7 @@ impl LimitsConfig {
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct WorkOrdersConfig {
-    /// Seconds that an agent has a work order without renewing it; agents renew three times as often. One that is away for longer has
+    /// Seconds that an agent has a work order without renewing it; agents renew four times as often. One that is away for longer has
     /// lost what it had.
     pub(crate) lease_seconds: u64,
 }

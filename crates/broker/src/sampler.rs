@@ -76,6 +76,8 @@ impl Sampler {
         self.metrics.rollout_oldest_unsettled.set_span(age(deployments.oldest_unsettled));
         let deliveries = self.db.delivery_totals().await?;
         self.metrics.queue("deliveries", deliveries.depth, age(deliveries.oldest));
+        let orders = self.db.count_work_orders().await?;
+        self.metrics.work_orders(orders.waiting, orders.queued, orders.claimed, orders.running, age(orders.oldest));
         match self.db.next_key_expiry(now).await? {
             Some(at) => self.metrics.key_next_expiry.set(at.to_system_time()),
             None => self.metrics.key_next_expiry.set_span(Duration::ZERO),

@@ -112,7 +112,7 @@ async fn serve(config: Config, telemetry: &Telemetry, mut signals: Signals, inst
         Offline { db: db.clone(), clock: Arc::clone(&clock), ids: Arc::clone(&state.ids), active: state.settings.active };
     lifecycle.spawn(Offline::NAME, jobs::run(offline, db.clone(), Arc::clone(&clock), instance.clone(), stopping()));
     let board = Arc::clone(&state.board);
-    lifecycle.spawn("work-orders-board", Arc::clone(&board).follow(db.clone(), Arc::clone(&clock), metrics.clone(), stopping()));
+    lifecycle.spawn("work-orders-board", Arc::clone(&board).follow(db.clone(), stopping()));
     let work_orders = WorkOrders { db: db.clone(), clock: Arc::clone(&clock), ids: Arc::clone(&state.ids), board };
     lifecycle.spawn(WorkOrders::NAME, jobs::run(work_orders, db.clone(), Arc::clone(&clock), instance.clone(), stopping()));
     let courier = Courier {

@@ -137,8 +137,7 @@ impl World {
         let clock = Arc::new(ManualClock::new(Timestamp::from_micros(1_767_225_600_000_000)));
         let ids: Arc<dyn Ids> = Arc::new(SeededIds::new(seed));
         let config = DatabaseConfig { url: url.clone(), ..DatabaseConfig::default() };
-        let metrics = capture.telemetry().broker_metrics();
-        let (db, _) = store::open(&config, metrics.clone(), &*clock, &*ids).await.unwrap();
+        let (db, _) = store::open(&config, capture.telemetry().broker_metrics(), &*clock, &*ids).await.unwrap();
         let admin = match (first_admin_key(&db, &*clock, &*ids, None).await.unwrap(), admin) {
             (Bootstrap::Show(new), None) => new,
             (Bootstrap::Unneeded, Some(known)) => known,
@@ -150,7 +149,7 @@ impl World {
         let follow = Arc::clone(&feed).follow(lifecycle.stopping().clone()).with_subscriber(capture.dispatch());
         lifecycle.spawn("change-feed", follow);
         let board = Arc::new(Board::default());
-        let follow = Arc::clone(&board).follow(db.clone(), Arc::clone(&clock) as _, metrics, lifecycle.stopping().clone());
+        let follow = Arc::clone(&board).follow(db.clone(), lifecycle.stopping().clone());
         lifecycle.spawn("work-orders-board", follow.with_subscriber(capture.dispatch()));
         let state = AppState::new(api::Shared {
             db,

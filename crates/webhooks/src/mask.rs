@@ -40,7 +40,8 @@ mod tests {
 
     #[test]
     fn keys_and_known_secrets_are_masked_and_words_stay() {
-        let body = b"{\"error\":\"no such hook\",\r\n\"token\":\"ghp_16C7e42F292c6912E7710c838347Ae178B4a\", \"you\": \"hunter2\"}";
+        let body =
+            b"{\"error\":\"no such hook\",\r\n\"token\":\"ghp_16C7e42F292c6912E7710c838347Ae178B4a\", \"you\": \"hunter2\"}";
         assert_eq!(excerpt(body, &["hunter2"]), "{\"error\":\"no such hook\",  \"token\":\"***\", \"you\": \"***\"}");
     }
 

@@ -322,8 +322,23 @@ fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
 #[must_use]
 pub fn is_free(name: &HeaderName) -> bool {
     const TAKEN: &[&str] = &[
-        "baggage", "connection", "content-encoding", "content-length", "content-type", "expect", "host", "keep-alive", "proxy-authenticate",
-        "proxy-authorization", "proxy-connection", "te", "trailer", "traceparent", "tracestate", "transfer-encoding", "upgrade",
+        "baggage",
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "expect",
+        "host",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "traceparent",
+        "tracestate",
+        "transfer-encoding",
+        "upgrade",
     ];
     !TAKEN.contains(&name.as_str()) && !name.as_str().starts_with("webhook-")
 }

@@ -82,11 +82,10 @@ impl Verifier {
         let Some((version, signature)) = given.split_once(',') else { return false };
         let Ok(signature) = BASE64_STANDARD.decode(signature) else { return false };
         match (self, version) {
-            (Self::Hmac(Secret::Hmac(key)), "v1") => {
-                tag(key, content).is_some_and(|tag| tag.as_slice().ct_eq(&signature).into())
+            (Self::Hmac(Secret::Hmac(key)), "v1") => tag(key, content).is_some_and(|tag| tag.as_slice().ct_eq(&signature).into()),
+            (Self::Ed25519(PublicKey(key)), "v1a") => {
+                Signature::from_slice(&signature).is_ok_and(|signature| key.verify(&content.concat(), &signature).is_ok())
             }
-            (Self::Ed25519(PublicKey(key)), "v1a") => Signature::from_slice(&signature)
-                .is_ok_and(|signature| key.verify(&content.concat(), &signature).is_ok()),
             _ => false,
         }
     }
@@ -146,7 +145,8 @@ mod tests {
         let now = i64::try_from(now).unwrap();
         let signature = signatures(&[new.clone(), old.clone()], "msg_1", now, BODY);
         let mut headers = HeaderMap::new();
-        for (name, value) in [("webhook-id", "msg_1"), ("webhook-timestamp", &now.to_string()), ("webhook-signature", &signature)] {
+        for (name, value) in [("webhook-id", "msg_1"), ("webhook-timestamp", &now.to_string()), ("webhook-signature", &signature)]
+        {
             headers.insert(name, value.parse().unwrap());
         }
         for secret in [&old, &new] {

@@ -110,6 +110,39 @@ pub(super) const DASHBOARD: Dashboard = Dashboard {
             ],
         },
         Row {
+            title: "Work orders",
+            panels: &[
+                Panel::stack(
+                    "Open work orders",
+                    "none",
+                    "What is queued waits for an agent.",
+                    &[of("max by (state) (brokkr_work_orders{%})", "{{state}}")],
+                ),
+                Panel::lines(
+                    "Claims",
+                    "ops",
+                    "A claim that finds nothing belongs to kind none.",
+                    &[of("sum by (kind, result) (rate(brokkr_work_order_claims_total{%}[$__rate_interval]))", "{{kind}} {{result}}")],
+                ),
+                Panel::lines(
+                    "Outcomes",
+                    "ops",
+                    "By kind and class.",
+                    &[of("sum by (kind, class) (rate(brokkr_work_order_outcomes_total{%}[$__rate_interval])) > 0", "{{kind}} {{class}}")],
+                )
+                .leading_to(r#"{ resource.service.name = "brokkr-agent" && name = "process work_order" && status = error }"#),
+                Panel::lines(
+                    "Time in the cluster",
+                    "s",
+                    "95th percentile, from the start to the end.",
+                    &[of(
+                        "histogram_quantile(0.95, sum by (kind, le) (rate(brokkr_work_order_duration_seconds_bucket{%}[$__rate_interval])))",
+                        "{{kind}}",
+                    )],
+                ),
+            ],
+        },
+        Row {
             title: "Webhooks",
             panels: &[
                 Panel::stack(

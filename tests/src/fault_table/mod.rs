@@ -12,6 +12,7 @@ mod processes;
 mod rows;
 mod verdict;
 mod webhooks;
+mod work;
 
 pub use rows::{Fault, ROWS, Row};
 
@@ -20,6 +21,7 @@ use std::any::Any;
 use api_server::ApiServer;
 use brokkr_api::{Name, client::Client};
 use tokio::sync::OnceCell;
+use work::Work;
 
 use crate::{fleet::Broker, otlp::Receiver};
 
@@ -33,6 +35,8 @@ pub struct FaultTable<'a> {
     settings: Vec<(&'static str, String)>,
     /// Shared by the faults of the API server, which concern one call each.
     api_server: OnceCell<ApiServer>,
+    /// Shared by the faults of work orders.
+    work: OnceCell<Work>,
 }
 
 /// A fault that has happened, and whatever must live until it has been seen.
@@ -57,7 +61,7 @@ impl<'a> FaultTable<'a> {
             ("BROKKR__TELEMETRY__ENDPOINT", &receiver.grpc_endpoint()),
         ];
         let settings = settings.map(|(key, value)| (key, value.to_owned())).to_vec();
-        Self { receiver, settings, api_server: OnceCell::new() }
+        Self { receiver, settings, api_server: OnceCell::new(), work: OnceCell::new() }
     }
 
     /// Makes a fault happen.
@@ -80,7 +84,16 @@ impl<'a> FaultTable<'a> {
             Fault::DatabaseDown => database::down(&self.with(&[])).await,
             Fault::AgentOffline => processes::agent_offline(&self.with(&[("BROKKR__AGENTS__ACTIVE_SECONDS", "1")])).await,
             Fault::BrokerRestarted => processes::broker_restarted(&self.with(&[])).await,
-            Fault::WebhookRefused | Fault::WebhookSilent | Fault::WebhookBlocked => webhooks::bring_about(fault, &self.with(&[])).await,
+            Fault::WebhookRefused | Fault::WebhookSilent | Fault::WebhookBlocked => {
+                webhooks::bring_about(fault, &self.with(&[])).await
+            }
+            Fault::WorkContainerFails
+            | Fault::WorkRefused
+            | Fault::WorkOverQuota
+            | Fault::WorkWithoutImage
+            | Fault::WorkTooLong => {
+                self.work.get_or_init(|| async { Work::start(&self.with(&[])).await }).await.bring_about(fault).await
+            }
             Fault::CollectorDead | Fault::CollectorSlow => collector::bring_about(fault, self.receiver, &self.with(&[])).await,
         }
     }

@@ -35,6 +35,16 @@ pub enum Fault {
     WebhookSilent,
     /// Its name leads where nobody may go.
     WebhookBlocked,
+    /// A container of a work order ends with an error.
+    WorkContainerFails,
+    /// The API server refuses the Job of a work order.
+    WorkRefused,
+    /// The namespace's quota has no room for the Job of a work order.
+    WorkOverQuota,
+    /// The image of a work order cannot be had.
+    WorkWithoutImage,
+    /// The deadline of a work order is over while it runs.
+    WorkTooLong,
     /// Nobody listens where spans are sent.
     CollectorDead,
     /// Spans are taken, and nothing is answered in time.
@@ -78,6 +88,11 @@ pub const ROWS: &[Row] = &[
     row(Fault::WebhookRefused, BROKER, "POST", "500", "server_error"),
     row(Fault::WebhookSilent, BROKER, "POST", "timeout", "timeout"),
     row(Fault::WebhookBlocked, BROKER, "POST", "blocked", "blocked"),
+    row(Fault::WorkContainerFails, AGENT, "run main", "exit_code", "container_failed"),
+    row(Fault::WorkRefused, AGENT, "create jobs", "422", "invalid"),
+    row(Fault::WorkOverQuota, AGENT, "create jobs", "403", "quota_exceeded"),
+    row(Fault::WorkWithoutImage, AGENT, "process work_order", "image_pull_failed", "image_pull_failed"),
+    row(Fault::WorkTooLong, AGENT, "process work_order", "deadline_exceeded", "deadline_exceeded"),
     row(Fault::CollectorDead, BROKER, "export spans", "unreachable", "collector_unavailable"),
     row(Fault::CollectorSlow, BROKER, "export spans", "timeout", "collector_unavailable"),
 ];

@@ -10,6 +10,7 @@ use brokkr_api::{
     keys::{CreateKey, Role},
     reports::{Report, Reports},
     rollouts::Phase,
+    work_orders::{ClaimWork, ClaimedOrder, CreateWorkOrder, ReportWork, WorkKind, WorkOutcome},
 };
 use brokkr_tests::fleet::{Broker, Engine, config_map, metric, wait_for_metric};
 
@@ -154,6 +155,70 @@ async fn a_change_is_followed_from_its_acceptance_to_its_application() {
             let applied = "SELECT count(*) FROM events WHERE type = 'deployment.applied'";
             assert_eq!(agrees(&broker, "brokkr_rollout_duration_seconds_count", applied).await, changes + 1.0);
         }
+    }
+}
+
+impl Played {
+    async fn claim(&self) -> Option<ClaimedOrder> {
+        let claim = ClaimWork { kinds: WorkKind::ALL.to_vec(), resume: false };
+        self.client.claim_work(&claim).await.unwrap().orders.pop()
+    }
+
+    async fn tell(&self, order: &ClaimedOrder, outcome: WorkOutcome, reason: Option<&str>) {
+        let report = ReportWork {
+            id: order.id,
+            token: order.token,
+            outcome,
+            reason: reason.map(str::to_owned),
+            message: None,
+            retry: false,
+            object: None,
+            log: None,
+        };
+        self.client.report_work(&report).await.unwrap();
+    }
+}
+
+fn order(agent: &Played) -> CreateWorkOrder {
+    let job = serde_json::json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "a"}});
+    let order = serde_json::json!({"name": "a", "targets": {"names": [agent.name]}, "work": {"job": {"manifest": job}}});
+    serde_json::from_value(order).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn work_orders_are_counted_where_they_stand_when_they_are_claimed_and_how_they_end() {
+    for engine in Engine::ALL {
+        let broker = Broker::start(engine, &[]).await.unwrap();
+        let (one, idle) = (Played::new(&broker, "one").await, Played::new(&broker, "idle").await);
+        for _ in 0..4 {
+            broker.admin().create_work_order(&order(&one), None).await.unwrap();
+        }
+        assert!(idle.claim().await.is_none());
+        let (first, second) = (one.claim().await.unwrap(), one.claim().await.unwrap());
+        for order in [&first, &second] {
+            one.tell(order, WorkOutcome::Started, None).await;
+        }
+        one.tell(&first, WorkOutcome::Succeeded, None).await;
+        one.tell(&second, WorkOutcome::Failed, Some("out_of_memory")).await;
+        one.claim().await.unwrap();
+
+        for (state, orders) in [("queued", 1.0), ("claimed", 1.0), ("running", 0.0), ("waiting", 0.0)] {
+            let sql = format!("SELECT count(*) FROM work_orders WHERE state = '{state}'");
+            assert_eq!(agrees(&broker, &format!("brokkr_work_orders{{state=\"{state}\"}}"), &sql).await, orders, "{state}");
+        }
+        let queued = "SELECT count(*) FROM work_orders WHERE state = 'queued'";
+        agrees(&broker, "brokkr_queue_depth{queue=\"work_orders\"}", queued).await;
+        wait_for_metric(&broker.base, "brokkr_queue_oldest_age_seconds{queue=\"work_orders\"}", |age| age > 0.0).await;
+        let counted = async |series: &str| metric(&broker.base, series).await;
+        assert_eq!(counted("brokkr_work_order_claims_total{kind=\"job\",result=\"claimed\"}").await, 3.0);
+        assert_eq!(counted("brokkr_work_order_outcomes_total{class=\"succeeded\",kind=\"job\"}").await, 1.0);
+        assert_eq!(counted("brokkr_work_order_outcomes_total{class=\"out_of_memory\",kind=\"job\"}").await, 1.0);
+        assert_eq!(
+            counted("brokkr_work_order_outcomes_total{class=\"unknown\",kind=\"job\"}").await,
+            0.0,
+            "known from the start"
+        );
+        assert_eq!(counted("brokkr_work_order_duration_seconds_count{kind=\"job\"}").await, 2.0);
     }
 }
 

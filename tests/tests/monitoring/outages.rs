@@ -1,9 +1,15 @@
 //! Somebody is not there.
 
+use brokkr_api::{
+    Labels, Name,
+    agents::CreateAgent,
+    work_orders::{ClaimWork, CreateWorkOrder, ReportWork, WorkKind, WorkOutcome},
+};
 use brokkr_tests::{
     cluster::Cluster,
     fleet::{Broker, Engine, LIMIT},
 };
+use serde_json::json;
 
 use crate::world::{of_agent, of_broker, watch, while_doing};
 
@@ -57,4 +63,40 @@ async fn an_agent_that_is_gone_is_missed_by_the_broker_and_one_that_does_not_sta
 
 async fn now(prometheus: &brokkr_tests::prometheus::Prometheus) -> f64 {
     prometheus.query("time()").await.unwrap().scalar().unwrap()
+}
+
+/// A Job for this agent.
+fn order(agent: &Name) -> CreateWorkOrder {
+    let job = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "a"}});
+    serde_json::from_value(json!({"name": "a", "targets": {"names": [agent]}, "work": {"job": {"manifest": job}}})).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn work_that_nobody_claims_is_told_and_work_whose_agent_is_lost() {
+    let broker = Broker::start(Engine::Sqlite, &[("BROKKR__WORK_ORDERS__LEASE_SECONDS", "5")]).await.unwrap();
+    let name: Name = "absent".parse().unwrap();
+    let request = CreateAgent { name: name.clone(), cluster: name.clone(), labels: Labels::default() };
+    let agent = broker.client(&broker.admin().create_agent(&request).await.unwrap().secret);
+    let prometheus = watch(&[of_broker(&broker)]).await;
+
+    broker.admin().create_work_order(&order(&name), None).await.unwrap();
+    let age = prometheus.fires("BrokkrQueueAge", LIMIT).await.unwrap();
+    assert_eq!(age.labels["queue"], "work_orders");
+
+    let claim = ClaimWork { kinds: WorkKind::ALL.to_vec(), resume: false };
+    let claimed = agent.claim_work(&claim).await.unwrap().orders.pop().unwrap();
+    let started = ReportWork {
+        id: claimed.id,
+        token: claimed.token,
+        outcome: WorkOutcome::Started,
+        reason: None,
+        message: None,
+        retry: false,
+        object: None,
+        log: None,
+    };
+    agent.report_work(&started).await.unwrap();
+    let unknown = prometheus.fires("BrokkrWorkOrderUnknown", LIMIT).await.unwrap();
+    assert_eq!(unknown.labels["kind"], "job");
+    prometheus.resolves("BrokkrQueueAge", LIMIT).await.unwrap();
 }

@@ -32,12 +32,11 @@ const FOREIGN: [&str; 8] = [
 ];
 
 /// Alerts that no test brings about for real, and why; their unit tests stand for them.
-const UNSEEN: [(&str, &str); 9] = [
+const UNSEEN: [(&str, &str); 8] = [
     ("BrokkrFileDescriptors", "a process at its limit of descriptors cannot be scraped in a test that shares the limit"),
     ("BrokkrHttpLatency", "a broker that is slow for itself, and not for its database, is no fault that can be injected"),
     ("BrokkrKubernetesLatency", "the proxy before the API server refuses calls or swallows them, and delays none"),
     ("BrokkrWakeupLag", "the lag counts from a commit to an answer within one process"),
-    ("BrokkrQueueAge", "nothing is queued that could be held up from outside yet"),
     (
         "BrokkrJobsFailing",
         "a job that fails for fifteen minutes and yet leaves the broker alive is no fault that can be injected",

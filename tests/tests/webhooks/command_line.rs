@@ -33,7 +33,8 @@ async fn a_person_makes_tests_looks_at_and_replays_a_webhook() {
         assert_ne!(rotated, secret);
         world.stack("shop").await;
         world.receiver.wait_for("/ok", 2, LIMIT).await.unwrap();
-        let listed: Value = serde_json::from_str(&brokkr(&world, &["-o", "json", "webhooks", "deliveries", "chat"]).await).unwrap();
+        let listed: Value =
+            serde_json::from_str(&brokkr(&world, &["-o", "json", "webhooks", "deliveries", "chat"]).await).unwrap();
         let id = listed[0]["id"].as_str().unwrap();
         world.attempted("chat", 1).await;
         assert!(brokkr(&world, &["webhooks", "deliveries", "chat", id]).await.contains("success"));

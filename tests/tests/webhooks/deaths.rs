@@ -110,7 +110,11 @@ async fn nothing_is_lost_twice_is_the_same_and_order_is_kept_while_brokers_are_k
         let missing = || async {
             let arrived: HashSet<_> = receiver.received(&path).iter().map(|one| event(one)).collect();
             let missing: Vec<_> = events.keys().filter(|id| !arrived.contains(*id)).collect();
-            if missing.is_empty() { Ok(()) } else { Err(format!("{} of {} are missing: {missing:?}", missing.len(), events.len())) }
+            if missing.is_empty() {
+                Ok(())
+            } else {
+                Err(format!("{} of {} are missing: {missing:?}", missing.len(), events.len()))
+            }
         };
         until("every event", PATIENCE, missing).await.unwrap();
         let received = receiver.received(&path);

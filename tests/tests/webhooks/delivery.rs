@@ -14,8 +14,10 @@ fn python(secret: &str, received: &Received) -> Result<String, String> {
     let installed = std::process::Command::new(format!("{folder}/install.sh")).output().unwrap();
     assert!(installed.status.success(), "{}", String::from_utf8_lossy(&installed.stderr));
     let interpreter = String::from_utf8(installed.stdout).unwrap();
-    let headers: serde_json::Map<_, _> =
-        ["webhook-id", "webhook-timestamp", "webhook-signature"].iter().map(|name| ((*name).to_owned(), json!(received.header(name)))).collect();
+    let headers: serde_json::Map<_, _> = ["webhook-id", "webhook-timestamp", "webhook-signature"]
+        .iter()
+        .map(|name| ((*name).to_owned(), json!(received.header(name))))
+        .collect();
     let body = base64(&received.body);
     let mut child = std::process::Command::new(interpreter.trim())
         .arg(format!("{folder}/verify.py"))

@@ -22,7 +22,13 @@ fn memory(broker: &Broker) -> u64 {
 async fn each_bad_receiver_costs_its_timeout_and_little_memory_and_delays_nobody() {
     World::each(async |world: World| {
         let quick = WebhookSettings { timeout_seconds: 2, ..of_stacks() };
-        let bad = [("hang", "timeout"), ("drip", "timeout"), ("close", "broken"), ("endless", "server_error"), ("redirect", "redirect")];
+        let bad = [
+            ("hang", "timeout"),
+            ("drip", "timeout"),
+            ("close", "broken"),
+            ("endless", "server_error"),
+            ("redirect", "redirect"),
+        ];
         for (path, _) in bad {
             world.webhook(path, &format!("/{path}"), quick.clone()).await;
         }
@@ -52,7 +58,8 @@ async fn each_bad_receiver_costs_its_timeout_and_little_memory_and_delays_nobody
 async fn what_is_not_allowed_is_refused_when_it_is_made_and_when_its_name_is_looked_up() {
     let receiver = Receiver::start().await.unwrap();
     let port = format!("[{}, 80, 443]", receiver.address.port());
-    let settings = [("BROKKR__WEBHOOKS__ALLOW_HTTP", "true"), ("BROKKR__WEBHOOKS__ALLOWED_PORTS", &port), ("BROKKR__ENCRYPTION__KEYS", KEY)];
+    let settings =
+        [("BROKKR__WEBHOOKS__ALLOW_HTTP", "true"), ("BROKKR__WEBHOOKS__ALLOWED_PORTS", &port), ("BROKKR__ENCRYPTION__KEYS", KEY)];
     for engine in Engine::ALL {
         let broker = Broker::start(engine, &settings).await.unwrap();
         let create = |url: String| CreateWebhook {
@@ -65,10 +72,14 @@ async fn what_is_not_allowed_is_refused_when_it_is_made_and_when_its_name_is_loo
         let numbers = ["127.0.0.1", "2130706433", "0x7f.1", "169.254.169.254", "[::1]", "[::ffff:10.0.0.1]", "[fd00:ec2::254]"];
         for host in numbers {
             let refused = broker.admin().create_webhook(&create(format!("http://{host}:80/"))).await.unwrap_err();
-            assert!(refused.to_string().contains("webhook_url") || format!("{refused:?}").contains("WebhookUrl"), "{host}: {refused:?}");
+            assert!(
+                refused.to_string().contains("webhook_url") || format!("{refused:?}").contains("WebhookUrl"),
+                "{host}: {refused:?}"
+            );
         }
         // A name says nothing until it is looked up; this one leads to this machine.
-        let made = broker.admin().create_webhook(&create(format!("http://localhost:{}/inside", receiver.address.port()))).await.unwrap();
+        let made =
+            broker.admin().create_webhook(&create(format!("http://localhost:{}/inside", receiver.address.port()))).await.unwrap();
         let delivery = broker.admin().test_webhook(&made.webhook.name).await.unwrap();
         let look = || async {
             let shown = broker.admin().delivery(&name("inside"), delivery.id).await.unwrap();

@@ -79,3 +79,29 @@ async fn a_cancelled_order_takes_its_objects_along() {
     world.becomes(id, WorkState::Cancelled).await;
     assert!(maps.get_opt("task").await.unwrap().is_none());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_attempt_begins_anew() {
+    let world = World::new("anew").await;
+    let id = world.order(work(&world), json!({"max_attempts": 2, "backoff_seconds": 0})).await;
+    becomes(&world, "broken").await;
+    let maps = world.cluster.api::<ConfigMap>(&world.namespace);
+    let is_new = |map: Option<&ConfigMap>| map.and_then(|map| map.data.as_ref()).is_some_and(|data| data["state"] == "new");
+    Cluster::wait_until(&maps, "task", "to be made anew", LIMIT, is_new).await.unwrap();
+    becomes(&world, "done").await;
+    assert_eq!(world.becomes(id, WorkState::Succeeded).await.attempts, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_is_killed_goes_on_with_what_has_become_of_its_objects() {
+    let mut world = World::new("applied-killed").await;
+    let id = world.order(work(&world), json!({})).await;
+    world.becomes(id, WorkState::Running).await;
+    let maps = world.cluster.api::<ConfigMap>(&world.namespace);
+    Cluster::wait_until(&maps, "task", "to be there", LIMIT, |map| map.is_some()).await.unwrap();
+    world.agent.process.kill();
+    becomes(&world, "done").await;
+    world.agent.process.start().unwrap();
+    assert_eq!(world.becomes(id, WorkState::Succeeded).await.attempts, 1);
+    assert_eq!(maps.get("task").await.unwrap().data.unwrap()["state"], "done");
+}

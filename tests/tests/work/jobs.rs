@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use brokkr_api::{events::EventsQuery, work_orders::WorkState};
-use brokkr_tests::{fleet::LIMIT, lab::until};
+use brokkr_tests::{
+    fleet::{Engine, LIMIT},
+    lab::until,
+};
 use k8s_openapi::api::core::v1::{Pod, ResourceQuota};
 use kube::api::PostParams;
 use serde_json::json;
@@ -47,22 +50,45 @@ async fn a_container_that_fails_is_told_with_its_exit_code_and_each_attempt_is_a
     let world = World::new("exit").await;
     let id = world.order(world.endless(), json!({"max_attempts": 2, "backoff_seconds": 0})).await;
     world.ends(&world.pod(id).await, 3).await;
-    let look = || async {
-        let jobs = world.jobs().await;
-        if jobs.len() == 2 { Ok(()) } else { Err(format!("{} jobs", jobs.len())) }
-    };
-    until("the second attempt", LIMIT, look).await.unwrap();
-    let pods = || async {
-        let pods = world.cluster.api::<Pod>(&world.namespace).list(&kube::api::ListParams::default()).await.unwrap().items;
-        let open = |pod: &Pod| pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Pending");
-        pods.into_iter().find(open).ok_or_else(|| "no pod".to_owned())
-    };
-    let second = until("the second pod", LIMIT, pods).await.unwrap();
+    let second = world.attempt(id, 2).await;
+    assert_eq!(world.jobs().await.len(), 2);
     world.ends(&second, 3).await;
     let failed = world.becomes(id, WorkState::Failed).await;
     assert_eq!((failed.reason.as_deref(), failed.attempts), (Some("container_failed"), 2));
     let message = failed.message.unwrap();
     assert!(message.contains("exit code 3"), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_that_had_too_much_memory_is_told_so() {
+    let world = World::new("memory").await;
+    let id = world.order(world.endless(), json!({})).await;
+    world.ends_for(&world.pod(id).await, 137, "OOMKilled").await;
+    let failed = world.becomes(id, WorkState::Failed).await;
+    assert_eq!(failed.reason.as_deref(), Some("out_of_memory"));
+    let message = failed.message.unwrap();
+    assert!(message.contains("memory"), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_that_cannot_be_had_is_told_while_it_is_tried_and_the_job_goes_with_the_order() {
+    let world = World::with(
+        Engine::Sqlite,
+        "image",
+        &[("BROKKR__WORK_ORDERS__LEASE_SECONDS", "20")],
+        &[("BROKKR__WORK_ORDERS__PATIENCE_SECONDS", "15")],
+    )
+    .await;
+    let id = world.order(world.endless(), json!({"deadline_seconds": 1_000})).await;
+    world.waits(&world.pod(id).await, "ImagePullBackOff", "Back-off pulling image \"example/image:1\"").await;
+    let look = || async {
+        let progress = world.broker.admin().work_order(id).await.unwrap().progress.unwrap_or_default();
+        if progress.contains("example/image:1") { Ok(()) } else { Err(progress) }
+    };
+    until("the trouble beside the order", LIMIT, look).await.unwrap();
+    let failed = world.becomes(id, WorkState::Failed).await;
+    assert_eq!(failed.reason.as_deref(), Some("image_pull_failed"));
+    assert_eq!(world.jobs().await.len(), 0, "it would start as soon as the image is there");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -96,7 +122,8 @@ async fn a_cancelled_job_is_stopped_in_the_cluster_with_its_pods() {
     world.pod(id).await;
     let cancelling = world.broker.admin().cancel_work_order(id).await.unwrap();
     assert_eq!((cancelling.state, cancelling.cancelling), (WorkState::Running, true));
-    world.becomes(id, WorkState::Cancelled).await;
+    let cancelled = world.becomes(id, WorkState::Cancelled).await;
+    assert_eq!(cancelled.message.as_deref(), Some("somebody cancelled it; it was stopped in the cluster"));
     assert_eq!(world.jobs().await.len(), 0);
     let pods = world.cluster.api::<Pod>(&world.namespace).list(&kube::api::ListParams::default()).await.unwrap().items;
     assert_eq!(pods.len(), 0, "it is cancelled when nothing of it runs any more");
@@ -110,6 +137,21 @@ async fn a_deadline_stops_the_job_in_the_cluster() {
     assert_eq!(failed.reason.as_deref(), Some("deadline_exceeded"));
     assert!(failed.started_at.is_some(), "{failed:?}");
     assert_eq!(world.jobs().await.len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_finished_job_goes_after_its_time_and_is_known_before() {
+    let world = World::new("kept").await;
+    let mut work = world.job(&json!({}));
+    // Kubernetes itself would delete it before anybody saw how it ended.
+    work["job"]["manifest"]["spec"]["ttlSecondsAfterFinished"] = json!(0);
+    let id = world.order(work, json!({"ttl_seconds": 0})).await;
+    world.becomes(id, WorkState::Succeeded).await;
+    let look = || async {
+        let jobs = world.jobs().await.len();
+        if jobs == 0 { Ok(()) } else { Err(format!("{jobs} jobs")) }
+    };
+    until("the Job to be gone", LIMIT, look).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

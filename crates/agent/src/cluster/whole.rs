@@ -1,10 +1,11 @@
-//! Writing whole objects: creation, and replacement of exactly the version that was read.
+//! Writing whole objects: creation, replacement of exactly the version that was read, deletion with all that belongs to it.
 
 use brokkr_telemetry::metrics::KubeOperation;
 use http::{Request, header::CONTENT_TYPE};
+use kube::api::{DeleteParams, Preconditions, PropagationPolicy};
 use serde_json::Value;
 
-use super::{Cluster, KubeCall, KubeFailure, Resource};
+use super::{Class, Cluster, KubeCall, KubeFailure, Resource};
 
 impl Cluster {
     /// Creates an object. One of the same name is a conflict.
@@ -13,6 +14,27 @@ impl Cluster {
         let request = request.body(body.to_string().into_bytes()).map_err(kube::core::request::Error::BuildRequest);
         let call = KubeCall::new("create", KubeOperation::Create, resource, namespace, None);
         self.send(call, request).await.map(|(_, answer)| answer)
+    }
+
+    /// Deletes this very object, which goes only when everything that it owns is gone. Gone already is fine.
+    pub(crate) async fn delete_whole(
+        &self,
+        resource: &Resource,
+        namespace: Option<&str>,
+        name: &str,
+        uid: &str,
+    ) -> Result<(), KubeFailure> {
+        let params = DeleteParams {
+            preconditions: Some(Preconditions { uid: Some(uid.to_owned()), resource_version: None }),
+            propagation_policy: Some(PropagationPolicy::Foreground),
+            ..DeleteParams::default()
+        };
+        let request = kube::core::Request::new(resource.path(namespace)).delete(name, &params);
+        let call = KubeCall::new("delete", KubeOperation::Delete, resource, namespace, Some(name));
+        match self.send(call, request).await {
+            Err(error) if error.class == Class::NotFound => Ok(()),
+            other => other.map(drop),
+        }
     }
 
     /// Replaces an object. One that is no longer of the body's `resourceVersion` is a conflict.

@@ -10,11 +10,11 @@ use brokkr_api::{
 use serde_json::{Map, Value, json};
 
 use super::{
-    WORK_ORDER, Workforce,
+    Workforce,
     cleanup::Record,
     job,
-    order::{Came, Found, Mind, Stop},
-    verdict::{Ended, Trouble, Verdict},
+    order::{Came, Found, Mind, Stop, is_of},
+    verdict::{Ended, Verdict, of_objects},
     watch::Changes,
 };
 use crate::{
@@ -37,6 +37,13 @@ const LIST: &str = "List";
 impl Workforce {
     /// Applies the objects, and waits for a condition.
     pub(super) async fn run_apply(&self, order: &ClaimedOrder, apply: &ApplyWork, mind: &mut Mind, found: &mut Found) -> Came {
+        // What another attempt has left here would be judged in place of this one.
+        if order.attempt > 1
+            && !order.started
+            && let Err(came) = self.take_away(order, mind).await
+        {
+            return came;
+        }
         let mut failures = 0;
         let members = loop {
             let tried = self.put_there(order, apply).await;
@@ -45,12 +52,11 @@ impl Workforce {
                 Err(failure) => failure,
             };
             if let Some(ended) = Ended::of_refusal(&failure) {
-                self.clean_up(order, 0).await;
-                return Came::Ended(ended);
+                return self.take_away(order, mind).await.err().unwrap_or(Came::Ended(ended));
             }
             failures += 1;
             tokio::select! {
-                stop = mind.stop() => return self.stopped(order, stop).await,
+                stop = mind.stop() => return self.taken_away(order, mind, stop).await,
                 () = tokio::time::sleep(backoff(failures, self.ids.fraction())) => {}
             }
         };
@@ -60,19 +66,15 @@ impl Workforce {
                 self.clean_up(order, order.ttl_seconds).await;
                 Came::Ended(ended)
             }
-            Err(stop) => self.stopped(order, stop).await,
+            Err(stop) => self.taken_away(order, mind, stop).await,
         }
     }
 
-    async fn stopped(&self, order: &ClaimedOrder, stop: Stop) -> Came {
+    async fn taken_away(&self, order: &ClaimedOrder, mind: &mut Mind, stop: Stop) -> Came {
         match stop {
             Stop::Lost => Came::Lost,
             Stop::Leave => Came::Left,
-            Stop::Because(why) => {
-                self.progress(order.id, "stopping".to_owned());
-                self.clean_up(order, 0).await;
-                Came::Stopped(why)
-            }
+            Stop::Because(why) => self.take_away(order, mind).await.err().unwrap_or(Came::Stopped(why)),
         }
     }
 
@@ -82,14 +84,23 @@ impl Workforce {
         for manifest in &apply.objects.objects {
             members.push(self.member(order, manifest).await?);
         }
-        self.keep_record(order, &Record::of(members.iter().map(|member| &member.object))).await?;
+        self.keep_record(order, &Record::of(order.token, members.iter().map(|member| &member.object))).await?;
+        let mut missing = Vec::new();
         for member in &members {
-            let (namespace, name) = (member.object.namespace.as_deref(), member.object.name.as_str());
-            let there = self.workshop.cluster.get(&member.resource, namespace, name).await?;
-            if there.is_some_and(|there| !is_of(&there, order)) {
-                let message = format!("{} is there already, and is not this order's", member.object);
-                return Err(KubeFailure::new(Class::Exists, message));
+            let there =
+                self.workshop.cluster.get(&member.resource, member.object.namespace.as_deref(), &member.object.name).await?;
+            match there {
+                None => missing.push(member),
+                // What came of it since is the business of those who work on it.
+                Some(there) if is_of(&there, order) => {}
+                Some(_) => {
+                    let message = format!("{} is there already, and is not this order's", member.object);
+                    return Err(KubeFailure::new(Class::Exists, message));
+                }
             }
+        }
+        for member in missing {
+            let (namespace, name) = (member.object.namespace.as_deref(), member.object.name.as_str());
             let body = member.manifest.to_string().into_bytes();
             self.workshop.cluster.apply(&member.resource, namespace, name, body, Force::No).await?;
         }
@@ -168,12 +179,6 @@ impl Workforce {
             }
         }
         let list = json!({"apiVersion": "v1", "kind": LIST, "items": items});
-        Some(Trouble::default().of_objects(&health::assess(&list, rules)))
+        Some(of_objects(&health::assess(&list, rules)))
     }
-}
-
-/// Whether an object is of this order.
-fn is_of(object: &Value, order: &ClaimedOrder) -> bool {
-    let label = format!("/metadata/labels/{}", WORK_ORDER.replace('/', "~1"));
-    object.pointer(&label).and_then(Value::as_str) == Some(order.id.to_string().as_str())
 }

@@ -9,7 +9,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tracing::{Instrument, warn};
 
-use super::{WORK_ORDER, Workforce};
+use super::{
+    WORK_ORDER, Workforce,
+    order::{Came, Mind},
+    verdict::{Ended, progress},
+};
 use crate::{
     cluster::{KubeFailure, Resource, Select},
     object::GroupKind,
@@ -22,6 +26,8 @@ const RECORD: &str = "brokkr.io/work-order-record";
 const ROUND: Duration = Duration::from_secs(30);
 /// Records that one round looks at.
 const RECORDS: u32 = 500;
+/// How often is looked whether what was deleted is gone.
+const LOOK: Duration = Duration::from_secs(1);
 /// How often a deletion is tried before it is left to the next round.
 const TRIES: u32 = 4;
 
@@ -29,13 +35,15 @@ const TRIES: u32 = 4;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Record {
     objects: Vec<ObjectRef>,
+    /// Of the claim that wrote it: an older one changes nothing any more.
+    token: u64,
     /// When they go; nothing while the order goes on.
     expires_at: Option<Timestamp>,
 }
 
 impl Record {
-    pub(super) fn of<'a>(objects: impl Iterator<Item = &'a ObjectRef>) -> Self {
-        Self { objects: objects.cloned().collect(), expires_at: None }
+    pub(super) fn of<'a>(token: u64, objects: impl Iterator<Item = &'a ObjectRef>) -> Self {
+        Self { objects: objects.cloned().collect(), token, expires_at: None }
     }
 }
 
@@ -62,12 +70,50 @@ impl Workforce {
         self.workshop.cluster.apply_own(&config_maps(), Some(&self.workshop.namespace), &name, &body).await.map(drop)
     }
 
+    /// Deletes the objects of an order with all that belongs to them, and waits until nothing is there any more.
+    pub(super) async fn take_away(&self, order: &ClaimedOrder, mind: &mut Mind) -> Result<(), Came> {
+        let id = order.id.to_string();
+        let mut failures = 0;
+        loop {
+            let pause = match self.take_away_once(&id).await {
+                Ok(left) if left.is_empty() => return Ok(()),
+                Ok(left) => {
+                    failures = 0;
+                    let names = left.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                    self.progress(order.id, progress(&format!("stopping: still there: {names}")));
+                    LOOK
+                }
+                Err(failure) => {
+                    if let Some(ended) = Ended::not_stopped("what the order has made", &failure) {
+                        return Err(Came::Ended(ended));
+                    }
+                    failures += 1;
+                    self.progress(order.id, progress(&format!("stopping: {failure}")));
+                    backoff(failures, self.ids.fraction())
+                }
+            };
+            tokio::select! {
+                came = mind.given_up() => return Err(came),
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    async fn take_away_once(&self, order: &str) -> Result<Vec<ObjectRef>, KubeFailure> {
+        let namespace = Some(self.workshop.namespace.as_str());
+        let Some(found) = self.workshop.cluster.get(&config_maps(), namespace, &name(order)).await? else {
+            return Ok(Vec::new());
+        };
+        let Some(record) = read(&found) else { return Ok(Vec::new()) };
+        self.remove(order, &record).await
+    }
+
     /// Lets the objects of an order go after so many seconds; at once for 0. What cannot be done now is done by the next round.
     pub(super) async fn clean_up(&self, order: &ClaimedOrder, after_seconds: u32) {
         let id = order.id.to_string();
         let expires_at = self.clock.now().after(Duration::from_secs(u64::from(after_seconds)));
         for failures in 1..=TRIES {
-            match self.expire(&id, expires_at).await {
+            match self.expire(&id, order.token, expires_at).await {
                 Ok(()) => return,
                 Err(failure) => {
                     warn!(
@@ -82,17 +128,18 @@ impl Workforce {
         }
     }
 
-    async fn expire(&self, order: &str, expires_at: Timestamp) -> Result<(), KubeFailure> {
+    async fn expire(&self, order: &str, token: u64, expires_at: Timestamp) -> Result<(), KubeFailure> {
         let namespace = Some(self.workshop.namespace.as_str());
         let Some(found) = self.workshop.cluster.get(&config_maps(), namespace, &name(order)).await? else { return Ok(()) };
-        let Some(mut record) = read(&found) else { return Ok(()) };
+        let Some(mut record) = read(&found).filter(|record| record.token <= token) else { return Ok(()) };
         record.expires_at = Some(expires_at);
         self.write_record(order, &record).await?;
-        if expires_at <= self.clock.now() { self.remove(order, &record).await } else { Ok(()) }
+        if expires_at <= self.clock.now() { self.remove(order, &record).await.map(drop) } else { Ok(()) }
     }
 
-    /// Deletes the objects that still are the order's, the last one first, and then the record.
-    async fn remove(&self, order: &str, record: &Record) -> Result<(), KubeFailure> {
+    /// Deletes the objects that still are the order's, the last one first, and the record when they are gone. Tells which are not.
+    async fn remove(&self, order: &str, record: &Record) -> Result<Vec<ObjectRef>, KubeFailure> {
+        let mut left = Vec::new();
         let cluster = &self.workshop.cluster;
         let label = format!("/metadata/labels/{}", WORK_ORDER.replace('/', "~1"));
         for object in record.objects.iter().rev() {
@@ -103,14 +150,20 @@ impl Workforce {
             let namespace = object.namespace.as_deref();
             let Some(found) = cluster.get(&resource, namespace, &object.name).await? else { continue };
             let text = |pointer: &str| found.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-            if text(&label) == order {
-                let (uid, version) = (text("/metadata/uid"), text("/metadata/resourceVersion"));
-                cluster.delete(&resource, namespace, &object.name, uid, version).await?;
+            if text(&label) != order {
+                continue;
+            }
+            left.push(object.clone());
+            if text("/metadata/deletionTimestamp").is_empty() {
+                cluster.delete_whole(&resource, namespace, &object.name, text("/metadata/uid")).await?;
             }
         }
+        if !left.is_empty() {
+            return Ok(left);
+        }
         let namespace = Some(self.workshop.namespace.as_str());
-        let Some(live) = cluster.look(&config_maps(), namespace, &name(order)).await? else { return Ok(()) };
-        cluster.delete(&config_maps(), namespace, &name(order), &live.uid, &live.resource_version).await
+        let Some(live) = cluster.look(&config_maps(), namespace, &name(order)).await? else { return Ok(left) };
+        cluster.delete(&config_maps(), namespace, &name(order), &live.uid, &live.resource_version).await.map(|()| left)
     }
 
     /// Cleans up until the lifecycle stops.
@@ -168,7 +221,7 @@ mod tests {
             name: "a".to_owned(),
         };
         let record =
-            Record { expires_at: Some(Timestamp::from_micros(1_767_225_600_000_000)), ..Record::of([&object].into_iter()) };
+            Record { expires_at: Some(Timestamp::from_micros(1_767_225_600_000_000)), ..Record::of(3, [&object].into_iter()) };
         let kept = json!({"data": {"record": serde_json::to_string(&record).unwrap()}});
         assert_eq!(read(&kept), Some(record));
         assert_eq!(read(&json!({"data": {"record": "x"}})), None);

@@ -10,6 +10,10 @@ use serde_json::{Map, Value, json};
 use super::WORK_ORDER;
 use crate::cluster::Resource;
 
+/// Seconds that Kubernetes keeps a finished Job at least: so long an agent that was away finds out how it ended. One that is there deletes
+/// the Job itself, when it has told.
+pub(super) const LEAST_KEPT: u32 = 300;
+
 /// The kind.
 pub(super) fn resource() -> Resource {
     Resource {
@@ -48,7 +52,8 @@ pub(super) fn manifest(order: &ClaimedOrder, job: &JobWork, object: &ObjectRef, 
         label(metadata, order);
     });
     edit(&mut manifest, "spec", |spec| {
-        spec.entry("ttlSecondsAfterFinished").or_insert(json!(order.ttl_seconds));
+        let asked = spec.get("ttlSecondsAfterFinished").and_then(Value::as_u64).unwrap_or(u64::from(order.ttl_seconds));
+        spec.insert("ttlSecondsAfterFinished".to_owned(), json!(asked.max(u64::from(LEAST_KEPT))));
         // The order counts attempts, unless the Job says how often its pods may fail.
         spec.entry("backoffLimit").or_insert(json!(0));
         edit(spec, "template", |template| {
@@ -141,7 +146,10 @@ fn collect(value: &Value, names: &mut Vec<String>) {
 
 #[cfg(test)]
 mod tests {
-    use brokkr_api::{Timestamp, WorkOrderId, work_orders::Work};
+    use brokkr_api::{
+        Timestamp, WorkOrderId,
+        work_orders::{OnAgentLoss, Work},
+    };
 
     use super::*;
 
@@ -156,6 +164,7 @@ mod tests {
             attempt: 2,
             started: false,
             cancel: false,
+            on_agent_loss: OnAgentLoss::Unknown,
             work: Work::Job(job.clone()),
             parameters: [("REGION".to_owned(), "eu".to_owned())].into(),
             secrets: vec![secret],
@@ -181,7 +190,7 @@ mod tests {
         let label = "0190aaaa-bbbb-7ccc-8ddd-0123456789ab";
         assert_eq!(made["metadata"]["labels"], json!({"app": "a", WORK_ORDER: label}));
         assert_eq!(made["spec"]["template"]["metadata"]["labels"], json!({WORK_ORDER: label}));
-        assert_eq!((&made["spec"]["ttlSecondsAfterFinished"], &made["spec"]["backoffLimit"]), (&json!(60), &json!(0)));
+        assert_eq!((&made["spec"]["ttlSecondsAfterFinished"], &made["spec"]["backoffLimit"]), (&json!(300), &json!(0)));
         let env = &made["spec"]["template"]["spec"]["containers"][0]["env"];
         assert_eq!(
             *env,

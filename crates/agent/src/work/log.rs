@@ -16,6 +16,11 @@ const MASK: &str = "***";
 /// Pods whose logs are looked at: the newest.
 const PODS: u32 = 20;
 
+/// Bytes of one container's log that are read at most.
+const MOST: usize = 1024 * 1024;
+/// Lines that are asked for, fewer and fewer until they are not too long.
+const LINES: [u32; 5] = [5_000, 1_000, 200, 20, 1];
+
 /// The end of the log of the newest pod of a Job. A log that cannot be masked, because the agent may not read the Secrets, is not
 /// taken; it says so instead.
 pub(super) async fn last(workshop: &Workshop, namespace: &str, job: &str, secrets: &[String]) -> Option<String> {
@@ -25,14 +30,8 @@ pub(super) async fn last(workshop: &Workshop, namespace: &str, job: &str, secret
     let pod = found.iter().max_by_key(|pod| text(pod, "/metadata/creationTimestamp"))?;
     let mut log = String::new();
     for container in containers(pod) {
-        let path = format!(
-            "{}/{}/log?container={container}&limitBytes={MAX_LOG}&tailLines=2000",
-            pods.path(Some(namespace)),
-            text(pod, "/metadata/name")
-        );
-        if let Ok(Value::String(lines)) = workshop.cluster.read("log", &path).await {
-            log.push_str(&lines);
-        }
+        let path = format!("{}/{}/log?container={container}", pods.path(Some(namespace)), text(pod, "/metadata/name"));
+        log.push_str(&last_of(workshop, &path).await);
     }
     if log.is_empty() {
         return None;
@@ -43,6 +42,19 @@ pub(super) async fn last(workshop: &Workshop, namespace: &str, job: &str, secret
             Some(format!("(the log is not kept: the agent may not read Secret {secret}, and so cannot mask its values)"))
         }
     }
+}
+
+/// The last lines that together are not too long. A limit in bytes alone would keep the beginning and lose the end.
+async fn last_of(workshop: &Workshop, path: &str) -> String {
+    for lines in LINES {
+        let path = format!("{path}&tailLines={lines}&limitBytes={MOST}");
+        match workshop.cluster.read("log", &path).await {
+            Ok(Value::String(text)) if text.len() < MOST || lines == 1 => return text,
+            Ok(Value::String(_)) => {}
+            _ => break,
+        }
+    }
+    String::new()
 }
 
 /// The last lines, for a message.
@@ -56,8 +68,8 @@ fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
 }
 
 fn containers(pod: &Value) -> Vec<String> {
-    let list = pod.pointer("/spec/containers").and_then(Value::as_array);
-    list.into_iter().flatten().map(|container| text(container, "/name").to_owned()).collect()
+    let lists = ["/spec/initContainers", "/spec/containers"].into_iter().filter_map(|list| pod.pointer(list)?.as_array());
+    lists.flatten().map(|container| text(container, "/name").to_owned()).collect()
 }
 
 /// Every value of these Secrets, or the first one that cannot be read. One that does not exist has no values.

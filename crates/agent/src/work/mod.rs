@@ -56,6 +56,8 @@ pub(crate) struct Workforce {
     pub(crate) ids: Arc<dyn Ids>,
     pub(crate) status: Arc<Status>,
     pub(crate) hands: Arc<Hands>,
+    /// How long something that does not get there by itself may last before the attempt is given up.
+    pub(crate) patience: Duration,
     pub(crate) lifecycle: Lifecycle,
     pub(crate) held: Mutex<HashMap<WorkOrderId, Held>>,
 }

@@ -1,22 +1,26 @@
 //! One attempt at one work order, from the claim to the report.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use brokkr_api::{
-    ErrorCode, Relation,
+    ErrorCode, Relation, Timestamp,
     client::ClientError,
     reports::ObjectRef,
     work_orders::{ClaimedOrder, ReportWork, Work, WorkOutcome},
 };
 use brokkr_telemetry::{
     TraceContext, relate,
-    spans::{self, ProcessWorkOrder},
+    spans::{self, Past, ProcessWorkOrder, WaitReason},
 };
+use serde_json::Value;
 use tokio::{sync::watch::Receiver, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, info, warn};
 
-use super::{Signal, Workforce, verdict::Ended};
+use super::{Signal, WORK_ORDER, Workforce, verdict::Ended};
 use crate::schedule::backoff;
 
 /// What an attempt has come to.
@@ -73,6 +77,15 @@ impl Mind {
             () = over => Stop::Because(Why::Deadline),
         }
     }
+
+    /// Returns when whoever stops the work should not even go on with that.
+    pub(super) async fn given_up(&mut self) -> Came {
+        tokio::select! {
+            biased;
+            () = self.stopping.cancelled() => Came::Left,
+            _ = self.signal.wait_for(|signal| *signal == Signal::Lost) => Came::Lost,
+        }
+    }
 }
 
 /// What there is to report beside the outcome.
@@ -86,9 +99,10 @@ impl Workforce {
     /// Carries an order out, and reports. Ends when there is nothing more to do for it.
     pub(super) async fn carry_out(self: &Arc<Self>, order: ClaimedOrder, signal: Receiver<Signal>, claimed: Instant) {
         let span = self.span(&order);
+        tell_way(&span, &order, self.clock.now().to_system_time());
         let work = async {
             // By how much is left, because the clocks of broker and agent differ.
-            let left = |deadline: brokkr_api::Timestamp| deadline.since(order.claimed_at);
+            let left = |deadline: Timestamp| deadline.since(order.claimed_at);
             let mut mind = Mind {
                 signal,
                 deadline: order.deadline.map(|deadline| claimed + left(deadline)),
@@ -103,7 +117,11 @@ impl Workforce {
                 Work::Job(job) => self.run_job(&order, job, &mut mind, &mut found).await,
                 Work::Apply(apply) => self.run_apply(&order, apply, &mut mind, &mut found).await,
             };
+            let object = found.object.clone().filter(|_| matches!(came, Came::Ended(_)));
             self.tell(&order, came, found).await;
+            if let (Work::Job(_), Some(object)) = (&order.work, &object) {
+                self.delete_soon(&order, object);
+            }
         };
         work.instrument(span.clone()).await;
     }
@@ -122,9 +140,8 @@ impl Workforce {
         if let Some(work) = &order.trace
             && let Some(trace) = TraceContext::from_parts(&work.traceparent, work.tracestate.as_deref())
         {
-            // What goes on after a restart is a trace of its own: the span of the first process has ended.
-            let parent = work.relation == Relation::Parent && !order.started;
-            relate(&span, &trace, if parent { brokkr_telemetry::Relation::Parent } else { brokkr_telemetry::Relation::Link });
+            let relation = if joins(order) { brokkr_telemetry::Relation::Parent } else { brokkr_telemetry::Relation::Link };
+            relate(&span, &trace, relation);
         }
         span
     }
@@ -207,6 +224,36 @@ impl Workforce {
         let held = self.held.lock();
         held.get(&report.id).is_some_and(|held| held.token == report.token && *held.signal.borrow() != Signal::Lost)
     }
+}
+
+/// Whether the attempt is a part of the trace of the request. What goes on after a restart is a trace of its own: the span of the first
+/// process has ended.
+fn joins(order: &ClaimedOrder) -> bool {
+    !order.started && order.trace.as_ref().is_some_and(|work| work.relation == Relation::Parent)
+}
+
+/// From when the order could be claimed until this agent had it in its hands. Where the attempt joins the trace of the request, the
+/// broker has told of the wait there.
+fn tell_way(span: &Span, order: &ClaimedOrder, arrived: SystemTime) {
+    let Some(work) = order.trace.as_ref().filter(|_| !order.started) else { return };
+    let place = TraceContext::from_parts(&work.traceparent, work.tracestate.as_deref()).filter(|_| joins(order));
+    let past = |what, start, end| match &place {
+        Some(place) => spans::record_past_of(place, None, what, start, end),
+        None => spans::record_past(span, what, start, end),
+    };
+    let claimed = order.claimed_at.to_system_time();
+    if place.is_none() {
+        past(Past::Wait(WaitReason::Queued), order.queued_at.to_system_time(), claimed);
+    }
+    if let Some(sent) = work.sent_at.map(Timestamp::to_system_time).filter(|sent| *sent < arrived) {
+        past(Past::ReceiveWorkOrder, sent, arrived);
+    }
+}
+
+/// Whether an object is of this order.
+pub(super) fn is_of(object: &Value, order: &ClaimedOrder) -> bool {
+    let label = format!("/metadata/labels/{}", WORK_ORDER.replace('/', "~1"));
+    object.pointer(&label).and_then(Value::as_str) == Some(order.id.to_string().as_str())
 }
 
 fn report(order: &ClaimedOrder, outcome: WorkOutcome) -> ReportWork {

@@ -9,9 +9,6 @@ use crate::{
     health::{Assessment, HealthReason},
 };
 
-/// How long something that does not get there by itself may last before the attempt is given up.
-const PATIENCE: Duration = Duration::from_secs(60);
-
 /// How an attempt ended in the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Ended {
@@ -45,13 +42,31 @@ impl Ended {
             class => Some(Self::failed(class.as_str(), failure.message.clone(), false)),
         }
     }
+
+    /// What it means that the work cannot be stopped; nothing where that may pass. It is not tried again, because it may still run.
+    pub(super) fn not_stopped(what: &str, failure: &KubeFailure) -> Option<Self> {
+        Self::of_refusal(failure).filter(|_| failure.class != Class::Conflict)?;
+        Some(Self::failed("not_stopped", format!("{what} cannot be stopped, and may still run: {failure}"), false))
+    }
 }
 
 /// How long the work has been in trouble that it does not get out of by itself.
-#[derive(Debug, Default)]
-pub(super) struct Trouble(Option<Instant>);
+#[derive(Debug)]
+pub(super) struct Trouble {
+    patience: Duration,
+    since: Option<Instant>,
+}
 
 impl Trouble {
+    pub(super) fn new(patience: Duration) -> Self {
+        Self { patience, since: None }
+    }
+
+    /// When the attempt is given up unless something changes.
+    pub(super) fn ends(&self) -> Option<Instant> {
+        self.since.map(|since| since + self.patience)
+    }
+
     /// What to make of an assessment of a Job with the evidence of its pods.
     pub(super) fn of_job(&mut self, assessment: &Assessment, failed: bool, now: Instant) -> Verdict {
         if assessment.is_healthy() {
@@ -66,32 +81,32 @@ impl Trouble {
         self.last(is_stuck, reason, message, now)
     }
 
-    /// What to make of objects with the conditions of the order.
-    pub(super) fn of_objects(&mut self, assessment: &Assessment) -> Verdict {
-        let reason = assessment.reason.unwrap_or(HealthReason::NotReady);
-        let message = assessment.message.clone().unwrap_or_default();
-        match (assessment.status, reason) {
-            (HealthStatus::Healthy, _) => Verdict::Ended(Ended::Succeeded),
-            (HealthStatus::Degraded, _) => {
-                Verdict::Ended(Ended::failed("condition", "the order's condition for a failure is true", true))
-            }
-            (_, HealthReason::RuleInvalid | HealthReason::RuleTooCostly) => {
-                Verdict::Ended(Ended::failed(reason.as_str(), message, false))
-            }
-            _ => Verdict::GoesOn("the order's conditions are not true yet".to_owned()),
-        }
-    }
-
     fn last(&mut self, is_stuck: bool, reason: HealthReason, message: String, now: Instant) -> Verdict {
         if !is_stuck {
-            self.0 = None;
+            self.since = None;
             return Verdict::GoesOn(progress(&message));
         }
-        let since = *self.0.get_or_insert(now);
-        if now.duration_since(since) >= PATIENCE {
+        let since = *self.since.get_or_insert(now);
+        if now.duration_since(since) >= self.patience {
             return Verdict::Ended(Ended::failed(reason.as_str(), message, true));
         }
         Verdict::GoesOn(progress(&message))
+    }
+}
+
+/// What to make of objects with the conditions of the order.
+pub(super) fn of_objects(assessment: &Assessment) -> Verdict {
+    let reason = assessment.reason.unwrap_or(HealthReason::NotReady);
+    let message = assessment.message.clone().unwrap_or_default();
+    match (assessment.status, reason) {
+        (HealthStatus::Healthy, _) => Verdict::Ended(Ended::Succeeded),
+        (HealthStatus::Degraded, _) => {
+            Verdict::Ended(Ended::failed("condition", "the order's condition for a failure is true", true))
+        }
+        (_, HealthReason::RuleInvalid | HealthReason::RuleTooCostly) => {
+            Verdict::Ended(Ended::failed(reason.as_str(), message, false))
+        }
+        _ => Verdict::GoesOn("the order's conditions are not true yet".to_owned()),
     }
 }
 
@@ -107,7 +122,8 @@ fn passes_by_itself(reason: HealthReason) -> bool {
     )
 }
 
-fn progress(message: &str) -> String {
+/// As much of a message as fits beside an order.
+pub(super) fn progress(message: &str) -> String {
     message.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_PROGRESS).collect()
 }
 
@@ -115,21 +131,25 @@ fn progress(message: &str) -> String {
 mod tests {
     use super::*;
 
+    const PATIENCE: Duration = Duration::from_secs(60);
+
     #[test]
     fn an_image_that_cannot_be_pulled_gets_a_while_and_then_ends_the_attempt() {
-        let (mut trouble, start) = (Trouble::default(), Instant::now());
+        let (mut trouble, start) = (Trouble::new(PATIENCE), Instant::now());
         let stuck = Assessment::degraded(HealthReason::ImagePullFailed, "Back-off pulling image \"a:1\"");
         assert_eq!(trouble.of_job(&stuck, false, start), Verdict::GoesOn("Back-off pulling image \"a:1\"".to_owned()));
         let fine = Assessment::progressing(HealthReason::JobRunning, "1 active");
         assert_eq!(trouble.of_job(&fine, false, start + PATIENCE), Verdict::GoesOn("1 active".to_owned()));
+        assert_eq!(trouble.ends(), None);
         trouble.of_job(&stuck, false, start + PATIENCE);
+        assert_eq!(trouble.ends(), Some(start + PATIENCE * 2));
         let ended = trouble.of_job(&stuck, false, start + PATIENCE * 2);
         assert_eq!(ended, Verdict::Ended(Ended::failed("image_pull_failed", "Back-off pulling image \"a:1\"", true)));
     }
 
     #[test]
     fn a_pod_that_fails_is_the_jobs_business_until_the_job_has_failed() {
-        let (mut trouble, now) = (Trouble::default(), Instant::now());
+        let (mut trouble, now) = (Trouble::new(PATIENCE), Instant::now());
         let failing = Assessment::degraded(HealthReason::ContainerFailed, "container main ended with exit code 3");
         assert!(matches!(trouble.of_job(&failing, false, now), Verdict::GoesOn(_)));
         assert!(matches!(trouble.of_job(&failing, false, now + PATIENCE * 9), Verdict::GoesOn(_)));
@@ -147,9 +167,18 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_stopped_is_told_unless_that_may_pass() {
+        let failure = |class| KubeFailure::new(class, "no right");
+        assert_eq!(Ended::not_stopped("Job a", &failure(Class::Unreachable)), None);
+        assert_eq!(Ended::not_stopped("Job a", &failure(Class::Conflict)), None);
+        let message = "Job a cannot be stopped, and may still run: no right";
+        assert_eq!(Ended::not_stopped("Job a", &failure(Class::Forbidden)), Some(Ended::failed("not_stopped", message, false)));
+    }
+
+    #[test]
     fn a_condition_that_does_not_compile_ends_the_order() {
         let wrong = Assessment::unknown(HealthReason::RuleInvalid, "healthy: line 1");
-        let verdict = Trouble::default().of_objects(&wrong);
+        let verdict = of_objects(&wrong);
         assert_eq!(verdict, Verdict::Ended(Ended::failed("rule_invalid", "healthy: line 1", false)));
     }
 }

@@ -9,7 +9,8 @@ use crate::{
     page::PageQuery,
     routes,
     webhooks::{
-        CreateWebhook, DeliveriesQuery, Delivery, EventType, Replay, Replayed, RotateWebhook, UpdateWebhook, Webhook, WebhookWithSecret,
+        CreateWebhook, DeliveriesQuery, Delivery, EventType, Replay, Replayed, RotateWebhook, UpdateWebhook, Webhook,
+        WebhookWithSecret,
     },
 };
 

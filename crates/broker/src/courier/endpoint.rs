@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use brokkr_api::{
-    Name, WebhookId,
-    webhooks::WebhookSettings,
-};
+use brokkr_api::{Name, WebhookId, webhooks::WebhookSettings};
 use brokkr_runtime::Ids;
 use http::HeaderMap;
 use url::Url;

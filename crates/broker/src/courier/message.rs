@@ -51,7 +51,8 @@ pub(super) fn message(
         PayloadFormat::Standard => (body::standard(&delivery.kind, delivery.created_at, &data), body::JSON),
         PayloadFormat::CloudEvents => {
             let subject = delivery.stack.as_ref().and_then(|(_, name)| Some(format!("stacks/{}", name.as_ref()?)));
-            let subject = subject.or_else(|| delivery.agent.as_ref().and_then(|(_, name)| Some(format!("agents/{}", name.as_ref()?))));
+            let subject =
+                subject.or_else(|| delivery.agent.as_ref().and_then(|(_, name)| Some(format!("agents/{}", name.as_ref()?))));
             let event = CloudEvent {
                 id: &id,
                 source: &format!("/brokkr/{installation}"),
@@ -59,7 +60,11 @@ pub(super) fn message(
                 time: delivery.created_at,
                 subject: subject.as_deref(),
                 dataschema: &schema::path_of(&delivery.kind),
-                traceparent: delivery.trace.as_ref().map(|trace| trace.traceparent.as_str()).filter(|_| endpoint.settings.traceparent),
+                traceparent: delivery
+                    .trace
+                    .as_ref()
+                    .map(|trace| trace.traceparent.as_str())
+                    .filter(|_| endpoint.settings.traceparent),
                 data: &data,
             };
             (body::cloud_event(event), body::CLOUD_EVENT)

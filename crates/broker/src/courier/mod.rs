@@ -97,7 +97,10 @@ impl Courier {
         let mut hands = Hands { sequence: true, ..Hands::default() };
         let mut tick = Instant::now();
         if let Err(error) = self.reseal().instrument(spans::job("webhooks")).await {
-            warn!(error = &error as &dyn std::error::Error, "secrets of webhooks stay under their former key until the next start");
+            warn!(
+                error = &error as &dyn std::error::Error,
+                "secrets of webhooks stay under their former key until the next start"
+            );
         }
         while !stopping.is_cancelled() {
             let is_tick = Instant::now() >= tick;
@@ -191,7 +194,9 @@ impl Courier {
                     hands.lanes.insert(id, lane);
                 }
                 // Nothing is lost: it waits until somebody brings the key.
-                Err(error) => warn!(webhook.id = %id, error = &error as &dyn std::error::Error, "a webhook cannot be read; nothing is sent to it"),
+                Err(error) => {
+                    warn!(webhook.id = %id, error = &error as &dyn std::error::Error, "a webhook cannot be read; nothing is sent to it")
+                }
             }
         }
         let now = self.clock.now();
@@ -343,7 +348,9 @@ impl Courier {
             warn!(webhook.id = %webhook.id, webhook.name = %webhook.name, reason = webhook.reason, "a webhook is disabled");
             if let Some(lane) = hands.lanes.remove(&webhook.id) {
                 let waiting = lane.waiting.into_iter();
-                hands.settled.extend(waiting.map(|waiting| Settled { delivery: waiting.delivery, judged: Judged::Released(now) }));
+                hands
+                    .settled
+                    .extend(waiting.map(|waiting| Settled { delivery: waiting.delivery, judged: Judged::Released(now) }));
             }
         }
         Ok(())

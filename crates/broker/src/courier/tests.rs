@@ -49,7 +49,11 @@ struct Post {
     _receiver: JoinSet<()>,
 }
 
-async fn receive(State((script, clock)): State<(Arc<Mutex<Script>>, Arc<dyn Clock>)>, headers: HeaderMap, body: Bytes) -> StatusCode {
+async fn receive(
+    State((script, clock)): State<(Arc<Mutex<Script>>, Arc<dyn Clock>)>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> StatusCode {
     let mut script = script.lock();
     script.arrived.push(Arrived { headers, body, at: clock.now() });
     StatusCode::from_u16(script.answers.pop_front().unwrap_or(200)).unwrap()
@@ -456,7 +460,10 @@ async fn a_generator_has_webhooks_of_its_own_and_hears_of_its_own_stacks() {
         post.settle().await;
         let arrived = post.arrived();
         assert_eq!(arrived.len(), 1);
-        assert_eq!((arrived[0].json()["type"].as_str(), arrived[0].json()["data"]["stack"].as_str()), (Some("stack.created"), Some("shop")));
+        assert_eq!(
+            (arrived[0].json()["type"].as_str(), arrived[0].json()["data"]["stack"].as_str()),
+            (Some("stack.created"), Some("shop"))
+        );
         post.world.get(&yours, "/api/v1/webhooks/chat").await.expect(404);
         post.world.post(&yours, "/api/v1/webhooks/chat/test", Value::Null).await.expect(404);
         assert_eq!(post.world.get(&yours, "/api/v1/webhooks").await.expect(200).json["items"], json!([]));
@@ -502,7 +509,8 @@ async fn nothing_secret_is_in_the_database_in_an_answer_or_in_a_span_and_a_new_k
 async fn a_webhook_that_leads_where_it_must_not_is_refused_and_one_that_comes_to_do_so_reaches_nobody() {
     Post::each(async |mut post: Post| {
         for url in ["http://169.254.169.254/latest", "https://10.0.0.1/", "http://127.0.0.1:1/"] {
-            let answer = post.world.post(&post.world.admin, "/api/v1/webhooks", json!({"name": "bad", "url": url})).await.expect(422);
+            let answer =
+                post.world.post(&post.world.admin, "/api/v1/webhooks", json!({"name": "bad", "url": url})).await.expect(422);
             assert_eq!(answer.code(), "webhook_url");
         }
         post.webhook("chat", json!({"events": ["stack.*"]})).await;

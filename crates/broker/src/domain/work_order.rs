@@ -297,7 +297,7 @@ pub(crate) fn transition(standing: &Standing, terms: &Terms, event: Event, now: 
             if standing.cancel_wanted_at.is_none() {
                 return Err(Refusal::NotCancelled);
             }
-            next.outcome = Some(cancelled());
+            next.outcome = Some(cancelled("somebody cancelled it; it was stopped in the cluster"));
             Ok(told(next.finish(WorkState::Cancelled, now), Told::Cancelled))
         }
         Event::Cancel => {
@@ -310,7 +310,7 @@ pub(crate) fn transition(standing: &Standing, terms: &Terms, event: Event, now: 
                 return Ok(untold(next));
             }
             next.cancel_wanted_at = Some(now);
-            next.outcome = Some(cancelled());
+            next.outcome = Some(cancelled("somebody cancelled it before it was started"));
             Ok(told(next.finish(WorkState::Cancelled, now), Told::Cancelled))
         }
         Event::Retry => {
@@ -324,8 +324,8 @@ pub(crate) fn transition(standing: &Standing, terms: &Terms, event: Event, now: 
     }
 }
 
-fn cancelled() -> Outcome {
-    Outcome { reason: "cancelled".to_owned(), message: "somebody cancelled it".to_owned() }
+fn cancelled(message: &str) -> Outcome {
+    Outcome { reason: "cancelled".to_owned(), message: message.to_owned() }
 }
 
 fn fail(

@@ -149,4 +149,10 @@ impl AppState {
         self.feed.nudge();
         self.totals_changed.notify_one();
     }
+
+    /// After a commit that changed a work order.
+    pub(crate) fn work_changed(&self) {
+        self.board.nudge();
+        self.totals_changed.notify_one();
+    }
 }

@@ -252,9 +252,8 @@ impl Tx {
     /// Writes what became of deliveries. Those that somebody else has claimed since stay as they are.
     pub(crate) async fn settle_deliveries(&mut self, all: &[Settled], now: Timestamp) -> Result<(), Error> {
         let is_over = |settled: &&Settled| matches!(settled.judged, Judged::Delivered | Judged::Dead);
-        let line = |settled: &Settled| {
-            settled.delivery.ordering_key.clone().map(|key| Line { webhook: settled.delivery.webhook, key })
-        };
+        let line =
+            |settled: &Settled| settled.delivery.ordering_key.clone().map(|key| Line { webhook: settled.delivery.webhook, key });
         let lines: Vec<_> = all.iter().filter(is_over).filter_map(line).collect();
         let ordered: Vec<_> = lines.iter().map(|line| line.webhook).collect();
         self.lock_webhooks(&ordered).await?;
@@ -280,7 +279,8 @@ impl Tx {
         trace: Option<&TraceContext>,
         now: Timestamp,
     ) -> Result<(), Error> {
-        let (parent, state) = (trace.map(|trace| trace.traceparent.as_str()), trace.and_then(|trace| trace.tracestate.as_deref()));
+        let (parent, state) =
+            (trace.map(|trace| trace.traceparent.as_str()), trace.and_then(|trace| trace.tracestate.as_deref()));
         self.execute(&INSERT_DELIVERY, values![id, event, webhook, now, parent, state]).await.map(drop)
     }
 

@@ -115,9 +115,9 @@ impl Tx {
         let mut seen = HashSet::new();
         let mut ordered = HashMap::new();
         for cause in &causes {
-            let wanted = filters.iter().filter(|filter| {
-                filter.created_at <= cause.created_at && wants(&filter.settings, filter.owner, &cause.subject)
-            });
+            let wanted = filters
+                .iter()
+                .filter(|filter| filter.created_at <= cause.created_at && wants(&filter.settings, filter.owner, &cause.subject));
             let wanted: Vec<_> = wanted.collect();
             for filter in &wanted {
                 let key = cause.key.as_deref().filter(|_| filter.settings.ordered);

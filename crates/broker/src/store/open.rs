@@ -1,9 +1,9 @@
 //! Opening a database.
 
 use std::{
-    sync::Arc,
     path::{Path, PathBuf},
     str::FromStr,
+    sync::Arc,
     time::Duration,
 };
 

@@ -68,9 +68,10 @@ statements! {
          WHERE agent_id = $1 AND lease_until IS NOT NULL
          RETURNING id, name, token, attempts, state, cancel_wanted_at, work, terms, deadline_at, ready_at, claimed_at, queue_id, kind,
              traceparent, tracestate, created_at";
+    /// `COALESCE` keeps SQLite from reading the set once for each order that the agent has.
     RENEW_LEASES = Update work_orders
         "UPDATE work_orders SET lease_until = $3, progress = COALESCE(item.value->>'progress', progress), row_version = row_version + 1
-         FROM each($1) WHERE work_orders.id = item.value->>'id' AND agent_id = $2 AND token = CAST(item.value->>'token' AS BIGINT)
+         FROM each($1) WHERE work_orders.id = item.value->>'id' AND COALESCE(agent_id, '') = $2 AND token = CAST(item.value->>'token' AS BIGINT)
            AND lease_until IS NOT NULL RETURNING work_orders.id AS id, work_orders.cancel_wanted_at AS cancel_wanted_at";
     SAVE_ORDERS = Update work_orders
         "UPDATE work_orders SET state = item.value->>'state', row_version = row_version + 1,
@@ -174,6 +175,7 @@ pub(crate) struct ClaimedRow {
     pub(crate) attempt: u32,
     pub(crate) state: WorkState,
     pub(crate) cancel: bool,
+    pub(crate) terms: Terms,
     pub(crate) payload: Payload,
     pub(crate) deadline_at: Option<Timestamp>,
     pub(crate) ready_at: Timestamp,
@@ -313,6 +315,7 @@ fn claimed(row: &Row) -> Result<ClaimedRow, Error> {
         attempt: number(row, "attempts")?,
         state: word(row, "state", WorkState::from_word)?,
         cancel: row.opt_int("cancel_wanted_at")?.is_some(),
+        terms: row.json("terms")?,
         payload: row.json("work")?,
         deadline_at: row.opt_time("deadline_at")?,
         ready_at: row.time("ready_at")?,

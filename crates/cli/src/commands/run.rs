@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use brokkr_api::{
-    LabelSelector, Labels, Name, TargetSelector,
+    LabelSelector, Labels, Name, TargetSelector, Timestamp,
     desired_state::Content,
     work_orders::{ApplyWork, CreateWorkOrder, JobWork, OnAgentLoss, SecretReference, Work},
 };
@@ -66,6 +66,9 @@ pub(crate) struct OrderArgs {
     /// Orders of a higher priority are claimed first
     #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
     priority: i32,
+    /// Nobody starts it earlier than at this time, as 2026-01-31T18:00:00Z
+    #[arg(long, value_parser = time, value_name = "TIME")]
+    not_before: Option<Timestamp>,
     /// It has succeeded within this time, or failed
     #[arg(long, value_parser = humantime::parse_duration, value_name = "TIME")]
     deadline: Option<Duration>,
@@ -99,6 +102,10 @@ pub(crate) struct OrderArgs {
     /// Show the end of its log when it has ended
     #[arg(long, requires = "wait")]
     logs: bool,
+}
+
+fn time(text: &str) -> Result<Timestamp, String> {
+    serde_json::from_value(Value::String(text.to_owned())).map_err(|_| "write it as 2026-01-31T18:00:00Z".to_owned())
 }
 
 fn secret(text: &str) -> Result<SecretReference, String> {
@@ -146,7 +153,7 @@ fn order(work: Work, name: Option<Name>, args: &OrderArgs) -> anyhow::Result<Cre
         work,
         targets: targets(args)?,
         priority: args.priority,
-        not_before: None,
+        not_before: args.not_before,
         deadline_seconds: args.deadline.map(seconds).transpose()?,
         max_attempts: args.attempts,
         backoff_seconds: seconds(args.backoff)?,
@@ -210,7 +217,9 @@ mod tests {
         let work = Work::Job(JobWork { manifest: Value::Null });
         let line =
             ["--on", "region=eu", "--deadline", "10m", "--param", "A=b=c", "--secret", "T=keys/token", "--again-on-agent-loss"];
+        let line = [line.as_slice(), &["--not-before", "2026-01-31T18:00:00Z"]].concat();
         let order = order(work, Some("import".parse().unwrap()), &args(&line)).unwrap();
+        assert_eq!(order.not_before.unwrap().as_micros(), 1_769_882_400_000_000);
         assert_eq!((order.name.as_str(), order.deadline_seconds, order.on_agent_loss), ("import", Some(600), OnAgentLoss::Retry));
         assert_eq!(order.parameters["A"], "b=c");
         assert_eq!((order.secrets[0].secret.as_str(), order.secrets[0].key.as_str()), ("keys", "token"));
@@ -221,6 +230,7 @@ mod tests {
     fn an_order_for_nobody_is_refused_before_it_is_sent() {
         assert!(targets(&args(&[])).is_err());
         assert_eq!(targets(&args(&["--any-agent"])).unwrap(), TargetSelector::everyone());
+        assert!(time("tomorrow").is_err());
         assert!(secret("A").is_err() && secret("A=b").is_err());
     }
 }

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use opentelemetry::KeyValue;
 
-use super::{ClaimResult, DbOperation, HttpMethod, Instruments, JOBS, OpResult, PHASES, QUEUES, WebhookResult, WorkClass, catalogue::metrics};
+use super::{
+    ClaimResult, DbOperation, HttpMethod, Instruments, JOBS, OpResult, PHASES, QUEUES, WORK_KINDS, WebhookResult, WorkClass,
+    catalogue::metrics,
+};
 
 const REQUEST_SECONDS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
 const STATEMENT_SECONDS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0];
@@ -117,6 +120,9 @@ impl BrokerMetrics {
             metrics.webhook_attempts.add(0, &[KeyValue::new("result", result.as_str())]);
         }
         metrics.webhooks_disabled.add(0, &[]);
+        for (kind, class) in WORK_KINDS.iter().flat_map(|kind| WorkClass::ALL.iter().map(move |class| (*kind, *class))) {
+            metrics.work_order_outcomes.add(0, &outcome_labels(kind, class));
+        }
         metrics.poll_waiters.add(0);
         metrics
     }
@@ -162,11 +168,10 @@ impl BrokerMetrics {
 
     /// A work order has ended; `ran` is how long it was in its cluster, if it came there.
     pub fn work_order_ended(&self, kind: &'static str, class: WorkClass, ran: Option<Duration>) {
-        let kind = KeyValue::new("kind", kind);
         if let Some(ran) = ran {
-            self.work_order_duration.record(ran, std::slice::from_ref(&kind));
+            self.work_order_duration.record(ran, &[KeyValue::new("kind", kind)]);
         }
-        self.work_order_outcomes.add(1, &[kind, KeyValue::new("class", class.as_str())]);
+        self.work_order_outcomes.add(1, &outcome_labels(kind, class));
     }
 
     /// An attempt to deliver a webhook has ended; `lag` is the time since the event, where the receiver has it now.
@@ -231,6 +236,10 @@ impl BrokerMetrics {
         self.job_runs.add(1, &job_labels(job, result));
         self.job_duration.record(elapsed, &[KeyValue::new("name", job)]);
     }
+}
+
+fn outcome_labels(kind: &'static str, class: WorkClass) -> [KeyValue; 2] {
+    [KeyValue::new("kind", kind), KeyValue::new("class", class.as_str())]
 }
 
 fn job_labels(job: &'static str, result: OpResult) -> [KeyValue; 2] {

@@ -47,7 +47,7 @@ pub const PHASES: &[&str] =
 /// What waits to be done for something outside of the broker.
 pub const QUEUES: &[&str] = &["deliveries", "work_orders"];
 /// Kinds of work orders, as the API names them.
-const WORK_KINDS: &[&str] = &["job", "apply"];
+pub const WORK_KINDS: &[&str] = &["job", "apply"];
 /// Background work of the broker, by the names of its leases.
 pub const JOBS: &[&str] = &["event-sequencer", "retention", "offline-agents", "key-age", "work-orders"];
 /// How an object is, as the API names it.

@@ -155,6 +155,13 @@ pub const SPANS: &[SpanInfo] = &[
         ],
     },
     SpanInfo {
+        name: "receive work_order",
+        kind: "CLIENT",
+        help: "A work order on its way from the broker's answer into the agent's hands; a difference of their clocks is included.",
+        place: "child of `send work_order`, or of `process work_order` where that is a root",
+        attributes: &["messaging.operation.name", "messaging.operation.type", "messaging.destination.name"],
+    },
+    SpanInfo {
         name: "process work_order",
         kind: "CONSUMER",
         help: "An agent carries out one attempt at a work order, from the claim until it has ended.",
@@ -197,7 +204,13 @@ pub const SPANS: &[SpanInfo] = &[
         kind: "CLIENT",
         help: "The request of an attempt to a webhook's receiver. What is no success is an error.",
         place: "child of `send webhook`; its context is what the receiver is sent",
-        attributes: &["http.request.method", "http.request.resend_count", "http.response.status_code", "server.address", "server.port"],
+        attributes: &[
+            "http.request.method",
+            "http.request.resend_count",
+            "http.response.status_code",
+            "server.address",
+            "server.port",
+        ],
     },
     SpanInfo {
         name: "apply object",
@@ -441,7 +454,8 @@ mod tests {
         let quoted = |after: &'static str| {
             sources.split(after).skip(1).filter_map(|rest| rest.split_once('"')).map(|(text, _)| text).collect::<BTreeSet<_>>()
         };
-        let names: BTreeSet<_> = quoted("otel.name = \"").into_iter().chain(["receive deployment"]).collect();
+        let names: BTreeSet<_> =
+            quoted("otel.name = \"").into_iter().chain(["receive deployment", "receive work_order"]).collect();
         assert!(names.len() >= 4, "{names:?}");
         for name in names {
             assert!(SPANS.iter().any(|span| span.name == name), "{name}");

@@ -23,6 +23,8 @@ pub enum Past {
     /// A deployment on its way from the broker's answer into the agent's hands. Its start is the broker's clock and its end the agent's:
     /// it fills what lies between the two on the axis of the trace, a difference of the clocks included.
     Receive,
+    /// The same of a work order.
+    ReceiveWorkOrder,
 }
 
 impl Past {
@@ -30,26 +32,32 @@ impl Past {
         match self {
             Self::Wait(reason) => reason.span_name(),
             Self::Receive => "receive deployment",
+            Self::ReceiveWorkOrder => "receive work_order",
         }
     }
 
     fn kind(self) -> SpanKind {
         match self {
             Self::Wait(_) => SpanKind::Internal,
-            Self::Receive => SpanKind::Client,
+            Self::Receive | Self::ReceiveWorkOrder => SpanKind::Client,
         }
     }
 
     fn attributes(self) -> Vec<KeyValue> {
         match self {
             Self::Wait(reason) => vec![KeyValue::new("brokkr.wait.reason", reason.as_str())],
-            Self::Receive => vec![
-                KeyValue::new("messaging.operation.name", "receive"),
-                KeyValue::new("messaging.operation.type", "receive"),
-                KeyValue::new("messaging.destination.name", "deployment"),
-            ],
+            Self::Receive => receive("deployment"),
+            Self::ReceiveWorkOrder => receive("work_order"),
         }
     }
+}
+
+fn receive(what: &'static str) -> Vec<KeyValue> {
+    vec![
+        KeyValue::new("messaging.operation.name", "receive"),
+        KeyValue::new("messaging.operation.type", "receive"),
+        KeyValue::new("messaging.destination.name", what),
+    ]
 }
 
 /// Records a span under `parent` for what went on from `start` to `end`. An end before the start counts as the start.

@@ -154,7 +154,8 @@ async fn the_receiver_gets_a_signed_message_with_the_place_of_the_attempt_and_no
 #[tokio::test]
 async fn tracestate_goes_along_where_it_is_wanted_and_neither_where_nothing_is() {
     for (traceparent, tracestate) in [(true, true), (false, true), (true, false)] {
-        let cause = TraceContext::from_parts("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", Some("vendor=1")).unwrap();
+        let cause =
+            TraceContext::from_parts("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", Some("vendor=1")).unwrap();
         let mut message = message("127.0.0.1:1".parse().unwrap());
         (message.traceparent, message.tracestate) = (traceparent, tracestate);
         let headers = headers(&message, Some(cause), NOW);
@@ -262,9 +263,8 @@ async fn a_name_that_changes_its_meaning_leads_nowhere_it_must_not() {
 
 #[test]
 fn retry_after_is_seconds_or_a_date_and_never_more_than_a_day() {
-    let of = |text: &str| {
-        retry_after(&HeaderMap::from_iter([(header::RETRY_AFTER, HeaderValue::from_str(text).unwrap())]), now())
-    };
+    let of =
+        |text: &str| retry_after(&HeaderMap::from_iter([(header::RETRY_AFTER, HeaderValue::from_str(text).unwrap())]), now());
     assert_eq!(of("30"), Some(Duration::from_secs(30)));
     assert_eq!(of("Thu, 01 Jan 2026 00:01:00 GMT"), Some(Duration::from_secs(60)));
     assert_eq!(of("Thu, 01 Jan 1970 00:00:00 GMT"), Some(Duration::ZERO));

@@ -96,7 +96,12 @@ pub(crate) async fn run(plan: &Plan) -> Result<(), LabError> {
 fn report(rows: &mut Vec<Row>, name: &str, found: &Found) {
     for part in [0.5, 0.99] {
         let goal = (part > 0.9).then_some(1_000.0);
-        rows.push(Row::new(format!("{name}: event to receiver, p{:.0}", part * 100.0), percentile(&found.lags, part), "ms", goal));
+        rows.push(Row::new(
+            format!("{name}: event to receiver, p{:.0}", part * 100.0),
+            percentile(&found.lags, part),
+            "ms",
+            goal,
+        ));
     }
     rows.push(Row::new(format!("{name}: deliveries per second"), found.per_second, "1/s", None));
     rows.push(Row::new(format!("{name}: size of a message"), found.bytes, "bytes", None));

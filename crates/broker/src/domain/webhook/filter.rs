@@ -75,7 +75,8 @@ mod tests {
     fn applied() -> (Subject, GeneratorId) {
         let team = GeneratorId(SeededIds::new(1).uuid(Timestamp::from_micros(0)));
         let name = |text: &str| text.parse::<Name>().unwrap();
-        let stack = SubjectStack { name: name("shop"), labels: labels(r#"{"tier": "web"}"#), generator: Some((team, name("team"))) };
+        let stack =
+            SubjectStack { name: name("shop"), labels: labels(r#"{"tier": "web"}"#), generator: Some((team, name("team"))) };
         let agent = Some((name("edge"), labels(r#"{"site": "eu"}"#)));
         (Subject { kind: "deployment.applied".to_owned(), stack: Some(stack), agent }, team)
     }
@@ -90,8 +91,13 @@ mod tests {
     fn types_are_chosen_by_name_by_beginning_or_all() {
         let (subject, _) = applied();
         for (pattern, wanted) in [
-            ("*", true), ("deployment.*", true), ("deployment.applied", true), ("deployment.appl", false), ("deployment", false),
-            ("stack.*", false), ("deploy.*", false),
+            ("*", true),
+            ("deployment.*", true),
+            ("deployment.applied", true),
+            ("deployment.appl", false),
+            ("deployment", false),
+            ("stack.*", false),
+            ("deploy.*", false),
         ] {
             let settings = with(|settings| settings.events = vec!["agent.offline".to_owned(), pattern.to_owned()]);
             assert_eq!(wants(&settings, None, &subject), wanted, "{pattern}");

@@ -19,7 +19,10 @@ fn field(place: &str, detail: impl Into<String>) -> Problem {
 /// Checks a URL: how it is written, and whether it may be reached as far as it says itself where it leads.
 pub(crate) fn url(text: &str, guard: &Guard) -> Result<Url, Problem> {
     if !is_url(text) {
-        return Err(field("url", format!("write an http or https URL of at most {MAX_URL} characters, without spaces, user and fragment")));
+        return Err(field(
+            "url",
+            format!("write an http or https URL of at most {MAX_URL} characters, without spaces, user and fragment"),
+        ));
     }
     let refused = |detail: String| Problem::new(ErrorCode::WebhookUrl, detail).at("url");
     let url = Url::parse(text).map_err(|error| refused(format!("this is no URL: {error}")))?;
@@ -32,14 +35,17 @@ fn is_url(text: &str) -> bool {
     let Some(rest) = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")) else { return false };
     let (place, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
     let (host, port) = match place.strip_prefix('[').and_then(|inside| inside.split_once(']')) {
-        Some((address, port)) => (address.bytes().all(|b| b.is_ascii_hexdigit() || b == b':' || b == b'.').then_some(address), port),
+        Some((address, port)) => {
+            (address.bytes().all(|b| b.is_ascii_hexdigit() || b == b':' || b == b'.').then_some(address), port)
+        }
         None => {
             let (host, port) = place.find(':').map_or((place, ""), |at| place.split_at(at));
             (host.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'-').then_some(host), port)
         }
     };
     let digits = port.strip_prefix(':');
-    let is_port = port.is_empty() || digits.is_some_and(|digits| (1..=5).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit()));
+    let is_port = port.is_empty()
+        || digits.is_some_and(|digits| (1..=5).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit()));
     let is_path = path.bytes().all(|b| b.is_ascii_alphanumeric() || b"!$%&'()*+,-./:;=?@_~".contains(&b));
     text.len() <= MAX_URL && host.is_some_and(|host| !host.is_empty()) && is_port && is_path
 }
@@ -60,9 +66,13 @@ pub(crate) fn headers(headers: &BTreeMap<String, String>) -> Result<HeaderMap, P
         }
         let edge = |b: Option<&u8>| b.is_some_and(u8::is_ascii_graphic);
         let bytes = value.as_bytes();
-        let is_value = bytes.len() <= MAX_HEADER && bytes.iter().all(|b| (b' '..=b'~').contains(b)) && edge(bytes.first()) && edge(bytes.last());
+        let is_value = bytes.len() <= MAX_HEADER
+            && bytes.iter().all(|b| (b' '..=b'~').contains(b))
+            && edge(bytes.first())
+            && edge(bytes.last());
         let value = HeaderValue::try_from(value).ok().filter(|_| is_value);
-        let mut value = value.ok_or_else(|| field(&place, format!("a value has 1 to {MAX_HEADER} printable ASCII characters")))?;
+        let mut value =
+            value.ok_or_else(|| field(&place, format!("a value has 1 to {MAX_HEADER} printable ASCII characters")))?;
         value.set_sensitive(true);
         read.insert(name, value);
     }
@@ -117,13 +127,22 @@ mod tests {
         let guard = Guard::default();
         assert!(url("https://hooks.example.com/a/b?c=d&e=%20", &guard).is_ok());
         for (text, code) in [
-            ("", ErrorCode::InvalidField), ("ftp://example.com", ErrorCode::InvalidField), ("https://", ErrorCode::InvalidField),
-            ("https://user@example.com/", ErrorCode::InvalidField), ("https://example.com/#a", ErrorCode::InvalidField),
-            ("https://example.com/a b", ErrorCode::InvalidField), ("https://example.com:/", ErrorCode::InvalidField),
-            ("https://exämple.com/", ErrorCode::InvalidField), ("https://example.com:123456/", ErrorCode::InvalidField),
-            ("http://example.com/", ErrorCode::WebhookUrl), ("https://example.com:8443/", ErrorCode::WebhookUrl),
-            ("https://169.254.169.254/latest", ErrorCode::WebhookUrl), ("https://[::1]/", ErrorCode::WebhookUrl),
-            ("https://0x7f.1/", ErrorCode::WebhookUrl), ("https://[zz]/", ErrorCode::InvalidField), ("https://[1:2]/", ErrorCode::WebhookUrl),
+            ("", ErrorCode::InvalidField),
+            ("ftp://example.com", ErrorCode::InvalidField),
+            ("https://", ErrorCode::InvalidField),
+            ("https://user@example.com/", ErrorCode::InvalidField),
+            ("https://example.com/#a", ErrorCode::InvalidField),
+            ("https://example.com/a b", ErrorCode::InvalidField),
+            ("https://example.com:/", ErrorCode::InvalidField),
+            ("https://exämple.com/", ErrorCode::InvalidField),
+            ("https://example.com:123456/", ErrorCode::InvalidField),
+            ("http://example.com/", ErrorCode::WebhookUrl),
+            ("https://example.com:8443/", ErrorCode::WebhookUrl),
+            ("https://169.254.169.254/latest", ErrorCode::WebhookUrl),
+            ("https://[::1]/", ErrorCode::WebhookUrl),
+            ("https://0x7f.1/", ErrorCode::WebhookUrl),
+            ("https://[zz]/", ErrorCode::InvalidField),
+            ("https://[1:2]/", ErrorCode::WebhookUrl),
         ] {
             assert_eq!(url(text, &guard).map_err(|problem| problem.code).unwrap_err(), code, "{text}");
         }
@@ -134,7 +153,16 @@ mod tests {
     fn headers_are_plain_and_free() {
         let of = |name: &str, value: &str| headers(&BTreeMap::from([(name.to_owned(), value.to_owned())]));
         assert_eq!(of("Authorization", "Bearer a b").unwrap()["authorization"], "Bearer a b");
-        for (name, value) in [("", "a"), ("a b", "a"), ("a", ""), ("a", "b\r\nc: d"), ("a", " b"), ("host", "a"), ("Webhook-Id", "a"), ("traceparent", "a")] {
+        for (name, value) in [
+            ("", "a"),
+            ("a b", "a"),
+            ("a", ""),
+            ("a", "b\r\nc: d"),
+            ("a", " b"),
+            ("host", "a"),
+            ("Webhook-Id", "a"),
+            ("traceparent", "a"),
+        ] {
             assert!(of(name, value).is_err(), "{name}: {value}");
         }
     }
@@ -142,16 +170,15 @@ mod tests {
     #[test]
     fn what_is_sent_again_is_said_in_one_way() {
         let at = Some(Timestamp::from_micros(0));
-        let good = [
-            Replay { failed: true, ..Replay::default() },
-            Replay { since: at, until: at, ..Replay::default() },
-        ];
+        let good = [Replay { failed: true, ..Replay::default() }, Replay { since: at, until: at, ..Replay::default() }];
         let bad = [
             Replay::default(),
             Replay { since: at, ..Replay::default() },
             Replay { failed: true, since: at, ..Replay::default() },
             Replay { failed: true, since: at, until: at, ..Replay::default() },
         ];
-        assert!(good.iter().all(|replay| super::replay(replay).is_ok()) && bad.iter().all(|replay| super::replay(replay).is_err()));
+        assert!(
+            good.iter().all(|replay| super::replay(replay).is_ok()) && bad.iter().all(|replay| super::replay(replay).is_err())
+        );
     }
 }

@@ -9,7 +9,8 @@ const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
 
 /// Seconds between an attempt and the next one, as Standard Webhooks proposes them.
-pub(crate) const SCHEDULE: [u64; 9] = [5, 5 * MINUTE, 30 * MINUTE, 2 * HOUR, 5 * HOUR, 10 * HOUR, 14 * HOUR, 20 * HOUR, 24 * HOUR];
+pub(crate) const SCHEDULE: [u64; 9] =
+    [5, 5 * MINUTE, 30 * MINUTE, 2 * HOUR, 5 * HOUR, 10 * HOUR, 14 * HOUR, 20 * HOUR, 24 * HOUR];
 
 /// How long a receiver may fail before its webhook is disabled.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5 * 24 * HOUR);

@@ -39,9 +39,17 @@ const VERSION: u32 = 1;
 
 const DEPLOYMENT: &[(&str, Type)] = &[("stack", Text), ("from", Text), ("to", Text), ("error", Any), ("health", Any)];
 const STACK: &[(&str, Type)] = &[("stack", Text), ("generation", Number), ("changed", Any), ("agents", Number)];
-const WORK: &[(&str, Type)] =
-    &[("work_order", Text), ("name", Text), ("kind", Text), ("state", Text), ("attempt", Number), ("agent", Any), ("reason", Any)];
-const WEBHOOK: &[(&str, Type)] = &[("webhook", Text), ("reason", Any), ("failing_since", Any), ("deliveries", Number), ("state", Text)];
+const WORK: &[(&str, Type)] = &[
+    ("work_order", Text),
+    ("name", Text),
+    ("kind", Text),
+    ("state", Text),
+    ("attempt", Number),
+    ("agent", Any),
+    ("reason", Any),
+];
+const WEBHOOK: &[(&str, Type)] =
+    &[("webhook", Text), ("reason", Any), ("failing_since", Any), ("deliveries", Number), ("state", Text)];
 const SUSPENSION: &[(&str, Type)] = &[("reason", Any), ("stack", Text), ("agent", Text), ("generation", Number)];
 const OF_AGENT: &[About] = &[Agent];
 const OF_STACK: &[About] = &[Stack, Generation];
@@ -139,8 +147,14 @@ pub(crate) fn schema(name: &str) -> Option<Value> {
     let text = |what: &str| json!({"type": "string", "description": what});
     let mut data = Map::from_iter([
         ("event_id".to_owned(), id("Names the event: the same for every webhook.")),
-        ("position".to_owned(), json!({"type": "integer", "minimum": 1, "description": "Counts up over all events: what is later has a higher one. Absent in a test."})),
-        ("trace_id".to_owned(), json!({"type": "string", "pattern": "^[0-9a-f]{32}$", "description": "The trace that it happened in."})),
+        (
+            "position".to_owned(),
+            json!({"type": "integer", "minimum": 1, "description": "Counts up over all events: what is later has a higher one. Absent in a test."}),
+        ),
+        (
+            "trace_id".to_owned(),
+            json!({"type": "string", "pattern": "^[0-9a-f]{32}$", "description": "The trace that it happened in."}),
+        ),
     ]);
     if kind.about.contains(&Stack) {
         data.insert("stack_id".to_owned(), id("The stack."));
@@ -184,7 +198,6 @@ impl Type {
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -215,14 +228,26 @@ mod tests {
 
     fn is_type(text: &str) -> bool {
         const PREFIXES: [&str; 11] = [
-            "agent", "deployment", "deployment_object", "fleet", "generator", "installation", "key", "registration_token", "stack", "tracing",
+            "agent",
+            "deployment",
+            "deployment_object",
+            "fleet",
+            "generator",
+            "installation",
+            "key",
+            "registration_token",
+            "stack",
+            "tracing",
             "webhook",
         ];
         let Some((prefix, word)) = text.split_once('.') else { return false };
         // Fields of logs and spans look the same and name nothing in the past tense.
-        let is_past = word.ends_with("ed") || ["offline", "online", "healthy", "progressing", "pending", "deleting", "set", "reset", "test"].contains(&word);
+        let is_past = word.ends_with("ed")
+            || ["offline", "online", "healthy", "progressing", "pending", "deleting", "set", "reset", "test"].contains(&word);
         let is_word = !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
-        (PREFIXES.contains(&prefix) || (prefix == "work_order" && !word.is_empty())) && is_word && (is_past || prefix == "work_order")
+        (PREFIXES.contains(&prefix) || (prefix == "work_order" && !word.is_empty()))
+            && is_word
+            && (is_past || prefix == "work_order")
             && !["id", "name", "kind"].contains(&word)
     }
 

@@ -7,7 +7,8 @@ use brokkr_api::{
     ErrorCode, Name, Page, Problem, Timestamp, WebhookId,
     page::PageQuery,
     webhooks::{
-        CreateWebhook, MAX_OVERLAP_SECONDS, RotateWebhook, UpdateWebhook, Webhook, WebhookSettings, WebhookState, WebhookWithSecret,
+        CreateWebhook, MAX_OVERLAP_SECONDS, RotateWebhook, UpdateWebhook, Webhook, WebhookSettings, WebhookState,
+        WebhookWithSecret,
     },
 };
 use http::StatusCode;
@@ -77,7 +78,14 @@ fn told(name: &Name, state: WebhookState) -> Value {
     json!({"webhook": name, "state": state})
 }
 
-async fn leave_word(tx: &mut Tx, state: &AppState, caller: &Caller, kind: &'static str, row: &WebhookRow, now: Timestamp) -> Result<(), Failure> {
+async fn leave_word(
+    tx: &mut Tx,
+    state: &AppState,
+    caller: &Caller,
+    kind: &'static str,
+    row: &WebhookRow,
+    now: Timestamp,
+) -> Result<(), Failure> {
     leave(tx, state, caller, kind, Resource::new("webhook", row.id, &row.name), told(&row.name, row.state), now).await
 }
 

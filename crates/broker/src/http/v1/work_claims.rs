@@ -37,7 +37,7 @@ pub(crate) async fn claim(
         next(&caller, &state, &request).await?.into_iter().collect()
     };
     state.presence.agent_seen(caller.agent, now);
-    let orders = rows.into_iter().map(|row| hand_off(&state, row)).collect();
+    let orders = rows.into_iter().map(|row| hand_off(&state, row, request.resume)).collect();
     Ok(Json(ClaimedWork { orders, lease_seconds: state.settings.lease.as_secs() }))
 }
 
@@ -57,6 +57,7 @@ async fn next(caller: &AgentCaller, state: &AppState, request: &ClaimWork) -> Re
     match &row {
         Some(row) => {
             state.board.claimed(caller.agent, &row.queue);
+            state.totals_changed.notify_one();
             metrics.work_order_claimed(row.kind.as_str(), ClaimResult::Claimed);
         }
         None => {
@@ -68,11 +69,11 @@ async fn next(caller: &AgentCaller, state: &AppState, request: &ClaimWork) -> Re
 }
 
 /// Gives the order its trace relation. What was claimed just now has waited until now: that is a span of the request's trace.
-fn hand_off(state: &AppState, row: ClaimedRow) -> ClaimedOrder {
+fn hand_off(state: &AppState, row: ClaimedRow, again: bool) -> ClaimedOrder {
     let now = state.clock.now();
     let first = row.attempt == 1;
     let relation = handoff::relation(state.settings.handoff, first, 1, now.since(row.created_at));
-    if let Some(trace) = row.trace.as_ref().filter(|_| first && row.state == WorkState::Claimed && relation == Relation::Parent) {
+    if let Some(trace) = row.trace.as_ref().filter(|_| first && !again && relation == Relation::Parent) {
         spans::record_past_of(
             trace,
             None,
@@ -88,6 +89,7 @@ fn hand_off(state: &AppState, row: ClaimedRow) -> ClaimedOrder {
         attempt: row.attempt,
         started: row.state == WorkState::Running,
         cancel: row.cancel,
+        on_agent_loss: row.terms.on_agent_loss,
         work: row.payload.work,
         parameters: row.payload.parameters,
         secrets: row.payload.secrets,

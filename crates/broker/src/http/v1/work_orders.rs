@@ -85,7 +85,7 @@ pub(crate) async fn create(
     let digest = work_request::digest(&request);
     match store(&caller, &state, &request, &digest, key.as_deref()).await {
         Ok(order) => {
-            state.board.nudge();
+            state.work_changed();
             Ok((StatusCode::CREATED, Json(order)))
         }
         Err(Refused::Duplicate) => Ok((StatusCode::OK, Json(known(&caller, &state, &digest, key.as_deref()).await?))),
@@ -309,7 +309,7 @@ async fn change(caller: &Caller, state: &AppState, id: WorkOrderId, event: &Even
         if let Some(told) = told {
             work_events::count(state.db.metrics(), &order, told, now);
         }
-        state.board.nudge();
+        state.work_changed();
         return Ok(Json(order.into_api()));
     }
     Err(conditional::changed())

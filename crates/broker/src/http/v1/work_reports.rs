@@ -56,7 +56,7 @@ pub(crate) async fn report(
         state.presence.agent_seen(caller.agent, now);
         if let Some(told) = told {
             work_events::count(state.db.metrics(), &order, told, now);
-            state.board.nudge();
+            state.work_changed();
         }
         return Ok(Json(ReportedWork { state: order.standing.state }));
     }

@@ -79,8 +79,12 @@ mod tests {
             "agents",
             "SELECT item.value->>'id' FROM each($1) JOIN agents ON TRUE WHERE name = $2 /*lock*/ OR /*lock free*/",
         );
-        static THOSE: Statement =
-            Statement::new("THOSE", DbOperation::Select, "agents", "SELECT 1 WHERE id IN /*those of*/ (SELECT id FROM a /*those*/)");
+        static THOSE: Statement = Statement::new(
+            "THOSE",
+            DbOperation::Select,
+            "agents",
+            "SELECT 1 WHERE id IN /*those of*/ (SELECT id FROM a /*those*/)",
+        );
         assert_eq!(THOSE.rendered().postgres, "SELECT 1 WHERE id = ANY(ARRAY(SELECT id FROM a ))");
         assert_eq!(THOSE.rendered().sqlite, "SELECT 1 WHERE id IN /*those of*/ (SELECT id FROM a /*those*/)");
         let rendered = SAMPLE.rendered();

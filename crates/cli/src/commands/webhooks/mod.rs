@@ -150,12 +150,8 @@ pub(crate) async fn run(connection: &ConnectionArgs, format: Format, webhooks: W
         }
         Webhooks::Replay { name, id, since, until, failed } => {
             let ago = |span: Duration| output::now().before(span);
-            let replay = Replay {
-                delivery: id,
-                since: since.map(ago),
-                until: since.map(|_| ago(until.unwrap_or_default())),
-                failed,
-            };
+            let replay =
+                Replay { delivery: id, since: since.map(ago), until: since.map(|_| ago(until.unwrap_or_default())), failed };
             replay_all(connection, &name, replay).await?;
         }
         Webhooks::Types { kind } => show::types(connection, format, kind).await?,
