@@ -181,7 +181,10 @@ impl Sender {
             url_template: None,
         });
         spans::record_resend_count(&span, message.attempt.saturating_sub(1));
-        let known: Vec<String> = message.headers.values().filter_map(|value| value.to_str().ok().map(str::to_owned)).collect();
+        let known = message.headers.values().filter_map(|value| value.to_str().ok());
+        // The whole value, and what stands behind a word such as `Bearer`.
+        let known: Vec<String> =
+            known.flat_map(|value| [Some(value), value.rsplit(' ').next()]).flatten().map(str::to_owned).collect();
         let revealed: Vec<String> = message.secrets.iter().map(Secret::reveal).collect();
         let timeout = message.timeout;
         let place = TraceContext::of(&span).or_else(|| message.cause.as_ref().map(|(cause, _)| cause.clone()));

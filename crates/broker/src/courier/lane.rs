@@ -69,7 +69,8 @@ impl Lane {
 
     /// How long its rate holds it back; nothing where that is not what it waits for.
     pub(super) fn waits_for(&self, now: Timestamp) -> Option<Duration> {
-        (self.running < self.allowed() && !self.breaker.is_open(now)).then(|| self.next_at.since(now))
+        let by_rate = self.running < self.allowed() && !self.breaker.is_open(now) && self.next_at > now;
+        by_rate.then(|| self.next_at.since(now))
     }
 
     pub(super) fn started(&mut self, now: Timestamp) {
@@ -88,5 +89,71 @@ impl Lane {
             self.breaker.failed(now, pause);
             self.window = 1;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use brokkr_api::webhooks::WebhookSettings;
+
+    use super::*;
+    use crate::domain::webhook::sealed::Sealed;
+
+    fn lane(settings: WebhookSettings) -> Lane {
+        let sealed =
+            Sealed { url: String::new(), headers: std::collections::BTreeMap::new(), secret: String::new(), former: None };
+        let url = "https://example.com/".parse().unwrap();
+        Lane::new(Endpoint { name: "chat".parse().unwrap(), settings, url, headers: http::HeaderMap::new(), sealed })
+    }
+
+    fn at(millis: u64) -> Timestamp {
+        Timestamp::from_micros(0).after(Duration::from_millis(millis))
+    }
+
+    /// Begins as many attempts as it may, and tells how many they were.
+    fn fill(lane: &mut Lane, now: Timestamp) -> u32 {
+        let mut begun = 0;
+        while lane.may_start(now, 0, 100) {
+            lane.started(now);
+            begun += 1;
+        }
+        begun
+    }
+
+    #[test]
+    fn a_receiver_earns_its_attempts_and_loses_them_with_a_failure() {
+        let mut lane = lane(WebhookSettings { concurrency: 5, ..WebhookSettings::default() });
+        let mut seen = Vec::new();
+        for _ in 0..5 {
+            let begun = fill(&mut lane, at(0));
+            seen.push(begun);
+            (0..begun).for_each(|_| lane.ended(true, at(0), None));
+        }
+        assert_eq!(seen, [1, 2, 5, 5, 5]);
+        fill(&mut lane, at(0));
+        lane.ended(false, at(0), None);
+        assert!(!lane.may_start(at(0), 0, 100), "what runs is more than it has earned");
+        (0..4).for_each(|_| lane.ended(false, at(0), None));
+        assert!(!lane.wants(at(4_999)) && lane.wants(at(5_000)), "it is left alone");
+        assert_eq!(fill(&mut lane, at(5_000)), 1);
+    }
+
+    #[test]
+    fn the_last_quarter_is_for_those_who_are_known_to_answer() {
+        let mut lane = lane(WebhookSettings::default());
+        assert!(lane.may_start(at(0), 74, 100) && !lane.may_start(at(0), 75, 100));
+        lane.started(at(0));
+        lane.ended(true, at(0), None);
+        assert!(lane.may_start(at(0), 99, 100) && !lane.may_start(at(0), 100, 100));
+    }
+
+    #[test]
+    fn a_rate_holds_back_for_as_long_as_it_says() {
+        let mut lane = lane(WebhookSettings { rate_per_second: Some(10), ..WebhookSettings::default() });
+        assert_eq!(lane.waits_for(at(0)), None);
+        lane.started(at(0));
+        lane.ended(true, at(0), None);
+        assert!(!lane.may_start(at(99), 0, 100) && lane.may_start(at(100), 0, 100));
+        assert_eq!(lane.waits_for(at(40)), Some(Duration::from_millis(60)));
     }
 }

@@ -124,7 +124,7 @@ impl Courier {
                     continue;
                 }
             }
-            if hands.is_busy(self.clock.now(), self.at_once) {
+            if !draining.is_cancelled() && hands.is_busy(self.clock.now(), self.at_once) {
                 continue;
             }
             let next = tick.min(hands.next_start(self.clock.now()));

@@ -1,6 +1,8 @@
 //! Deliveries on their way. A claim is a few statements for all webhooks together, and costs the same whatever waits: what is due of each is
 //! found in an index that holds nothing else.
 
+use std::collections::HashMap;
+
 use brokkr_api::{
     AgentId, DeliveryId, EventId, StackId, Timestamp, WebhookId,
     webhooks::{DeliveryAttempt, DeliveryState},
@@ -21,16 +23,18 @@ statements! {
         "SELECT (SELECT o.next_attempt_at FROM outbox o WHERE o.state = 'pending' ORDER BY o.next_attempt_at LIMIT 1) AS due,
                 (SELECT c.value FROM counters c WHERE c.name = 'webhooks') AS changes";
     CLAIMABLE = Select outbox
-        "SELECT o.id, o.destination, o.event_id, o.position, o.fan_out, o.ordering_key, o.attempts, o.tries, o.token, o.created_at, o.traceparent,
-                o.tracestate, o.last_traceparent, o.log, e.type, e.stack_id, e.agent_id, e.generation, e.data,
+        "SELECT o.id, o.destination, o.event_id, o.position, o.fan_out, o.ordering_key, o.created_at, o.traceparent, o.tracestate, e.type, e.stack_id, e.agent_id, e.generation, e.data,
                 (SELECT s.name FROM stacks s WHERE s.id = e.stack_id) AS stack,
                 (SELECT COALESCE(a.former_name, a.name) FROM agents a WHERE a.id = e.agent_id) AS agent
          FROM each($1) CROSS JOIN outbox o CROSS JOIN events e WHERE o.id IN /*those of*/ (SELECT n.id FROM outbox n
              WHERE n.destination = item.value->>'id' AND n.state = 'pending' AND n.next_attempt_at <= $2
              ORDER BY n.next_attempt_at, n.id LIMIT $3 /*lock free*/ /*those*/) AND e.id = o.event_id";
+    /// What is read before a row is locked may be older than the row: what counts is answered by the claim itself.
     MARK_CLAIMED = Update outbox
         "UPDATE outbox SET attempts = attempts + 1, tries = tries + 1, token = token + 1, next_attempt_at = $2, lease_until = $2, lease_owner = $3
-         FROM each($1) WHERE outbox.id = item.value->>'id'";
+         FROM each($1) WHERE outbox.id = item.value->>'id' AND outbox.state = 'pending'
+         RETURNING outbox.id AS id, outbox.attempts AS attempts, outbox.tries AS tries, outbox.token AS token, outbox.log AS log,
+             outbox.last_traceparent AS last_traceparent";
     SETTLE = Update outbox
         "UPDATE outbox SET state = item.value->>'state', attempts = CAST(item.value->>'attempts' AS BIGINT), tries = CAST(item.value->>'tries' AS BIGINT),
              next_attempt_at = CAST(item.value->>'next' AS BIGINT), finished_at = CAST(item.value->>'finished' AS BIGINT),
@@ -170,8 +174,8 @@ fn number(row: &Row, column: &'static str) -> Result<u32, Error> {
     u32::try_from(row.int(column)?).map_err(|source| Error::Corrupt { column, source: source.into() })
 }
 
+/// A delivery as it is found, before it is claimed.
 fn claimed(row: &Row) -> Result<ClaimedDelivery, Error> {
-    let last = row.opt_text("last_traceparent")?;
     Ok(ClaimedDelivery {
         id: row.parse("id")?,
         webhook: row.parse("destination")?,
@@ -179,13 +183,13 @@ fn claimed(row: &Row) -> Result<ClaimedDelivery, Error> {
         position: row.opt_int("position")?.and_then(|position| u64::try_from(position).ok()),
         fan_out: row.count("fan_out")?,
         ordering_key: row.opt_text("ordering_key")?,
-        attempts: number(row, "attempts")? + 1,
-        tries: number(row, "tries")? + 1,
-        token: row.count("token")? + 1,
+        attempts: 0,
+        tries: 0,
+        token: 0,
         created_at: row.time("created_at")?,
         trace: trace(row)?,
-        last_trace: last.and_then(|last| TraceContext::from_parts(&last, None)),
-        log: DeliveryLog(row.opt_json("log")?.unwrap_or_default()),
+        last_trace: None,
+        log: DeliveryLog::default(),
         kind: row.text("type")?,
         stack: row.opt_parse("stack_id")?.zip(Some(row.opt_text("stack")?)),
         agent: row.opt_parse("agent_id")?.zip(Some(row.opt_text("agent")?)),
@@ -241,10 +245,22 @@ impl Tx {
         until: Timestamp,
     ) -> Result<Vec<ClaimedDelivery>, Error> {
         let rows = self.all(&CLAIMABLE, values![id_set(webhooks)?, now, each]).await?;
-        let claimed = rows.iter().map(claimed).collect::<Result<Vec<_>, _>>()?;
-        if !claimed.is_empty() {
-            let ids: Vec<_> = claimed.iter().map(|delivery| delivery.id).collect();
-            self.execute(&MARK_CLAIMED, values![id_set(&ids)?, until, holder]).await?;
+        let found = rows.iter().map(claimed).collect::<Result<Vec<_>, _>>()?;
+        if found.is_empty() {
+            return Ok(found);
+        }
+        let ids: Vec<_> = found.iter().map(|delivery| delivery.id).collect();
+        let marked = self.all(&MARK_CLAIMED, values![id_set(&ids)?, until, holder]).await?;
+        let mut found: HashMap<_, _> = found.into_iter().map(|delivery| (delivery.id, delivery)).collect();
+        let mut claimed = Vec::with_capacity(marked.len());
+        for row in &marked {
+            let Some(mut delivery) = found.remove(&row.parse("id")?) else { continue };
+            (delivery.attempts, delivery.tries, delivery.token) =
+                (number(row, "attempts")?, number(row, "tries")?, row.count("token")?);
+            delivery.log = DeliveryLog(row.opt_json("log")?.unwrap_or_default());
+            let last = row.opt_text("last_traceparent")?;
+            delivery.last_trace = last.and_then(|last| TraceContext::from_parts(&last, None));
+            claimed.push(delivery);
         }
         Ok(claimed)
     }
