@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
-.PHONY: help setup kubernetes collector helm shipwright zipkin compose fuzzer images man sbom build demo test check soak fmt clippy docs generate generated-check deny bench-loop bench-broker bench-agent bench-tracing bench-metrics bench-work-orders
+.PHONY: help setup kubernetes collector helm shipwright zipkin compose fuzzer images man sbom build demo test check soak fmt clippy docs generate generated-check deny bench-loop bench-broker bench-agent bench-tracing bench-metrics bench-work-orders bench-webhooks
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -58,6 +58,7 @@ soak: setup kubernetes ## The fault and load trials with their full counts; evid
 	@BROKKR_SOAK=1 cargo test --package brokkr-tests --all-features --test agent -- --nocapture trials
 	@BROKKR_SOAK=1 cargo test --package brokkr-broker --all-features --lib -- --nocapture deaths
 	@BROKKR_SOAK=1 cargo test --package brokkr-tests --all-features --test faults
+	@BROKKR_SOAK=1 cargo test --package brokkr-tests --all-features --test webhooks -- --nocapture deaths
 	@BROKKR_SOAK=1 cargo test --package brokkr-broker --all-features --lib work_model
 	@BROKKR_SOAK=1 cargo test --package brokkr-tests --all-features --test work -- --nocapture trials
 	@echo "evidence: target/soak/*.json"
@@ -103,6 +104,10 @@ bench-broker: setup ## The broker under 10,000 simulated agents, half an hour (B
 bench-work-orders: setup ## Claims of work orders per second with 100,000 in the table, and how long one waits; writes target/bench/work-orders.json
 	@cargo build --release --quiet --workspace --bins
 	@target/release/brokkr-lab bench-work-orders $(BENCH)
+
+bench-webhooks: setup ## A thousand receivers of which a hundred hang, a million deliveries that wait; writes target/bench/webhooks.json
+	@cargo build --release --quiet --package brokkr-broker --package brokkr-tests --bins
+	@target/release/brokkr-lab bench-webhooks $(BENCH)
 
 bench-agent: setup kubernetes ## The agent: throughput, resync, one change, drift, memory, with release binaries; writes target/bench/agent.json
 	@cargo build --release --workspace --bins

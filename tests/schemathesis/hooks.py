@@ -13,6 +13,7 @@ import schemathesis
 KNOWN = {
     "stack": os.environ.get("BROKKR_KNOWN_STACK", ""),
     "agent": os.environ.get("BROKKR_KNOWN_AGENT", ""),
+    "webhook": os.environ.get("BROKKR_KNOWN_WEBHOOK", ""),
     "order": os.environ.get("BROKKR_KNOWN_ORDER", ""),
 }
 OWN_KEYS = set(os.environ.get("BROKKR_OWN_KEYS", "").split())
@@ -20,7 +21,7 @@ NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 WAIT = re.compile(r"[0-9]{1,9}(ms|s|m|h)")
 TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d.*")
 # What they name is gone or closed after them.
-DESTRUCTIVE = {"deleteStack", "deactivateAgent"}
+DESTRUCTIVE = {"deleteStack", "deactivateAgent", "deleteWebhook"}
 
 
 STACK_ID, REVISION = os.environ.get("BROKKR_KNOWN_STACK_ID", ""), int(os.environ.get("BROKKR_KNOWN_REVISION", "0"))

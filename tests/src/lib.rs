@@ -7,6 +7,7 @@
 //! - [`shipwright`]: the real controllers of Shipwright and Tekton;
 //! - [`zipkin`]: a real backend for traces;
 //! - [`dashboards`]: the Grafana dashboards that we ship;
+//! - [`receiver`]: a receiver of webhooks, as bad as it is told to be;
 //! - [`simulator`]: thousands of agents in one process, to measure a broker with;
 //! - [`kube_proxy`]: faults on the way to the API server, call by call;
 //! - [`fault_table`]: what can go wrong, how it is brought about, and the span that tells it;
@@ -35,6 +36,7 @@ pub mod otlp;
 pub mod postgres;
 pub mod process;
 pub mod prometheus;
+pub mod receiver;
 pub mod shipwright;
 pub mod simulator;
 pub mod zipkin;

@@ -10,10 +10,16 @@ mod broker;
 mod serving;
 #[path = "metrics/truth.rs"]
 mod truth;
+#[path = "metrics/webhooks.rs"]
+mod webhooks;
 
 /// The tests beside this file.
-const TESTS: [&str; 3] =
-    [include_str!("metrics/agent.rs"), include_str!("metrics/broker.rs"), include_str!("metrics/serving.rs")];
+const TESTS: [&str; 4] = [
+    include_str!("metrics/agent.rs"),
+    include_str!("metrics/broker.rs"),
+    include_str!("metrics/serving.rs"),
+    include_str!("metrics/webhooks.rs"),
+];
 /// Metrics that another test brings about and reads, and where that is.
 const ELSEWHERE: &[(&str, &str)] = &[];
 

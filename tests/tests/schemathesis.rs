@@ -24,7 +24,7 @@ struct Run {
 /// The agent's comes first: the admin's takes its stack away.
 const RUNS: [Run; 3] = [
     Run { role: "agent", routes: ["--include-path-regex", "^/api/v1/agent/"], examples: "20" },
-    Run { role: "generator", routes: ["--include-path-regex", "^/api/v1/(stacks|work-orders|events)"], examples: "5" },
+    Run { role: "generator", routes: ["--include-path-regex", "^/api/v1/(stacks|work-orders|webhooks|events)"], examples: "5" },
     Run { role: "admin", routes: ["--exclude-path-regex", "^/api/v1/agent/"], examples: "10" },
 ];
 
@@ -72,6 +72,8 @@ async fn seed(broker: &Broker) -> Seed {
     let job = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "a"}});
     let order = json!({"name": "a", "targets": {"names": ["edge"]}, "work": {"job": {"manifest": job}}});
     let order = text(&call(&admin, reqwest::Method::POST, "/work-orders", order).await["id"]);
+    let webhook = json!({"name": "chat", "url": "https://hooks.example.com/", "settings": {"events": ["webhook.nothing"]}});
+    call(&admin, reqwest::Method::POST, "/webhooks", webhook).await;
     let keys = broker.admin().list_keys(&brokkr_api::page::PageQuery::default()).await.unwrap();
     let own: Vec<_> = keys.items.iter().map(|key| key.id.to_string()).collect();
     let environment = vec![
@@ -79,6 +81,7 @@ async fn seed(broker: &Broker) -> Seed {
         ("BROKKR_KNOWN_STACK_ID", text(&stack["id"])),
         ("BROKKR_KNOWN_DIGEST", text(&content["digest"])),
         ("BROKKR_KNOWN_ORDER", order),
+        ("BROKKR_KNOWN_WEBHOOK", "chat".to_owned()),
         ("BROKKR_KNOWN_REVISION", "2".to_owned()),
         ("BROKKR_OWN_KEYS", own.join(" ")),
     ];

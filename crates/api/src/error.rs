@@ -89,8 +89,10 @@ error_codes! {
     QuotaExceeded = "quota_exceeded", 403, "The quota does not allow this";
     /// The key, or an address without one, sends more requests than it may; the header Retry-After says when to go on.
     RateLimited = "rate_limited", 429, "There are too many requests";
-    /// The content holds Secrets, and the broker has no key to encrypt them with.
+    /// There are Secrets in the content, or there is a webhook's secret, and the broker has no key to encrypt them with.
     EncryptionKeyMissing = "encryption_key_missing", 422, "There is no key to encrypt Secrets with";
+    /// The URL of the webhook is none that may be reached: it needs https, an allowed port and an address of the public internet.
+    WebhookUrl = "webhook_url", 422, "The URL must not be reached";
     /// The agent is deactivated; its keys open nothing until somebody activates it.
     AgentDeactivated = "agent_deactivated", 403, "The agent is deactivated";
     /// The agent knows a newer state than the database: the database was restored from a backup.

@@ -61,4 +61,8 @@ ids! {
     AuditId;
     /// A work order.
     WorkOrderId;
+    /// A webhook.
+    WebhookId;
+    /// A delivery: one event on its way to one receiver.
+    DeliveryId;
 }

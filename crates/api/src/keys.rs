@@ -44,10 +44,19 @@ impl Role {
         match self {
             Self::Admin => permission != P::AgentWork,
             Self::Operator => !matches!(permission, P::AuditRead | P::IdentitiesWrite | P::AgentWork),
-            Self::Viewer => matches!(permission, P::StacksRead | P::WorkOrdersRead | P::AgentsRead | P::EventsRead),
+            Self::Viewer => {
+                matches!(permission, P::StacksRead | P::WorkOrdersRead | P::WebhooksRead | P::AgentsRead | P::EventsRead)
+            }
             Self::Generator => matches!(
                 permission,
-                P::StacksRead | P::StacksWrite | P::WorkOrdersRead | P::WorkOrdersWrite | P::ContentRead | P::EventsRead
+                P::StacksRead
+                    | P::StacksWrite
+                    | P::WorkOrdersRead
+                    | P::WorkOrdersWrite
+                    | P::WebhooksRead
+                    | P::WebhooksWrite
+                    | P::ContentRead
+                    | P::EventsRead
             ),
             Self::Agent => permission == P::AgentWork,
         }
@@ -69,6 +78,12 @@ pub enum Permission {
     /// Ask for work, cancel and retry it.
     #[serde(rename = "work_orders:write")]
     WorkOrdersWrite,
+    /// See webhooks, their deliveries and the types of events.
+    #[serde(rename = "webhooks:read")]
+    WebhooksRead,
+    /// Make, change, test and delete webhooks, replace their secrets and send again.
+    #[serde(rename = "webhooks:write")]
+    WebhooksWrite,
     /// Read manifests, which may hold Secrets, and logs of work orders.
     #[serde(rename = "content:read")]
     ContentRead,
@@ -97,11 +112,13 @@ pub enum Permission {
 
 impl Permission {
     /// Every permission.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::StacksRead,
         Self::StacksWrite,
         Self::WorkOrdersRead,
         Self::WorkOrdersWrite,
+        Self::WebhooksRead,
+        Self::WebhooksWrite,
         Self::ContentRead,
         Self::AgentsRead,
         Self::AgentsWrite,

@@ -28,13 +28,17 @@ pub mod time;
 pub mod trace;
 pub mod tracing;
 pub mod wait;
+pub mod webhooks;
 pub mod work_orders;
 
 #[cfg(feature = "client")]
 pub mod client;
 
 pub use error::{ErrorCode, Problem};
-pub use ids::{AgentId, AuditId, DeploymentObjectId, EventId, GeneratorId, KeyId, RegistrationTokenId, StackId, WorkOrderId};
+pub use ids::{
+    AgentId, AuditId, DeliveryId, DeploymentObjectId, EventId, GeneratorId, KeyId, RegistrationTokenId, StackId, WebhookId,
+    WorkOrderId,
+};
 pub use labels::Labels;
 pub use name::Name;
 pub use page::Page;

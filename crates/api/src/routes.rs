@@ -82,6 +82,25 @@ pub const CANCEL_WORK_ORDER: &str = "/api/v1/work-orders/{order}/cancel";
 /// Try a finished work order again.
 pub const RETRY_WORK_ORDER: &str = "/api/v1/work-orders/{order}/retry";
 
+/// Make and list webhooks.
+pub const WEBHOOKS: &str = "/api/v1/webhooks";
+/// Read, change and delete a webhook.
+pub const WEBHOOK: &str = "/api/v1/webhooks/{webhook}";
+/// Send a test event.
+pub const TEST_WEBHOOK: &str = "/api/v1/webhooks/{webhook}/test";
+/// Replace the secret.
+pub const ROTATE_WEBHOOK: &str = "/api/v1/webhooks/{webhook}/rotate";
+/// List deliveries.
+pub const DELIVERIES: &str = "/api/v1/webhooks/{webhook}/deliveries";
+/// One delivery with its attempts.
+pub const DELIVERY: &str = "/api/v1/webhooks/{webhook}/deliveries/{delivery}";
+/// Send again.
+pub const REPLAY_WEBHOOK: &str = "/api/v1/webhooks/{webhook}/replay";
+/// The types of events.
+pub const EVENT_TYPES: &str = "/api/v1/event-types";
+/// The JSON Schema of a type.
+pub const EVENT_TYPE: &str = "/api/v1/event-types/{type}";
+
 /// What happened, by position.
 pub const EVENTS: &str = "/api/v1/events";
 /// Who did what.

@@ -4,6 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use brokkr_runtime::config::{Problems, Settings};
 use brokkr_telemetry::config::{LogConfig, MetricsConfig, TelemetryConfig};
+use brokkr_webhooks::{Guard, guard::IpNet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +28,8 @@ pub(crate) struct Config {
     pub(crate) limits: LimitsConfig,
     /// Work orders.
     pub(crate) work_orders: WorkOrdersConfig,
+    /// Webhooks.
+    pub(crate) webhooks: WebhooksConfig,
     /// What is kept for how long.
     pub(crate) retention: RetentionConfig,
     /// Traces.
@@ -63,6 +66,8 @@ impl Settings for Config {
         problems.range("retention.audit_days", u64::from(self.retention.audit_days), 1..=36_500);
         problems.range("retention.work_orders_days", u64::from(self.retention.work_orders_days), 1..=36_500);
         problems.range("work_orders.lease_seconds", self.work_orders.lease_seconds, 5..=3_600);
+        problems.range("retention.deliveries_days", u64::from(self.retention.deliveries_days), 1..=36_500);
+        self.webhooks.check(problems);
         self.limits.check(problems);
         brokkr_runtime::config::check_telemetry(&self.telemetry, problems);
         brokkr_runtime::config::check_metrics(&self.metrics, problems);
@@ -297,6 +302,42 @@ impl Default for WorkOrdersConfig {
     }
 }
 
+/// Webhooks.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct WebhooksConfig {
+    /// Whether plain `http` URLs are allowed.
+    pub(crate) allow_http: bool,
+    /// Ports that may be reached.
+    pub(crate) allowed_ports: Vec<u16>,
+    /// Networks that may be reached though they are not the public internet: `["10.20.0.0/16", "fd00:1::/64"]`.
+    pub(crate) allowed_networks: Vec<String>,
+    /// File with certificate authorities, PEM, that are believed beside those of the machine.
+    pub(crate) ca_file: Option<PathBuf>,
+    /// Most attempts at the same time, of all webhooks together.
+    pub(crate) attempts_at_once: u32,
+}
+
+impl Default for WebhooksConfig {
+    fn default() -> Self {
+        Self { allow_http: false, allowed_ports: vec![443], allowed_networks: Vec::new(), ca_file: None, attempts_at_once: 512 }
+    }
+}
+
+impl WebhooksConfig {
+    fn check(&self, problems: &mut Problems) {
+        let are_networks = self.allowed_networks.iter().all(|network| network.parse::<IpNet>().is_ok());
+        problems.require(are_networks, "webhooks.allowed_networks", "write networks as 10.20.0.0/16 or fd00:1::/64");
+        problems.range("webhooks.attempts_at_once", u64::from(self.attempts_at_once), 8..=10_000);
+    }
+
+    /// Where webhooks may lead.
+    pub(crate) fn guard(&self) -> Guard {
+        let networks = self.allowed_networks.iter().filter_map(|network| network.parse().ok()).collect();
+        Guard { networks, ports: self.allowed_ports.clone(), http: self.allow_http }
+    }
+}
+
 /// What is kept for how long. A broker removes what is older, some minutes later.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -309,10 +350,12 @@ pub(crate) struct RetentionConfig {
     pub(crate) generations: u32,
     /// Days that finished work orders are kept.
     pub(crate) work_orders_days: u32,
+    /// Days that deliveries of webhooks are kept after they were delivered or given up.
+    pub(crate) deliveries_days: u32,
 }
 
 impl Default for RetentionConfig {
     fn default() -> Self {
-        Self { events_days: 14, audit_days: 400, generations: 20, work_orders_days: 30 }
+        Self { events_days: 14, audit_days: 400, generations: 20, work_orders_days: 30, deliveries_days: 14 }
     }
 }

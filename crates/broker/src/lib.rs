@@ -3,6 +3,7 @@
 mod board;
 mod bootstrap;
 mod config;
+mod courier;
 mod domain;
 mod feed;
 mod generate;

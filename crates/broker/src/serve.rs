@@ -12,6 +12,7 @@ use brokkr_runtime::{
     server::{self, Limits, Server, tls::Tls},
 };
 use brokkr_telemetry::{BrokerMetrics, InitOptions, Service, Telemetry, http::ServerTelemetry, spans};
+use brokkr_webhooks::Sender;
 use tokio::{
     net::TcpListener,
     sync::{Notify, watch},
@@ -23,6 +24,7 @@ use crate::{
     board::Board,
     bootstrap::{Bootstrap, first_admin_key},
     config::Config,
+    courier::Courier,
     feed::Feed,
     http::{self, AppState},
     jobs::{self, Job, key_age::KeyAge, offline::Offline, retention::Retention, sequencer::Sequencer, work_orders::WorkOrders},
@@ -56,6 +58,9 @@ async fn serve(config: Config, telemetry: &Telemetry, mut signals: Signals, inst
     let (metrics_beside, metrics_port) =
         server::metrics::place(telemetry.metrics_endpoint(), config.metrics.listen).await.context("metrics.listen")?;
     let tls = config.server.tls.files().map(Tls::load).transpose()?;
+    let authorities = config.webhooks.ca_file.as_ref().map(|file| std::fs::read(file).context("webhooks.ca_file")).transpose()?;
+    let agent = concat!("brokkr-webhooks/", env!("CARGO_PKG_VERSION"));
+    let sender = Sender::new(config.webhooks.guard(), agent, authorities.as_deref()).context("webhooks.ca_file")?;
     let start = async {
         let (db, installation) = store::open(&config.database, metrics.clone(), &*clock, &*ids).await?;
         announce(first_admin_key(&db, &*clock, &*ids, config.bootstrap.admin_key_file.as_deref()).await?);
@@ -76,6 +81,8 @@ async fn serve(config: Config, telemetry: &Telemetry, mut signals: Signals, inst
         clock: Arc::clone(&clock),
         ids,
         keyring: Arc::new(keyring),
+        guard: Arc::new(config.webhooks.guard()),
+        webhooks_changed: Arc::new(Notify::new()),
         settings: http::Settings {
             handoff: config.telemetry.handoff,
             active: Duration::from_secs(config.agents.active_seconds),
@@ -108,6 +115,20 @@ async fn serve(config: Config, telemetry: &Telemetry, mut signals: Signals, inst
     lifecycle.spawn("work-orders-board", Arc::clone(&board).follow(db.clone(), stopping()));
     let work_orders = WorkOrders { db: db.clone(), clock: Arc::clone(&clock), ids: Arc::clone(&state.ids), board };
     lifecycle.spawn(WorkOrders::NAME, jobs::run(work_orders, db.clone(), Arc::clone(&clock), instance.clone(), stopping()));
+    let courier = Courier {
+        db: db.clone(),
+        clock: Arc::clone(&clock),
+        ids: Arc::clone(&state.ids),
+        keyring: Arc::clone(&state.keyring),
+        sender,
+        metrics: metrics.clone(),
+        handoff: config.telemetry.handoff,
+        installation: installation.id.clone(),
+        holder: instance.clone(),
+        nudge: Arc::clone(&state.webhooks_changed),
+        at_once: config.webhooks.attempts_at_once as usize,
+    };
+    lifecycle.spawn("webhooks", courier.run(lifecycle.draining().clone(), stopping()));
     let key_age =
         KeyAge { db: db.clone(), clock: Arc::clone(&clock), ids: Arc::clone(&state.ids), most: config.agents.most_key_age() };
     lifecycle.spawn(KeyAge::NAME, jobs::run(key_age, db.clone(), Arc::clone(&clock), instance, stopping()));

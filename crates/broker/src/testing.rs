@@ -11,6 +11,7 @@ use brokkr_telemetry::{
     http::ServerTelemetry,
 };
 use brokkr_tests::postgres::Postgres;
+use brokkr_webhooks::Guard;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
@@ -158,6 +159,8 @@ impl World {
             clock: Arc::clone(&clock) as _,
             ids,
             keyring: Arc::new(Keyring::parse(&Keyring::new_line("test", &SeededIds::new(9))).unwrap()),
+            guard: Arc::default(),
+            webhooks_changed: Arc::default(),
             settings: api::Settings {
                 handoff: Handoff::Auto,
                 active: Duration::from_secs(75),
@@ -182,6 +185,12 @@ impl World {
         self.state.shared_mut().limits = Arc::new(api::Limits::new(limits));
         self.state.shared_mut().settings.allowed_origins =
             origins.iter().map(|origin| (*origin).to_owned().try_into().unwrap()).collect();
+        self.router = Self::route(&self.state, &self.capture);
+    }
+
+    /// The same broker, whose webhooks may lead elsewhere.
+    pub(crate) fn with_guard(&mut self, guard: Guard) {
+        self.state.shared_mut().guard = Arc::new(guard);
         self.router = Self::route(&self.state, &self.capture);
     }
 

@@ -76,6 +76,9 @@ enum Command {
     /// Look after work orders
     #[command(subcommand)]
     WorkOrders(commands::work_orders::WorkOrders),
+    /// Let receivers be told of events
+    #[command(subcommand)]
+    Webhooks(commands::webhooks::Webhooks),
     /// Run a broker and an agent on the cluster of the current kubeconfig
     Dev(dev::DevArgs),
     /// Print a completion script for your shell
@@ -123,6 +126,7 @@ async fn run(args: Args) -> anyhow::Result<Outcome> {
         Command::Run(run) => commands::run::run(&connection, format, run).await,
         Command::Build(build) => commands::build::run(&connection, format, *build).await,
         Command::WorkOrders(orders) => commands::work_orders::run(&connection, format, orders).await,
+        Command::Webhooks(webhooks) => commands::webhooks::run(&connection, format, webhooks).await,
         Command::Dev(dev) => dev::run(dev).await,
         Command::Completion { shell } => {
             clap_complete::generate(shell, &mut Args::command(), "brokkr", &mut std::io::stdout());

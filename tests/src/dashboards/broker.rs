@@ -143,6 +143,41 @@ pub(super) const DASHBOARD: Dashboard = Dashboard {
             ],
         },
         Row {
+            title: "Webhooks",
+            panels: &[
+                Panel::stack(
+                    "Attempts",
+                    "ops",
+                    "By result. What is no success is tried again, for more than three days.",
+                    &[of("sum by (result) (rate(brokkr_webhook_attempts_total{%}[$__rate_interval]))", "{{result}}")],
+                ),
+                Panel::lines(
+                    "Event to receiver, p99",
+                    "s",
+                    "Failed attempts included.",
+                    &[of(
+                        "histogram_quantile(0.99, sum by (le) (rate(brokkr_webhook_delivery_lag_seconds_bucket{%}[$__rate_interval])))",
+                        "p99",
+                    )],
+                ),
+                Panel::lines(
+                    "Duration of an attempt, p99",
+                    "s",
+                    "How long receivers take to answer.",
+                    &[of(
+                        "histogram_quantile(0.99, sum by (le) (rate(brokkr_webhook_attempt_duration_seconds_bucket{%}[$__rate_interval])))",
+                        "p99",
+                    )],
+                ),
+                Panel::lines(
+                    "Disabled",
+                    "none",
+                    "Webhooks whose receivers are gone or failed for five days.",
+                    &[of("sum(increase(brokkr_webhooks_disabled_total{%}[$__rate_interval]))", "disabled")],
+                ),
+            ],
+        },
+        Row {
             title: "Process",
             panels: &[
                 Panel::lines(

@@ -1,4 +1,4 @@
-//! What can go wrong with a rollout: for each fault the span that tells it, and a way to bring it about with real processes.
+//! What can go wrong with a rollout and with telling others of it: for each fault the span that tells it, and a way to bring it about with real processes.
 //!
 //! [`ROWS`] is the table. [`FaultTable::bring_about`] makes one of its faults happen; what the daemons export then is looked at by
 //! [`Row::judge`]. Whatever else observes the daemons can do so at [`Incident::daemons`].
@@ -11,6 +11,7 @@ mod gate;
 mod processes;
 mod rows;
 mod verdict;
+mod webhooks;
 mod work;
 
 pub use rows::{Fault, ROWS, Row};
@@ -84,6 +85,9 @@ impl<'a> FaultTable<'a> {
             Fault::DatabaseDown => database::down(&self.with(&[])).await,
             Fault::AgentOffline => processes::agent_offline(&self.with(&[("BROKKR__AGENTS__ACTIVE_SECONDS", "1")])).await,
             Fault::BrokerRestarted => processes::broker_restarted(&self.with(&[])).await,
+            Fault::WebhookRefused | Fault::WebhookSilent | Fault::WebhookBlocked => {
+                webhooks::bring_about(fault, &self.with(&[])).await
+            }
             Fault::WorkContainerFails
             | Fault::WorkRefused
             | Fault::WorkOverQuota

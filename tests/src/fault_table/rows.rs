@@ -29,6 +29,12 @@ pub enum Fault {
     AgentOffline,
     /// The broker dies while an agent works for it, and comes back.
     BrokerRestarted,
+    /// The receiver of a webhook answers 500.
+    WebhookRefused,
+    /// It does not answer.
+    WebhookSilent,
+    /// Its name leads where nobody may go.
+    WebhookBlocked,
     /// A container of a work order ends with an error.
     WorkContainerFails,
     /// The API server refuses the Job of a work order.
@@ -79,6 +85,9 @@ pub const ROWS: &[Row] = &[
     row(Fault::BrokenManifest, BROKER, "validate", "malformed_body", "malformed_body"),
     row(Fault::AgentOffline, BROKER, "agent offline", "agent_offline", "polls_missed"),
     row(Fault::BrokerRestarted, AGENT, "POST /api/v1/agent/reports", "connect", "unreachable"),
+    row(Fault::WebhookRefused, BROKER, "POST", "500", "server_error"),
+    row(Fault::WebhookSilent, BROKER, "POST", "timeout", "timeout"),
+    row(Fault::WebhookBlocked, BROKER, "POST", "blocked", "blocked"),
     row(Fault::WorkContainerFails, AGENT, "run main", "exit_code", "container_failed"),
     row(Fault::WorkRefused, AGENT, "create jobs.batch", "422", "invalid"),
     row(Fault::WorkOverQuota, AGENT, "create jobs.batch", "403", "quota_exceeded"),

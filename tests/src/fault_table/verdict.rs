@@ -35,7 +35,7 @@ impl Row {
             }
             reason = reason.or_else(|| at.text("brokkr.reason"));
             let above = match &at.parent {
-                Some(parent) if at.kind != Kind::Consumer && parent != CALLER_SPAN => parent,
+                Some(parent) if at.kind != Kind::Consumer && at.name != "send webhook" && parent != CALLER_SPAN => parent,
                 _ => break,
             };
             at = spans

@@ -10,6 +10,7 @@ mod key;
 mod operate;
 mod people;
 mod tracing;
+mod webhooks;
 mod work;
 
 use std::{

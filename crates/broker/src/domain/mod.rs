@@ -9,5 +9,6 @@ pub(crate) mod rollout;
 pub(crate) mod seal;
 pub(crate) mod targeting;
 pub(crate) mod tracing;
+pub(crate) mod webhook;
 pub(crate) mod work_order;
 pub(crate) mod work_request;

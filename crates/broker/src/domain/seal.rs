@@ -1,4 +1,4 @@
-//! Content with Secrets in it is sealed before it goes into the database: AES-256-GCM, with the id of the key in the sealed bytes.
+//! Content with Secrets in it, and what is secret of a webhook, is sealed before it goes into the database: AES-256-GCM, with the id of the key in the sealed bytes.
 //!
 //! Sealed: `BRKS`, a version byte (1), the length of the key's id, the id, a nonce of 96 bits, the ciphertext with its tag. The
 //! authenticated data is the owner of the content and its digest, so that sealed bytes cannot be moved to another row.
@@ -12,6 +12,7 @@ use aes_gcm::{
 use base64::{Engine, prelude::BASE64_STANDARD};
 use brokkr_api::StackId;
 use brokkr_runtime::Ids;
+use uuid::Uuid;
 
 const MAGIC: &[u8] = b"BRKS\x01";
 const NONCE_BYTES: usize = 12;
@@ -85,14 +86,24 @@ impl Keyring {
         format!("{id}:{}\n", BASE64_STANDARD.encode(key))
     }
 
-    /// Seals with the first key, and says which that is; nothing when there is no key.
+    /// The id of the key that seals.
+    pub(crate) fn first(&self) -> Option<&str> {
+        self.first.as_deref()
+    }
+
+    /// Seals content with the first key, and says which that is; nothing when there is no key.
     pub(crate) fn seal(&self, ids: &dyn Ids, stack: StackId, digest: &str, plain: &[u8]) -> Option<(String, Vec<u8>)> {
+        self.seal_for(ids, stack.0, digest, plain)
+    }
+
+    /// Seals what belongs to an owner of any kind. `label` says what it is: it opens under the same one alone.
+    pub(crate) fn seal_for(&self, ids: &dyn Ids, owner: Uuid, label: &str, plain: &[u8]) -> Option<(String, Vec<u8>)> {
         let id = self.first.as_ref()?;
         let cipher = self.keys.get(id)?;
         // Random: one key seals far fewer than 2^32 contents.
         let mut nonce = [0; NONCE_BYTES];
         ids.fill(&mut nonce);
-        let aad = aad(stack, digest);
+        let aad = aad(owner, label);
         let ciphertext = cipher.encrypt(&Nonce::from(nonce), Payload { msg: plain, aad: &aad }).ok()?;
         let mut sealed = Vec::with_capacity(MAGIC.len() + 1 + id.len() + NONCE_BYTES + ciphertext.len());
         sealed.extend_from_slice(MAGIC);
@@ -108,9 +119,17 @@ impl Keyring {
     /// # Errors
     /// When the key is not in the ring, or the bytes are not what was sealed for this owner and digest.
     pub(crate) fn open(&self, stack: StackId, digest: &str, sealed: &[u8]) -> Result<Vec<u8>, OpenError> {
+        self.open_for(stack.0, digest, sealed)
+    }
+
+    /// Opens what [`Keyring::seal_for`] sealed.
+    ///
+    /// # Errors
+    /// As [`Keyring::open`].
+    pub(crate) fn open_for(&self, owner: Uuid, label: &str, sealed: &[u8]) -> Result<Vec<u8>, OpenError> {
         let (id, nonce, ciphertext) = split(sealed).ok_or(OpenError::Malformed)?;
         let cipher = self.keys.get(id).ok_or_else(|| OpenError::UnknownKey(id.to_owned()))?;
-        let aad = aad(stack, digest);
+        let aad = aad(owner, label);
         cipher.decrypt(&Nonce::from(nonce), Payload { msg: ciphertext, aad: &aad }).map_err(|_| OpenError::Forged(id.to_owned()))
     }
 }
@@ -123,8 +142,8 @@ fn split(sealed: &[u8]) -> Option<(&str, [u8; NONCE_BYTES], &[u8])> {
     Some((std::str::from_utf8(id).ok()?, nonce.try_into().ok()?, ciphertext))
 }
 
-fn aad(stack: StackId, digest: &str) -> Vec<u8> {
-    [stack.0.as_bytes(), digest.as_bytes()].concat()
+fn aad(owner: Uuid, label: &str) -> Vec<u8> {
+    [owner.as_bytes(), label.as_bytes()].concat()
 }
 
 #[cfg(test)]

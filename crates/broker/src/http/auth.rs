@@ -56,6 +56,10 @@ grants! {
     WorkOrdersRead;
     /// Ask for work, cancel and retry it.
     WorkOrdersWrite;
+    /// See webhooks.
+    WebhooksRead;
+    /// Make and change webhooks.
+    WebhooksWrite;
     /// Read manifests.
     ContentRead;
     /// See agents and the fleet.

@@ -18,6 +18,7 @@ const TAGS: &[(&str, &str)] = &[
     ("deployment objects", "Immutable versions of a stack's manifests: sending them, listing them, going back to one."),
     ("deployments", "What one agent has to do with one stack, and how far it is."),
     ("work orders", "One-off work that exactly one matching agent carries out: asking for it, seeing how it goes, stopping it."),
+    ("webhooks", "Receivers that are told of events: making them, seeing what became of deliveries, sending again."),
     ("agents", "The daemons in the clusters, as people see them."),
     ("fleet", "All agents together."),
     ("tracing", "How brokers and agents trace, while they run."),

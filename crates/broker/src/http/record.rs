@@ -133,6 +133,19 @@ async fn audit(tx: &mut Tx, state: &AppState, actor: Actor<'_>, entry: Entry<'_>
     Ok(tx.insert_audit(&entry).await?)
 }
 
+/// Writes the audit entry of something whose event the caller has written.
+pub(crate) async fn audit_alone<'a>(
+    tx: &mut Tx,
+    state: &AppState,
+    actor: impl Into<Actor<'a>>,
+    action: &'static str,
+    resource: &Resource<'_>,
+    data: &Value,
+    now: Timestamp,
+) -> Result<(), Failure> {
+    audit(tx, state, actor.into(), Entry { action, resource, outcome: AuditOutcome::Success, data: data.to_string(), now }).await
+}
+
 /// Writes down that a known key was used for what it may not do. `what` is method and route, never a raw path.
 pub(crate) async fn record_denial(state: &AppState, caller: &Caller, what: &str) -> Result<(), Failure> {
     let entry = Entry {

@@ -5,6 +5,7 @@ use std::{ops::Deref, sync::Arc, time::Duration};
 use brokkr_api::{ErrorCode, Problem, StackId, Timestamp, agents::Agent, suspension::SuspensionScope};
 use brokkr_runtime::{Clock, Ids};
 use brokkr_telemetry::{Control, config::Handoff};
+use brokkr_webhooks::Guard;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -32,6 +33,10 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ids: Arc<dyn Ids>,
     pub(crate) keyring: Arc<Keyring>,
+    /// Where webhooks may lead.
+    pub(crate) guard: Arc<Guard>,
+    /// Woken when a webhook has changed, or one of its deliveries is due.
+    pub(crate) webhooks_changed: Arc<Notify>,
     pub(crate) settings: Settings,
     pub(crate) limits: SharedLimits,
     /// How this broker traces.

@@ -1,4 +1,4 @@
-//! What is kept for how long: events, the audit log, the history of stacks.
+//! What is kept for how long: events, the audit log, deliveries, the history of stacks.
 
 use std::{sync::Arc, time::Duration};
 
@@ -36,6 +36,8 @@ impl Job for Retention {
         while self.db.prune_audit(days(self.config.audit_days), BATCH).await? == u64::from(BATCH) {}
         while self.db.prune_keys(before(KEYS), BATCH).await? == u64::from(BATCH) {}
         while self.db.prune_work_orders(days(self.config.work_orders_days), BATCH).await? == u64::from(BATCH) {}
+        while self.db.prune_deliveries(days(self.config.deliveries_days), BATCH).await? == u64::from(BATCH) {}
+        self.db.prune_webhooks().await?;
         while self.db.prune_history(self.config.generations, before(YOUNGEST), BATCH).await? == u64::from(BATCH) {}
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Events: written with the change that they tell of, given their stream position after commit.
 
-use brokkr_api::{AgentId, EventId, StackId, Timestamp, events::Event};
+use brokkr_api::{AgentId, EventId, StackId, Timestamp, WebhookId, events::Event};
 use brokkr_telemetry::TraceContext;
 use serde::Serialize;
 
@@ -23,6 +23,7 @@ statements! {
          WHERE leases.holder = excluded.holder OR leases.expires_at < $4
          RETURNING token";
     UNSEQUENCED = Select events "SELECT id FROM events WHERE position IS NULL ORDER BY created_at, id LIMIT 500";
+    LOCK_POSITIONS = Select counters "SELECT value FROM counters WHERE name = 'event_position' /*lock*/";
     NEXT_POSITIONS = Update counters "UPDATE counters SET value = value + $1 WHERE name = 'event_position' RETURNING value";
     GIVE_POSITIONS = Update events
         "UPDATE events SET position = given.position
@@ -100,24 +101,37 @@ impl Tx {
         if events.is_empty() {
             return Ok(());
         }
+        self.tell();
         let items: Vec<_> = events.iter().map(Item::of).collect();
         self.execute(&INSERT_EVENTS, values![set(&items)?]).await.map(drop)
     }
 
-    /// Gives committed events their positions, in the order in which they happened. At most 500 at once; tells how many.
-    async fn give_positions(&mut self) -> Result<usize, Error> {
+    /// Gives committed events their positions, in the order in which they happened, and writes the deliveries that they cause. At most
+    /// 500 at once.
+    async fn give_positions(&mut self) -> Result<Sequenced, Error> {
+        // Whoever comes second looks when the first is done, so that no position is given for nothing.
+        self.optional(&LOCK_POSITIONS, vec![]).await?;
         let rows = self.all(&UNSEQUENCED, vec![]).await?;
         let ids = rows.iter().map(|row| row.text("id")).collect::<Result<Vec<_>, _>>()?;
         if ids.is_empty() {
-            return Ok(0);
+            return Ok(Sequenced::default());
         }
         let count = i64::try_from(ids.len()).unwrap_or(i64::MAX);
         let row = self.optional(&NEXT_POSITIONS, values![count]).await?.ok_or_else(|| Error::absent("value"))?;
         let first = row.int("value")? - count + 1;
         let positioned: Vec<_> = ids.iter().zip(first..).map(|(id, position)| Positioned { id, position }).collect();
         self.execute(&GIVE_POSITIONS, values![set(&positioned)?]).await?;
-        Ok(ids.len())
+        let webhooks = self.fan_out(first, first + count - 1).await?;
+        Ok(Sequenced { events: ids.len(), webhooks })
     }
+}
+
+/// What a sequencer did.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sequenced {
+    pub(crate) events: usize,
+    /// Who has something to be sent now.
+    pub(crate) webhooks: Vec<WebhookId>,
 }
 
 /// Which events a list shows.
@@ -188,12 +202,18 @@ impl Db {
         Ok(Some(traces.into_iter().flatten().collect()))
     }
 
-    /// Gives waiting events their positions; the caller holds the lease. Correct without it too: a position is given once.
-    pub(crate) async fn sequence_events(&self) -> Result<usize, Error> {
+    /// Gives waiting events their positions and webhooks their deliveries, in one transaction: an event that has a position has its
+    /// deliveries, and it has them once. Several brokers may do it at the same time.
+    pub(crate) async fn sequence(&self) -> Result<Sequenced, Error> {
         let mut tx = self.begin().await?;
         let given = tx.give_positions().await?;
         tx.commit().await?;
         Ok(given)
+    }
+
+    /// The same, for who asks how many events it were.
+    pub(crate) async fn sequence_events(&self) -> Result<usize, Error> {
+        Ok(self.sequence().await?.events)
     }
 }
 

@@ -3,11 +3,13 @@
 mod agents;
 mod audit;
 mod changes;
+mod deliveries;
 mod deployment_objects;
 mod deployments;
 mod enrolment;
 mod error;
 mod events;
+mod fan_out;
 mod keys;
 mod migrations;
 mod open;
@@ -22,11 +24,13 @@ mod suspensions;
 mod tests;
 mod totals;
 mod tracing;
+mod webhooks;
 mod work_orders;
 
 pub(crate) use agents::{AgentFilter, AgentRow, Marked, NewAgent};
 pub(crate) use audit::NewAuditEntry;
 pub(crate) use changes::{ChangeListener, Standing};
+pub(crate) use deliveries::{ClaimedDelivery, DeliveryRow, Judged, Settled};
 pub(crate) use deployment_objects::{NewDeploymentObject, StoredContent};
 pub(crate) use deployments::{AgentTarget, Approval, ByStack, DesiredRow, RevisionSource};
 pub(crate) use enrolment::EnrolledAgent;
@@ -45,4 +49,5 @@ pub(crate) use suspensions::{StoredSuspension, widest};
 #[cfg(test)]
 pub(crate) use tests::close as close_for_tests;
 pub(crate) use tracing::StoredTracing;
+pub(crate) use webhooks::{DisabledWebhook, Mark, NewWebhook, WebhookRow};
 pub(crate) use work_orders::{Claimant, ClaimedRow, NewWorkOrder, Payload, Queue, Saved, WorkOrderRow};

@@ -3,6 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     str::FromStr,
+    sync::Arc,
     time::Duration,
 };
 
@@ -176,7 +177,8 @@ async fn open_postgres(
         .map_err(|source| OpenError::Connect { place, source })?;
     // Of its own, so that the session that listens for ever takes none from the statements.
     let listen = PgPoolOptions::new().max_connections(1).acquire_timeout(Duration::from_secs(5)).connect_lazy_with(direct);
-    Ok(Db { engine: Engine::Postgres(pool), listen: Some(listen), instruments: Instruments { metrics, target } })
+    let instruments = Instruments { metrics, target };
+    Ok(Db { engine: Engine::Postgres(pool), listen: Some(listen), instruments, told: Arc::default() })
 }
 
 /// The file of an SQLite database; nothing for every other.
@@ -210,7 +212,8 @@ async fn open_sqlite(
         .map_err(fail)?;
     let namespace = path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
     let target = DbTarget { system: "sqlite", namespace, server_address: None };
-    Ok(Db { engine: Engine::Sqlite { write, read }, listen: None, instruments: Instruments { metrics, target } })
+    let instruments = Instruments { metrics, target };
+    Ok(Db { engine: Engine::Sqlite { write, read }, listen: None, instruments, told: Arc::default() })
 }
 
 /// Makes an empty file that is missing. It holds manifests, and manifests hold Secrets: nobody else may ever read it.

@@ -1,10 +1,11 @@
 //! The seam: the one place that names the database drivers, and the one place where a statement gets its span and its metrics.
 //!
-//! Statements are written once for both engines, with `$1` placeholders, which both drivers bind. Three markers are expanded here:
+//! Statements are written once for both engines, with `$1` placeholders, which both drivers bind. Four markers are expanded here:
 //! `each($n)` turns a bound JSON array into rows with one column `value`; `/*lock*/` locks the selected rows on PostgreSQL
 //! (SQLite has one writer and needs no lock); it leaves the key alone, so that rows which refer to the locked one can be
 //! written meanwhile: whoever holds the counter of changes must not wait for whoever waits for the counter. `/*lock free*/` locks
-//! those that nobody else has locked and leaves out the rest, for work that may be left to whoever has them.
+//! those that nobody else has locked and leaves out the rest, for work that may be left to whoever has them. `IN /*those of*/ (… /*those*/)`
+//! is IN on SQLite, which looks the found keys up; PostgreSQL would ask the inner question for every row, and is given an array of keys.
 
 #[cfg(test)]
 pub(crate) mod fault;
@@ -14,6 +15,7 @@ mod value;
 
 use std::{
     io,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -22,6 +24,7 @@ use brokkr_telemetry::{
     spans::{self, DbStatement, DbTransaction},
 };
 use sqlx::{Executor, PgPool, SqlitePool};
+use tokio::sync::Notify;
 use tracing::{Dispatch, instrument::WithSubscriber};
 
 use super::Error;
@@ -140,12 +143,16 @@ pub(crate) struct Db {
     /// Sessions that listen; none on SQLite, where there is nobody to listen to.
     pub(super) listen: Option<PgPool>,
     pub(super) instruments: Instruments,
+    /// Woken when a transaction of this broker has committed events.
+    pub(super) told: Arc<Notify>,
 }
 
 /// A write transaction; dropped without [`Tx::commit`] it is rolled back.
 pub(crate) struct Tx {
     engine: TxEngine,
     instruments: Instruments,
+    told: Arc<Notify>,
+    tells: bool,
 }
 
 enum TxEngine {
@@ -157,6 +164,11 @@ impl Db {
     /// What the broker measures.
     pub(crate) fn metrics(&self) -> &BrokerMetrics {
         &self.instruments.metrics
+    }
+
+    /// Returns when a transaction of this broker has committed events since the last time; for one who waits.
+    pub(crate) async fn events_committed(&self) {
+        self.told.notified().await;
     }
 
     /// Counts connections whenever somebody looks, from the memory of the pools.
@@ -201,7 +213,7 @@ impl Db {
             })
         };
         let engine = self.instruments.observe_transaction("BEGIN", run).await?;
-        Ok(Tx { engine, instruments: self.instruments.clone() })
+        Ok(Tx { engine, instruments: self.instruments.clone(), told: Arc::clone(&self.told), tells: false })
     }
 }
 
@@ -253,6 +265,11 @@ impl Tx {
         self.instruments.observe_transaction("NOTIFY", run).await.map(drop)
     }
 
+    /// There is an event in this transaction: whoever waits for one is woken when it is committed.
+    pub(super) fn tell(&mut self) {
+        self.tells = true;
+    }
+
     /// Makes everything durable, or nothing.
     pub(crate) async fn commit(self) -> Result<(), Error> {
         #[cfg(test)]
@@ -266,6 +283,9 @@ impl Tx {
         let committed = self.instruments.observe_transaction("COMMIT", run).await;
         #[cfg(test)]
         fault::step();
+        if self.tells && committed.is_ok() {
+            self.told.notify_one();
+        }
         committed
     }
 }

@@ -38,7 +38,8 @@ statements! {
               LEFT JOIN presence p ON p.agent_id = a.id
               WHERE d.phase IN ('pending', 'progressing', 'failed', 'deleting') AND a.id = d.agent_id AND s.id = d.stack_id) shown
          GROUP BY shown.phase";
-    COUNT_DELIVERIES = Select outbox "SELECT count(*) AS n, min(created_at) AS oldest FROM outbox WHERE state = 'pending'";
+    COUNT_DELIVERIES = Select outbox "SELECT count(*) AS n, min(o.next_attempt_at) AS oldest FROM outbox o JOIN webhooks w ON w.id = o.destination
+         WHERE o.state = 'pending' AND w.state = 'enabled' AND w.deleted_at IS NULL";
     /// A key that waits for its first use or that a newer one has replaced is followed by another.
     NEXT_KEY_EXPIRY = Select api_keys
         "SELECT min(expires_at) AS at FROM api_keys WHERE revoked_at IS NULL AND expires_at > $1 AND pending = 0";
@@ -114,7 +115,7 @@ impl Db {
         Ok(totals)
     }
 
-    /// Counts deliveries that are due or will be.
+    /// Counts deliveries that are due or will be, of webhooks that are enabled; the oldest is the one that is overdue for the longest time.
     pub(crate) async fn delivery_totals(&self) -> Result<QueueTotals, Error> {
         let row = self.optional(&COUNT_DELIVERIES, vec![]).await?.ok_or_else(|| Error::absent("outbox"))?;
         Ok(QueueTotals { depth: row.int("n")?, oldest: opt_time(&row, "oldest")? })

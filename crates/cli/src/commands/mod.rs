@@ -19,6 +19,7 @@ pub(crate) mod rollout;
 pub(crate) mod run;
 pub(crate) mod suspend;
 pub(crate) mod trace;
+pub(crate) mod webhooks;
 pub(crate) mod work_orders;
 
 use std::process::ExitCode;

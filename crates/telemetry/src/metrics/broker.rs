@@ -5,7 +5,8 @@ use std::time::Duration;
 use opentelemetry::KeyValue;
 
 use super::{
-    ClaimResult, DbOperation, HttpMethod, Instruments, JOBS, OpResult, PHASES, QUEUES, WORK_KINDS, WorkClass, catalogue::metrics,
+    ClaimResult, DbOperation, HttpMethod, Instruments, JOBS, OpResult, PHASES, QUEUES, WORK_KINDS, WebhookResult, WorkClass,
+    catalogue::metrics,
 };
 
 const REQUEST_SECONDS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
@@ -14,6 +15,7 @@ const WAIT_SECONDS: &[f64] = &[0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 45.0, 
 const WAKEUP_SECONDS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 const ROLLOUT_SECONDS: &[f64] = &[0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0];
 const WORK_SECONDS: &[f64] = &[1.0, 5.0, 15.0, 30.0, 60.0, 300.0, 900.0, 1_800.0, 3_600.0, 7_200.0, 21_600.0];
+const DELIVERY_SECONDS: &[f64] = &[0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0, 7_200.0, 86_400.0];
 const JOB_SECONDS: &[f64] = &[0.001, 0.01, 0.1, 1.0, 10.0, 60.0];
 
 metrics! {
@@ -81,6 +83,17 @@ metrics! {
     /// Work orders that ended, by kind and class.
     work_order_outcomes: Counter "brokkr_work_order_outcomes_total" [WORK_KIND, WORK_CLASS]
         => "sum by (kind, class) (rate(brokkr_work_order_outcomes_total[5m]))";
+    /// Attempts to deliver webhooks, by result.
+    webhook_attempts: Counter "brokkr_webhook_attempts_total" [WEBHOOK_RESULT]
+        => "sum by (result) (rate(brokkr_webhook_attempts_total[5m]))";
+    /// Time that attempts to deliver webhooks took, in seconds.
+    webhook_attempt_duration: Histogram "brokkr_webhook_attempt_duration_seconds" [] in REQUEST_SECONDS
+        => "histogram_quantile(0.99, sum by (le) (rate(brokkr_webhook_attempt_duration_seconds_bucket[5m])))";
+    /// Time from an event until a receiver had it, in seconds, failed attempts included.
+    webhook_delivery_lag: Histogram "brokkr_webhook_delivery_lag_seconds" [] in DELIVERY_SECONDS
+        => "histogram_quantile(0.99, sum by (le) (rate(brokkr_webhook_delivery_lag_seconds_bucket[5m])))";
+    /// Webhooks that were disabled because their receivers failed for days or are gone.
+    webhooks_disabled: Counter "brokkr_webhooks_disabled_total" [] => "increase(brokkr_webhooks_disabled_total[1h])";
     /// Rounds of background work, by how they ended. Only the broker that holds the lease of a job has rounds.
     job_runs: Counter "brokkr_job_runs_total" [JOB, OP_RESULT] => "sum by (name, result) (rate(brokkr_job_runs_total[5m]))";
     /// Time that rounds of background work took, in seconds.
@@ -103,6 +116,10 @@ impl BrokerMetrics {
         for (job, result) in JOBS.iter().flat_map(|job| OpResult::ALL.iter().map(move |result| (*job, *result))) {
             metrics.job_runs.add(0, &job_labels(job, result));
         }
+        for result in WebhookResult::ALL {
+            metrics.webhook_attempts.add(0, &[KeyValue::new("result", result.as_str())]);
+        }
+        metrics.webhooks_disabled.add(0, &[]);
         for (kind, class) in WORK_KINDS.iter().flat_map(|kind| WorkClass::ALL.iter().map(move |class| (*kind, *class))) {
             metrics.work_order_outcomes.add(0, &outcome_labels(kind, class));
         }
@@ -155,6 +172,20 @@ impl BrokerMetrics {
             self.work_order_duration.record(ran, &[KeyValue::new("kind", kind)]);
         }
         self.work_order_outcomes.add(1, &outcome_labels(kind, class));
+    }
+
+    /// An attempt to deliver a webhook has ended; `lag` is the time since the event, where the receiver has it now.
+    pub fn webhook_attempted(&self, result: WebhookResult, elapsed: Duration, lag: Option<Duration>) {
+        self.webhook_attempts.add(1, &[KeyValue::new("result", result.as_str())]);
+        self.webhook_attempt_duration.record(elapsed, &[]);
+        if let Some(lag) = lag {
+            self.webhook_delivery_lag.record(lag, &[]);
+        }
+    }
+
+    /// A webhook was disabled.
+    pub fn webhook_disabled(&self) {
+        self.webhooks_disabled.add(1, &[]);
     }
 
     /// A statement was executed, or failed. Call it inside its span.

@@ -35,6 +35,7 @@ pub(super) const WORK_KIND: Label = words("kind", WORK_KINDS);
 pub(super) const CLAIMED_KIND: Label = words("kind", &["job", "apply", "build", "none"]);
 pub(super) const CLAIM_RESULT: Label = words("result", ClaimResult::WORDS);
 pub(super) const WORK_CLASS: Label = words("class", WorkClass::WORDS);
+pub(super) const WEBHOOK_RESULT: Label = words("result", WebhookResult::WORDS);
 pub(super) const SPAN_RESULT: Label = words("result", &["exported", "failed", "dropped"]);
 pub(super) const CAUSE: Label = words("cause", &["queue_full", "export_failed", "shutdown", "switched_off"]);
 pub(super) const VERSION: Label = bounded("version", "the version of the program");
@@ -257,6 +258,44 @@ words! {
         Refused = "refused",
         /// Anything else.
         Other = "other",
+    }
+}
+
+words! {
+    /// How an attempt to deliver a webhook ended.
+    WebhookResult {
+        /// The receiver has it: a status of 2xx.
+        Success = "success",
+        /// The receiver sends elsewhere, where nobody goes: 3xx.
+        Redirect = "redirect",
+        /// The receiver does not want it: 4xx.
+        ClientError = "client_error",
+        /// The receiver is in trouble: 5xx.
+        ServerError = "server_error",
+        /// The receiver asks for patience: 429.
+        Throttled = "throttled",
+        /// The receiver is gone for ever: 410.
+        Gone = "gone",
+        /// It took too long.
+        Timeout = "timeout",
+        /// The name has no address.
+        Dns = "dns",
+        /// Nobody takes the connection.
+        Connect = "connect",
+        /// The certificate is not to be believed.
+        Tls = "tls",
+        /// The address, port or scheme must not be reached.
+        Blocked = "blocked",
+        /// The connection broke, or the answer is not HTTP.
+        Broken = "broken",
+    }
+}
+
+impl WebhookResult {
+    /// The result of this word.
+    #[must_use]
+    pub fn of_word(word: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|result| result.as_str() == word)
     }
 }
 

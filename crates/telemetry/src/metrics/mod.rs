@@ -22,7 +22,7 @@ pub(crate) use instruments::Instruments;
 pub use instruments::{Gauge, Level, Observed, SecondsGauge, Within};
 pub use labels::{
     ClaimResult, DbOperation, FailureClass, HEALTH_WORDS, HttpMethod, JOBS, KubeOperation, OpResult, PHASES, PollResult, QUEUES,
-    ReconcileAction, WORK_KINDS, WorkClass,
+    ReconcileAction, WORK_KINDS, WebhookResult, WorkClass,
 };
 pub use process::PROCESS;
 pub(crate) use process::ProcessMetrics;

@@ -184,6 +184,35 @@ pub const SPANS: &[SpanInfo] = &[
         ],
     },
     SpanInfo {
+        name: "send webhook",
+        kind: "PRODUCER",
+        help: "One attempt to tell a receiver of an event.",
+        place: "child of what happened and linked to it; later attempts are roots that link to it and to the attempt before",
+        attributes: &[
+            "messaging.operation.name",
+            "messaging.operation.type",
+            "messaging.destination.name",
+            "messaging.message.id",
+            "brokkr.webhook.name",
+            "brokkr.event.type",
+            "brokkr.attempt",
+            "brokkr.reason",
+        ],
+    },
+    SpanInfo {
+        name: "POST",
+        kind: "CLIENT",
+        help: "The request of an attempt to a webhook's receiver. What is no success is an error.",
+        place: "child of `send webhook`; its context is what the receiver is sent",
+        attributes: &[
+            "http.request.method",
+            "http.request.resend_count",
+            "http.response.status_code",
+            "server.address",
+            "server.port",
+        ],
+    },
+    SpanInfo {
         name: "apply object",
         kind: "INTERNAL",
         help: "Everything done to apply one object, retries included.",
@@ -374,6 +403,9 @@ pub const ATTRIBUTES: &[AttributeInfo] = &[
     attribute("cicd.pipeline.task.run.result", "`success` or `failure`.", "success"),
     attribute("brokkr.work_order.id", "Id of the work order.", "0198c4d2-7b1e-7c33-9a53-0f2f6c1d2e3f"),
     attribute("brokkr.work_order.kind", "`job`, `apply` or `build`.", "job"),
+    attribute("messaging.message.id", "`webhook-id`: the same in every attempt.", "019b76da-a800-7000-8000-000000000000"),
+    attribute("brokkr.webhook.name", "Name of the webhook.", "chat"),
+    attribute("brokkr.event.type", "Type of the event.", "deployment.applied"),
     attribute("brokkr.exit_code", "With which code the container ended.", "0"),
     attribute("brokkr.job.name", "Name of the background work.", "event-sequencer"),
 ];
@@ -414,6 +446,7 @@ mod tests {
             include_str!("kubernetes.rs"),
             include_str!("past.rs"),
             include_str!("trouble.rs"),
+            include_str!("webhook.rs"),
             include_str!("work.rs"),
             include_str!("work_order.rs"),
         ]

@@ -23,6 +23,7 @@ mod kubernetes;
 mod ours;
 mod past;
 mod trouble;
+mod webhook;
 mod work;
 mod work_order;
 
@@ -45,6 +46,7 @@ pub(crate) use past::TracerSlot;
 pub use past::{Past, Step, record_past, record_past_of, record_step};
 pub(crate) use trouble::{ExportOutage, record_export_outage};
 pub use trouble::{agent_offline, record_cancelled, record_failure, record_reason};
+pub use webhook::{SendWebhook, link, send_webhook};
 pub use work::{
     PollOutcome, WaitReason, encrypt, job, job_of, observe, plan, plan_rollout, poll, prepare, record_agents, record_objects,
     record_poll, report, target, validate, wait,

@@ -7,6 +7,7 @@ mod bench_loop;
 mod bench_metrics;
 mod bench_table;
 mod bench_tracing;
+mod bench_webhooks;
 mod bench_work_orders;
 mod control_plane;
 mod demo;
@@ -87,6 +88,8 @@ enum Lab {
     BenchMetrics(bench_metrics::Plan),
     /// Work orders: claims per second with a full table, and how long one waits, on both database engines.
     BenchWorkOrders(bench_work_orders::Plan),
+    /// Webhooks: a thousand receivers, of which a hundred hang, and a million deliveries that wait.
+    BenchWebhooks(bench_webhooks::Plan),
     /// Simulated agents, thousands in one process, that speak the real protocol with a broker.
     Fleet(FleetOptions),
     /// An OTLP receiver that shows the traces it got at /traces/{id}.
@@ -148,6 +151,7 @@ async fn run(lab: Lab) -> Result<(), LabError> {
         Lab::BenchTracing(plan) => bench_tracing::run(&plan).await,
         Lab::BenchMetrics(plan) => bench_metrics::run(&plan).await,
         Lab::BenchWorkOrders(plan) => bench_work_orders::run(&plan).await,
+        Lab::BenchWebhooks(plan) => bench_webhooks::run(&plan).await,
         Lab::Fleet(options) => fleet::run(&options, &mut orders).await,
         Lab::Otlp(at) => otlp::run(at, &mut orders).await,
     }

@@ -8,6 +8,7 @@ use brokkr_api::{
     reports::{MAX_MESSAGE, MAX_REASON, MAX_REPORTS},
     selector::MAX_SELECTOR_ITEMS,
     tracing::{MAX_ENDPOINT, MAX_SERVICE_NAME, MAX_TEXT},
+    webhooks::{MAX_HEADER, MAX_HEADERS, MAX_URL},
     work_orders::{
         MAX_CONDITION, MAX_LOG, MAX_PARAMETER, MAX_PARAMETERS, MAX_PROGRESS, MAX_RENEWALS, MAX_WORK_OBJECTS, WorkKind,
         parameter_pattern,
@@ -25,6 +26,8 @@ const DIGEST: &str = "^sha256:[0-9a-f]{64}$";
 const POINTER: &str = "^/(metadata/(labels|annotations)(/([^~\\x00-\\x1f\\x7f-\\x9f]|~[01])*)?|(?!(metadata|apiVersion|kind)(/|$))([^~\\x00-\\x1f\\x7f-\\x9f]|~[01])*)$";
 /// What the broker takes for the address of a collector.
 const ENDPOINT: &str = "^https?://([A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?|\\[[0-9A-Fa-f:]{2,39}\\])(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?(/[-A-Za-z0-9._~/]*)?$";
+/// What is written as the URL of a webhook.
+const URL: &str = "^https?://([A-Za-z0-9.-]+|\\[[0-9A-Fa-f:.]*\\])(:[0-9]{1,5})?(/[-A-Za-z0-9!$%&'()*+,./:;=?@_~]*)?$";
 const PRINTABLE: &str = "^[^\\x00-\\x1f\\x7f-\\x9f]*$";
 
 fn label_key() -> Value {
@@ -191,8 +194,26 @@ fn fields() -> Vec<(&'static str, &'static str, Value)> {
         ("ReportWork", "reason", reason()),
         ("ReportWork", "message", message()),
         ("ReportWork", "log", json!({"maxLength": MAX_LOG})),
+        ("CreateWebhook", "url", url()),
+        ("CreateWebhook", "headers", headers()),
+        ("UpdateWebhook", "url", url()),
+        ("UpdateWebhook", "headers", headers()),
+        ("WebhookSettings", "events", events()),
         ("StackPolicy", "service_account", json!({"pattern": format!("^{DNS_LABEL}/{DNS_LABEL}(\\.{DNS_LABEL}){{0,2}}$")})),
     ]
+}
+
+fn url() -> Value {
+    json!({"maxLength": MAX_URL, "pattern": URL, "example": "https://hooks.example.com/brokkr"})
+}
+
+fn headers() -> Value {
+    json!({"maxProperties": MAX_HEADERS, "propertyNames": {"type": "string", "pattern": "^[-A-Za-z0-9]{1,64}$"},
+        "additionalProperties": {"type": "string", "maxLength": MAX_HEADER, "pattern": "^[!-~]([ -~]*[!-~])?$"}})
+}
+
+fn events() -> Value {
+    json!({"items": {"type": "string", "maxLength": 64, "pattern": "^(\\*|[a-z_]+(\\.[a-z_]+)*(\\.\\*)?)$"}})
 }
 
 fn condition() -> Value {

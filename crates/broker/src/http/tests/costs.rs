@@ -20,6 +20,9 @@ const LISTS: &[&str] = &[
     "/api/v1/stacks/shop/deployments",
     "/api/v1/stacks/shop/deployments?phase=failed",
     "/api/v1/agents/edge-0/deployments",
+    "/api/v1/webhooks",
+    "/api/v1/webhooks/chat/deliveries",
+    "/api/v1/webhooks/chat/deliveries?state=dead",
     "/api/v1/tracing",
     "/api/v1/tracing/agents",
 ];
@@ -82,6 +85,14 @@ async fn a_list_takes_two_statements_at_most_and_a_write_eight() {
         let body = json!({"revision": 1, "pipeline": pipeline});
         write(&world, &agents[0].key, Method::PUT, "/api/v1/agent/tracing", body).await;
         write(&world, &admin, Method::DELETE, "/api/v1/tracing", Value::Null).await;
+        let webhook = json!({"name": "chat", "url": "https://hooks.example.com/", "settings": {"ordered": true}});
+        write(&world, &admin, Method::POST, "/api/v1/webhooks", webhook).await;
+        write(&world, &admin, Method::PATCH, "/api/v1/webhooks/chat", json!({"state": "disabled"})).await;
+        write(&world, &admin, Method::POST, "/api/v1/webhooks/chat/rotate", json!({})).await;
+        write(&world, &admin, Method::POST, "/api/v1/webhooks/chat/test", Value::Null).await;
+        for replay in [json!({"failed": true}), json!({"since": "2020-01-01T00:00:00Z", "until": "2030-01-01T00:00:00Z"})] {
+            write(&world, &admin, Method::POST, "/api/v1/webhooks/chat/replay", replay).await;
+        }
         for list in LISTS {
             let answer = world.get(&admin, list).await.expect(200);
             at_most(&world, &answer, 2, list);

@@ -27,7 +27,10 @@ impl Statement {
         // Each statement is a static, so that the leak happens once per statement and process.
         self.rendered.get_or_init(|| Rendered {
             postgres: Box::leak(
-                render(self.text, "json_array_elements(CAST(", " AS json)) AS item(value)", LOCK, LOCK_FREE).into(),
+                render(self.text, "json_array_elements(CAST(", " AS json)) AS item(value)", LOCK, LOCK_FREE)
+                    .replace("IN /*those of*/ (", "= ANY(ARRAY(")
+                    .replace("/*those*/)", "))")
+                    .into(),
             ),
             sqlite: Box::leak(render(self.text, "json_each(", ") AS item", "", "").into()),
         })
@@ -76,6 +79,14 @@ mod tests {
             "agents",
             "SELECT item.value->>'id' FROM each($1) JOIN agents ON TRUE WHERE name = $2 /*lock*/ OR /*lock free*/",
         );
+        static THOSE: Statement = Statement::new(
+            "THOSE",
+            DbOperation::Select,
+            "agents",
+            "SELECT 1 WHERE id IN /*those of*/ (SELECT id FROM a /*those*/)",
+        );
+        assert_eq!(THOSE.rendered().postgres, "SELECT 1 WHERE id = ANY(ARRAY(SELECT id FROM a ))");
+        assert_eq!(THOSE.rendered().sqlite, "SELECT 1 WHERE id IN /*those of*/ (SELECT id FROM a /*those*/)");
         let rendered = SAMPLE.rendered();
         assert_eq!(
             rendered.postgres,

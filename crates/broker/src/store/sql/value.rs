@@ -97,7 +97,9 @@ id_values!(
     brokkr_api::EventId,
     brokkr_api::AuditId,
     brokkr_api::RegistrationTokenId,
-    brokkr_api::WorkOrderId
+    brokkr_api::WorkOrderId,
+    brokkr_api::WebhookId,
+    brokkr_api::DeliveryId
 );
 
 /// What goes into a column that holds JSON.

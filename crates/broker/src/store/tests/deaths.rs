@@ -39,7 +39,7 @@ const fn write(by: By, name: &'static str, events: &'static [&'static str]) -> W
 }
 
 /// In this order, because each builds on those before.
-const WRITES: [Write; 30] = [
+const WRITES: [Write; 36] = [
     write(By::Person, "make an agent", &["agent.created"]),
     write(By::Person, "make a key", &["key.created"]),
     write(By::Person, "make a generator", &["generator.created"]),
@@ -70,6 +70,12 @@ const WRITES: [Write; 30] = [
     write(By::Person, "abandon an agent", &["agent.abandoned"]),
     write(By::Person, "set tracing", &["tracing.set"]),
     write(By::Agent, "report tracing", &[]),
+    write(By::Person, "make a webhook", &["webhook.created"]),
+    write(By::Person, "change a webhook", &["webhook.updated"]),
+    write(By::Person, "replace a secret", &["webhook.secret_rotated"]),
+    write(By::Person, "test a webhook", &["webhook.test"]),
+    write(By::Person, "send again", &["webhook.replayed"]),
+    write(By::Person, "delete a webhook", &["webhook.deleted"]),
 ];
 
 fn held_plan() -> String {
@@ -130,6 +136,18 @@ impl Ground {
                 let body = json!({"revision": 1, "pipeline": pipeline});
                 world.call(&self.edge.key, Method::PUT, "/api/v1/agent/tracing", body).await.expect(204)
             }
+            "make a webhook" => {
+                let body = json!({"name": "chat", "url": "https://hooks.example.com/", "headers": {"authorization": "hunter2"}});
+                world.post(&self.admin, "/api/v1/webhooks", body).await.expect(201)
+            }
+            "change a webhook" => {
+                let body = json!({"settings": {"events": ["stack.*"], "ordered": true}});
+                world.call(&self.admin, Method::PATCH, "/api/v1/webhooks/chat", body).await.expect(200)
+            }
+            "replace a secret" => world.post(&self.admin, "/api/v1/webhooks/chat/rotate", json!({})).await.expect(200),
+            "test a webhook" => world.post(&self.admin, "/api/v1/webhooks/chat/test", json!(null)).await.expect(202),
+            "send again" => world.post(&self.admin, "/api/v1/webhooks/chat/replay", json!({"failed": true})).await.expect(200),
+            "delete a webhook" => world.delete(&self.admin, "/api/v1/webhooks/chat").await.expect(204),
             "make a key" => world.post(&self.admin, "/api/v1/keys", json!({"name": "people", "role": "admin"})).await.expect(201),
             "make a generator" => world.post(&self.admin, "/api/v1/generators", json!({"name": "team"})).await.expect(201),
             "make a stack" => world.stack("shop", json!({"site": "a"})).await.expect(201),

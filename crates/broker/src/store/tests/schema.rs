@@ -18,10 +18,12 @@ fn every_statement() -> Vec<&'static Statement> {
         store::agents::all_statements(),
         store::audit::all_statements(),
         store::changes::all_statements(),
+        store::deliveries::all_statements(),
         store::deployment_objects::all_statements(),
         store::deployments::all_statements(),
         store::enrolment::all_statements(),
         store::events::all_statements(),
+        store::fan_out::all_statements(),
         store::keys::all_statements(),
         store::open::all_statements(),
         store::outcomes::all_statements(),
@@ -32,6 +34,7 @@ fn every_statement() -> Vec<&'static Statement> {
         store::suspensions::all_statements(),
         store::totals::all_statements(),
         store::tracing::all_statements(),
+        store::webhooks::all_statements(),
         store::work_orders::all_statements(),
     ];
     files.concat()
@@ -111,7 +114,7 @@ fn every_file_with_statements_is_in_the_list() {
         let text = if path.is_file() { std::fs::read_to_string(path).unwrap() } else { String::new() };
         declared += usize::from(text.contains("\nstatements! {"));
     }
-    assert_eq!(declared, 18, "add the new file to every_statement()");
+    assert_eq!(declared, 21, "add the new file to every_statement()");
 }
 
 static COLUMNS_OF_SQLITE: Statement = Statement::new(

@@ -138,7 +138,7 @@ static QUEUE: Statement = Statement::new(
     DbOperation::Insert,
     "outbox",
     "INSERT INTO outbox (id, event_id, destination, state, attempts, next_attempt_at, created_at)
-     SELECT e.id, e.id, 'somewhere', 'pending', 0, $1, $1 FROM events e",
+     SELECT e.id, e.id, w.id, 'pending', 0, $1, $1 FROM events e CROSS JOIN webhooks w",
 );
 
 #[tokio::test]
@@ -147,6 +147,8 @@ async fn what_waits_for_delivery_is_counted_with_the_age_of_the_oldest() {
         world.agent("one", json!({})).await;
         world.stack("shop", json!({})).await.expect(201);
         world.apply("shop", "one").await.expect(201);
+        let webhook = json!({"name": "chat", "url": "https://hooks.example.com/"});
+        world.post(&world.admin, "/api/v1/webhooks", webhook).await.expect(201);
         let at = world.state.clock.now();
         let mut tx = world.state.db.begin().await.unwrap();
         #[expect(clippy::cast_precision_loss, reason = "a handful")]
@@ -157,6 +159,10 @@ async fn what_waits_for_delivery_is_counted_with_the_age_of_the_oldest() {
         assert!(queued > 0.0);
         assert_eq!(gauge(&world, "brokkr_queue_depth{queue=\"deliveries\"}"), queued);
         assert_eq!(gauge(&world, "brokkr_queue_oldest_age_seconds{queue=\"deliveries\"}"), 42.0);
+        let disable = json!({"state": "disabled"});
+        world.call(&world.admin, Method::PATCH, "/api/v1/webhooks/chat", disable).await.expect(200);
+        sample(&world).await;
+        assert_eq!(gauge(&world, "brokkr_queue_depth{queue=\"deliveries\"}"), 0.0, "nobody waits for what nobody sends");
     })
     .await;
 }

@@ -15,7 +15,7 @@ use crate::{bench_table::fail, memory::memory_kb};
 const TICK_MS: f64 = 10.0;
 
 /// CPU time, statements and the clock at one moment.
-pub(super) struct Moment {
+pub(crate) struct Moment {
     at: Instant,
     cpu_ms: f64,
     statements: f64,
@@ -23,19 +23,19 @@ pub(super) struct Moment {
 
 /// What happened between two moments.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Between {
-    pub(super) seconds: f64,
-    pub(super) cpu_ms: f64,
-    pub(super) statements: f64,
+pub(crate) struct Between {
+    pub(crate) seconds: f64,
+    pub(crate) cpu_ms: f64,
+    pub(crate) statements: f64,
 }
 
 impl Moment {
-    pub(super) async fn of(broker: &Broker, engine: Engine) -> Result<Self, LabError> {
+    pub(crate) async fn of(broker: &Broker, engine: Engine) -> Result<Self, LabError> {
         let statements = statements(broker).await?;
         Ok(Self { at: Instant::now(), cpu_ms: cpu_ms(broker, engine)?, statements })
     }
 
-    pub(super) async fn until_now(&self, broker: &Broker, engine: Engine) -> Result<Between, LabError> {
+    pub(crate) async fn until_now(&self, broker: &Broker, engine: Engine) -> Result<Between, LabError> {
         let now = Self::of(broker, engine).await?;
         Ok(Between {
             seconds: (now.at - self.at).as_secs_f64(),
@@ -46,7 +46,7 @@ impl Moment {
 }
 
 /// Statements that the broker has executed.
-pub(super) async fn statements(broker: &Broker) -> Result<f64, LabError> {
+pub(crate) async fn statements(broker: &Broker) -> Result<f64, LabError> {
     let answer = client()?.get(format!("{}/metrics", broker.base)).send().await.map_err(fail)?;
     let text = answer.text().await.map_err(fail)?;
     let counts = text.lines().filter(|line| line.starts_with("brokkr_database_queries_total{"));
@@ -54,7 +54,7 @@ pub(super) async fn statements(broker: &Broker) -> Result<f64, LabError> {
 }
 
 /// Resident memory of the broker in kB.
-pub(super) fn resident_kb(broker: &Broker) -> Result<f64, LabError> {
+pub(crate) fn resident_kb(broker: &Broker) -> Result<f64, LabError> {
     let pid = broker.process.pid().ok_or_else(|| fail("the broker has ended"))?;
     memory_kb(pid, "VmRSS")
 }

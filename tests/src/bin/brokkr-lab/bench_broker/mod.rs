@@ -3,7 +3,7 @@
 mod changes;
 mod fleet;
 mod idle;
-mod machine;
+pub(crate) mod machine;
 mod requests;
 mod statements;
 

@@ -1,0 +1,381 @@
+//! Deliveries on their way. A claim is a few statements for all webhooks together, and costs the same whatever waits: what is due of each is
+//! found in an index that holds nothing else.
+
+use std::collections::HashMap;
+
+use brokkr_api::{
+    AgentId, DeliveryId, EventId, StackId, Timestamp, WebhookId,
+    webhooks::{DeliveryAttempt, DeliveryState},
+};
+use brokkr_telemetry::TraceContext;
+use serde::Serialize;
+use serde_json::Value as Json;
+
+use super::{
+    Db, Error, Tx,
+    rollouts::trace,
+    sql::{Row, id_set, json, set, statements, values},
+};
+
+statements! {
+    /// When the next delivery of anybody is due, and how often webhooks have changed: all that an idle broker asks.
+    NEXT_DUE = Select outbox
+        "SELECT (SELECT o.next_attempt_at FROM outbox o WHERE o.state = 'pending' ORDER BY o.next_attempt_at LIMIT 1) AS due,
+                (SELECT c.value FROM counters c WHERE c.name = 'webhooks') AS changes";
+    CLAIMABLE = Select outbox
+        "SELECT o.id, o.destination, o.event_id, o.position, o.fan_out, o.ordering_key, o.created_at, o.traceparent, o.tracestate, e.type, e.stack_id, e.agent_id, e.generation, e.data,
+                (SELECT s.name FROM stacks s WHERE s.id = e.stack_id) AS stack,
+                (SELECT COALESCE(a.former_name, a.name) FROM agents a WHERE a.id = e.agent_id) AS agent
+         FROM each($1) CROSS JOIN outbox o CROSS JOIN events e WHERE o.id IN /*those of*/ (SELECT n.id FROM outbox n
+             WHERE n.destination = item.value->>'id' AND n.state = 'pending' AND n.next_attempt_at <= $2
+             ORDER BY n.next_attempt_at, n.id LIMIT $3 /*lock free*/ /*those*/) AND e.id = o.event_id";
+    /// What is read before a row is locked may be older than the row: what counts is answered by the claim itself.
+    MARK_CLAIMED = Update outbox
+        "UPDATE outbox SET attempts = attempts + 1, tries = tries + 1, token = token + 1, next_attempt_at = $2, lease_until = $2, lease_owner = $3
+         FROM each($1) WHERE outbox.id = item.value->>'id' AND outbox.state = 'pending'
+         RETURNING outbox.id AS id, outbox.attempts AS attempts, outbox.tries AS tries, outbox.token AS token, outbox.log AS log,
+             outbox.last_traceparent AS last_traceparent";
+    SETTLE = Update outbox
+        "UPDATE outbox SET state = item.value->>'state', attempts = CAST(item.value->>'attempts' AS BIGINT), tries = CAST(item.value->>'tries' AS BIGINT),
+             next_attempt_at = CAST(item.value->>'next' AS BIGINT), finished_at = CAST(item.value->>'finished' AS BIGINT),
+             log = item.value->>'log', last_traceparent = item.value->>'trace', lease_until = NULL, lease_owner = NULL
+         FROM each($1) WHERE outbox.id = item.value->>'id' AND token = CAST(item.value->>'token' AS BIGINT) AND state = 'pending'";
+    /// The next of each line, where nobody is before it.
+    PROMOTE = Update outbox
+        "UPDATE outbox SET state = 'pending', next_attempt_at = $2
+         WHERE state = 'held' AND id IN (SELECT (SELECT h.id FROM outbox h WHERE h.destination = item.value->>'webhook' AND h.ordering_key = item.value->>'key'
+                  AND h.finished_at IS NULL ORDER BY h.position LIMIT 1) FROM each($1) WHERE NOT EXISTS (SELECT 1 FROM outbox p
+                  WHERE p.destination = item.value->>'webhook' AND p.ordering_key = item.value->>'key' AND p.finished_at IS NULL AND p.state = 'pending'))";
+    INSERT_DELIVERY = Insert outbox
+        "INSERT INTO outbox (id, event_id, destination, state, attempts, next_attempt_at, traceparent, tracestate, created_at)
+         VALUES ($1, $2, $3, 'pending', 0, $4, $5, $6, $4)";
+    LIST_DELIVERIES = Select outbox
+        "SELECT o.id, o.event_id, o.state, o.attempts, o.next_attempt_at, o.created_at, o.finished_at, o.traceparent, o.tracestate, e.type
+         FROM outbox o JOIN events e ON e.id = o.event_id WHERE o.destination = $1 AND ($2 = '' OR o.id < $2) AND ($3 = '' OR o.state = $3)
+         ORDER BY o.id DESC LIMIT $4";
+    FIND_DELIVERY = Select outbox
+        "SELECT o.id, o.event_id, o.state, o.attempts, o.next_attempt_at, o.created_at, o.finished_at, o.traceparent, o.tracestate, o.log, e.type
+         FROM outbox o JOIN events e ON e.id = o.event_id WHERE o.destination = $1 AND o.id = $2";
+    REPLAY_ONE = Update outbox
+        "UPDATE outbox SET state = CASE WHEN ordering_key IS NULL THEN 'pending' ELSE 'held' END, tries = 0, next_attempt_at = $3, finished_at = NULL
+         WHERE destination = $1 AND id = $2 AND finished_at IS NOT NULL RETURNING ordering_key, created_at";
+    REPLAY_RANGE = Update outbox
+        "UPDATE outbox SET state = CASE WHEN ordering_key IS NULL THEN 'pending' ELSE 'held' END, tries = 0, next_attempt_at = $4, finished_at = NULL
+         WHERE id IN (SELECT r.id FROM outbox r WHERE r.destination = $1 AND r.created_at >= $2 AND r.created_at < $3 AND r.finished_at IS NOT NULL
+             ORDER BY r.created_at, r.id LIMIT $5) RETURNING ordering_key, created_at";
+    REPLAY_DEAD = Update outbox
+        "UPDATE outbox SET state = CASE WHEN ordering_key IS NULL THEN 'pending' ELSE 'held' END, tries = 0, next_attempt_at = $2, finished_at = NULL
+         WHERE id IN (SELECT r.id FROM outbox r WHERE r.destination = $1 AND r.state = 'dead' ORDER BY r.id LIMIT $3) RETURNING ordering_key, created_at";
+    PRUNE_DELIVERIES = Delete outbox
+        "DELETE FROM outbox WHERE id IN (SELECT o.id FROM outbox o WHERE o.finished_at IS NOT NULL AND o.finished_at < $1 ORDER BY o.finished_at LIMIT $2)";
+    PRUNE_DELIVERIES_OF_DELETED = Delete outbox
+        "DELETE FROM outbox WHERE id IN (SELECT o.id FROM outbox o WHERE o.destination IN
+             (SELECT w.id FROM webhooks w WHERE w.deleted_at IS NOT NULL) LIMIT $1)";
+}
+
+/// A delivery that this broker has under a lease, with its event.
+#[derive(Debug, Clone)]
+pub(crate) struct ClaimedDelivery {
+    pub(crate) id: DeliveryId,
+    pub(crate) webhook: WebhookId,
+    pub(crate) event: EventId,
+    pub(crate) position: Option<u64>,
+    pub(crate) fan_out: u64,
+    pub(crate) ordering_key: Option<String>,
+    /// Attempts with this one.
+    pub(crate) attempts: u32,
+    /// Of them those since it was due first or was replayed.
+    pub(crate) tries: u32,
+    pub(crate) token: u64,
+    pub(crate) created_at: Timestamp,
+    pub(crate) trace: Option<TraceContext>,
+    pub(crate) last_trace: Option<TraceContext>,
+    pub(crate) log: DeliveryLog,
+    pub(crate) kind: String,
+    pub(crate) stack: Option<(StackId, Option<String>)>,
+    pub(crate) agent: Option<(AgentId, Option<String>)>,
+    pub(crate) generation: Option<u64>,
+    pub(crate) data: Json,
+}
+
+/// Most attempts that are remembered of a delivery.
+const MOST_LOGGED: usize = 20;
+
+/// The last attempts, the oldest first.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct DeliveryLog(pub(crate) Vec<DeliveryAttempt>);
+
+impl DeliveryLog {
+    /// One more.
+    pub(crate) fn push(&mut self, attempt: DeliveryAttempt) {
+        if self.0.len() >= MOST_LOGGED {
+            self.0.remove(0);
+        }
+        self.0.push(attempt);
+    }
+}
+
+/// What becomes of a claimed delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Judged {
+    Delivered,
+    Dead,
+    /// Due again then.
+    Again(Timestamp),
+    /// Not tried at all: as it was before the claim, due again then.
+    Released(Timestamp),
+}
+
+/// A delivery with what becomes of it.
+#[derive(Debug)]
+pub(crate) struct Settled {
+    pub(crate) delivery: Box<ClaimedDelivery>,
+    pub(crate) judged: Judged,
+}
+
+/// How many deliveries are sent again, and when the newest of them was made.
+type Replays = (u64, Option<Timestamp>);
+
+/// A delivery as it is listed.
+#[derive(Debug)]
+pub(crate) struct DeliveryRow {
+    pub(crate) id: DeliveryId,
+    pub(crate) event: EventId,
+    pub(crate) kind: String,
+    pub(crate) state: DeliveryState,
+    pub(crate) attempts: u32,
+    pub(crate) next_attempt_at: Timestamp,
+    pub(crate) created_at: Timestamp,
+    pub(crate) finished_at: Option<Timestamp>,
+    pub(crate) trace: Option<TraceContext>,
+    pub(crate) log: Vec<DeliveryAttempt>,
+}
+
+#[derive(Serialize)]
+struct SettledItem {
+    id: DeliveryId,
+    token: u64,
+    state: DeliveryState,
+    attempts: u32,
+    tries: u32,
+    next: i64,
+    finished: Option<i64>,
+    log: String,
+    trace: Option<String>,
+}
+
+#[derive(Serialize, PartialEq, Eq, Hash, Clone)]
+struct Line {
+    webhook: WebhookId,
+    key: String,
+}
+
+fn number(row: &Row, column: &'static str) -> Result<u32, Error> {
+    u32::try_from(row.int(column)?).map_err(|source| Error::Corrupt { column, source: source.into() })
+}
+
+/// A delivery as it is found, before it is claimed.
+fn claimed(row: &Row) -> Result<ClaimedDelivery, Error> {
+    Ok(ClaimedDelivery {
+        id: row.parse("id")?,
+        webhook: row.parse("destination")?,
+        event: row.parse("event_id")?,
+        position: row.opt_int("position")?.and_then(|position| u64::try_from(position).ok()),
+        fan_out: row.count("fan_out")?,
+        ordering_key: row.opt_text("ordering_key")?,
+        attempts: 0,
+        tries: 0,
+        token: 0,
+        created_at: row.time("created_at")?,
+        trace: trace(row)?,
+        last_trace: None,
+        log: DeliveryLog::default(),
+        kind: row.text("type")?,
+        stack: row.opt_parse("stack_id")?.zip(Some(row.opt_text("stack")?)),
+        agent: row.opt_parse("agent_id")?.zip(Some(row.opt_text("agent")?)),
+        generation: row.opt_int("generation")?.and_then(|generation| u64::try_from(generation).ok()),
+        data: row.json("data")?,
+    })
+}
+
+fn settled(settled: &Settled, now: Timestamp) -> Result<SettledItem, Error> {
+    let delivery = &settled.delivery;
+    let tried = !matches!(settled.judged, Judged::Released(_));
+    let (state, next, finished) = match settled.judged {
+        Judged::Delivered => (DeliveryState::Delivered, now, Some(now)),
+        Judged::Dead => (DeliveryState::Dead, now, Some(now)),
+        Judged::Again(at) | Judged::Released(at) => (DeliveryState::Pending, at, None),
+    };
+    Ok(SettledItem {
+        id: delivery.id,
+        token: delivery.token,
+        state,
+        attempts: delivery.attempts - u32::from(!tried),
+        tries: delivery.tries - u32::from(!tried),
+        next: next.as_micros(),
+        finished: finished.map(Timestamp::as_micros),
+        log: json("log", &delivery.log.0)?,
+        trace: delivery.last_trace.as_ref().map(|trace| trace.traceparent.clone()),
+    })
+}
+
+fn delivery(row: &Row, with_log: bool) -> Result<DeliveryRow, Error> {
+    Ok(DeliveryRow {
+        id: row.parse("id")?,
+        event: row.parse("event_id")?,
+        kind: row.text("type")?,
+        state: DeliveryState::from_word(&row.text("state")?).ok_or_else(|| Error::absent("state"))?,
+        attempts: number(row, "attempts")?,
+        next_attempt_at: row.time("next_attempt_at")?,
+        created_at: row.time("created_at")?,
+        finished_at: row.opt_time("finished_at")?,
+        trace: trace(row)?,
+        log: if with_log { row.opt_json("log")?.unwrap_or_default() } else { Vec::new() },
+    })
+}
+
+impl Tx {
+    /// Claims up to `each` deliveries that are due of each of these webhooks, until `until`.
+    pub(crate) async fn claim_deliveries(
+        &mut self,
+        webhooks: &[WebhookId],
+        each: u32,
+        holder: &str,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Vec<ClaimedDelivery>, Error> {
+        let rows = self.all(&CLAIMABLE, values![id_set(webhooks)?, now, each]).await?;
+        let found = rows.iter().map(claimed).collect::<Result<Vec<_>, _>>()?;
+        if found.is_empty() {
+            return Ok(found);
+        }
+        let ids: Vec<_> = found.iter().map(|delivery| delivery.id).collect();
+        let marked = self.all(&MARK_CLAIMED, values![id_set(&ids)?, until, holder]).await?;
+        let mut found: HashMap<_, _> = found.into_iter().map(|delivery| (delivery.id, delivery)).collect();
+        let mut claimed = Vec::with_capacity(marked.len());
+        for row in &marked {
+            let Some(mut delivery) = found.remove(&row.parse("id")?) else { continue };
+            (delivery.attempts, delivery.tries, delivery.token) =
+                (number(row, "attempts")?, number(row, "tries")?, row.count("token")?);
+            delivery.log = DeliveryLog(row.opt_json("log")?.unwrap_or_default());
+            let last = row.opt_text("last_traceparent")?;
+            delivery.last_trace = last.and_then(|last| TraceContext::from_parts(&last, None));
+            claimed.push(delivery);
+        }
+        Ok(claimed)
+    }
+
+    /// Writes what became of deliveries. Those that somebody else has claimed since stay as they are.
+    pub(crate) async fn settle_deliveries(&mut self, all: &[Settled], now: Timestamp) -> Result<(), Error> {
+        let is_over = |settled: &&Settled| matches!(settled.judged, Judged::Delivered | Judged::Dead);
+        let line =
+            |settled: &Settled| settled.delivery.ordering_key.clone().map(|key| Line { webhook: settled.delivery.webhook, key });
+        let lines: Vec<_> = all.iter().filter(is_over).filter_map(line).collect();
+        let ordered: Vec<_> = lines.iter().map(|line| line.webhook).collect();
+        self.lock_webhooks(&ordered).await?;
+        let items = all.iter().map(|one| settled(one, now)).collect::<Result<Vec<_>, _>>()?;
+        self.execute(&SETTLE, values![set(&items)?]).await?;
+        self.promote(&lines, now).await
+    }
+
+    /// Lets the next of each line go.
+    async fn promote(&mut self, lines: &[Line], now: Timestamp) -> Result<(), Error> {
+        if !lines.is_empty() {
+            self.execute(&PROMOTE, values![set(lines)?, now]).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes a delivery of an event that this transaction has written, for one webhook whatever it wants.
+    pub(crate) async fn insert_delivery(
+        &mut self,
+        id: DeliveryId,
+        event: EventId,
+        webhook: WebhookId,
+        trace: Option<&TraceContext>,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let (parent, state) =
+            (trace.map(|trace| trace.traceparent.as_str()), trace.and_then(|trace| trace.tracestate.as_deref()));
+        self.execute(&INSERT_DELIVERY, values![id, event, webhook, now, parent, state]).await.map(drop)
+    }
+
+    /// Makes a finished delivery due again; tells how many it were.
+    pub(crate) async fn replay_one(&mut self, webhook: WebhookId, id: DeliveryId, now: Timestamp) -> Result<Replays, Error> {
+        self.lock_webhooks(&[webhook]).await?;
+        let rows = self.all(&REPLAY_ONE, values![webhook, id, now]).await?;
+        self.replayed(webhook, &rows, now).await
+    }
+
+    /// Makes finished deliveries of a time due again, at most `limit`.
+    pub(crate) async fn replay_range(
+        &mut self,
+        webhook: WebhookId,
+        since: Timestamp,
+        until: Timestamp,
+        limit: u32,
+        now: Timestamp,
+    ) -> Result<Replays, Error> {
+        self.lock_webhooks(&[webhook]).await?;
+        let rows = self.all(&REPLAY_RANGE, values![webhook, since, until, now, limit]).await?;
+        self.replayed(webhook, &rows, now).await
+    }
+
+    /// Makes deliveries due again that were given up, at most `limit`.
+    pub(crate) async fn replay_dead(&mut self, webhook: WebhookId, limit: u32, now: Timestamp) -> Result<Replays, Error> {
+        self.lock_webhooks(&[webhook]).await?;
+        let rows = self.all(&REPLAY_DEAD, values![webhook, now, limit]).await?;
+        self.replayed(webhook, &rows, now).await
+    }
+
+    async fn replayed(&mut self, webhook: WebhookId, rows: &[Row], now: Timestamp) -> Result<Replays, Error> {
+        let keys = rows.iter().map(|row| row.opt_text("ordering_key")).collect::<Result<Vec<_>, _>>()?;
+        let mut lines: Vec<_> = keys.into_iter().flatten().map(|key| Line { webhook, key }).collect();
+        lines.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+        lines.dedup();
+        self.promote(&lines, now).await?;
+        let times = rows.iter().map(|row| row.time("created_at")).collect::<Result<Vec<_>, _>>()?;
+        Ok((rows.len() as u64, times.into_iter().max()))
+    }
+}
+
+impl Db {
+    /// When the next delivery of anybody is due, and a number that is another one when webhooks have changed.
+    pub(crate) async fn next_delivery(&self) -> Result<(Option<Timestamp>, u64), Error> {
+        let row = self.optional(&NEXT_DUE, vec![]).await?.ok_or_else(|| Error::absent("changes"))?;
+        Ok((row.opt_time("due")?, row.count("changes")?))
+    }
+
+    /// A page of a webhook's deliveries, the newest first.
+    pub(crate) async fn list_deliveries(
+        &self,
+        webhook: WebhookId,
+        state: Option<DeliveryState>,
+        cursor: &str,
+        limit: u32,
+    ) -> Result<Vec<DeliveryRow>, Error> {
+        let state = state.map_or("", DeliveryState::as_str);
+        let rows = self.all(&LIST_DELIVERIES, values![webhook, cursor, state, limit]).await?;
+        rows.iter().map(|row| delivery(row, false)).collect()
+    }
+
+    /// One delivery of a webhook, with its attempts.
+    pub(crate) async fn find_delivery(&self, webhook: WebhookId, id: DeliveryId) -> Result<Option<DeliveryRow>, Error> {
+        let row = self.optional(&FIND_DELIVERY, values![webhook, id]).await?;
+        row.map(|row| delivery(&row, true)).transpose()
+    }
+
+    /// Removes deliveries that were finished before this time and those of deleted webhooks, at most so many of each. Tells how many.
+    pub(crate) async fn prune_deliveries(&self, before: Timestamp, limit: u32) -> Result<u64, Error> {
+        let mut tx = self.begin().await?;
+        let old = tx.execute(&PRUNE_DELIVERIES, values![before, limit]).await?;
+        let deleted = tx.execute(&PRUNE_DELIVERIES_OF_DELETED, values![limit]).await?;
+        tx.commit().await?;
+        Ok(old.max(deleted))
+    }
+}
+
+#[cfg(test)]
+pub(super) fn all_statements() -> &'static [&'static super::sql::Statement] {
+    ALL
+}
