@@ -20,7 +20,7 @@ enum Told {
     By(&'static str),
     /// That of failures that trying again does not mend, of this class.
     AsFailure(&'static str),
-    /// This one, in a test of its own: the table mends the fault at once, because it can be told in a trace only afterwards.
+    /// This one, in a test of its own: here the fault is over too soon for it.
     Elsewhere(&'static str),
     /// None: whoever asked for it has the answer, or sees what became of the work order.
     WhoeverAsked,
@@ -37,6 +37,8 @@ fn told(fault: Fault) -> Told {
         Fault::AgentOffline => Told::By("BrokkrAgentsOffline"),
         Fault::DatabaseSlow(_) | Fault::DatabaseDown => Told::By("BrokkrHttpErrors"),
         Fault::BrokerRestarted => Told::Elsewhere("BrokkrNoBroker"),
+        // After five days of it, or at once when the receiver says that it is gone.
+        Fault::WebhookRefused | Fault::WebhookSilent | Fault::WebhookBlocked => Told::Elsewhere("BrokkrWebhookDisabled"),
         Fault::CollectorDead | Fault::CollectorSlow => Told::Elsewhere("BrokkrTelemetryFailing"),
         Fault::BrokenManifest
         | Fault::WorkContainerFails

@@ -1,13 +1,17 @@
 //! Somebody is not there.
 
+use std::collections::BTreeMap;
+
 use brokkr_api::{
     Labels, Name,
     agents::CreateAgent,
+    webhooks::{CreateWebhook, SignatureKind, WebhookSettings},
     work_orders::{ClaimWork, CreateWorkOrder, ReportWork, WorkKind, WorkOutcome},
 };
 use brokkr_tests::{
     cluster::Cluster,
     fleet::{Broker, Engine, LIMIT},
+    receiver::Receiver,
 };
 use serde_json::json;
 
@@ -99,4 +103,25 @@ async fn work_that_nobody_claims_is_told_and_work_whose_agent_is_lost() {
     let unknown = prometheus.fires("BrokkrWorkOrderUnknown", LIMIT).await.unwrap();
     assert_eq!(unknown.labels["kind"], "job");
     prometheus.resolves("BrokkrQueueAge", LIMIT).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_whose_receiver_is_gone_is_told() {
+    let receiver = Receiver::start().await.unwrap();
+    receiver.answer("/gone", &[410]);
+    let settings = receiver.settings();
+    let settings: Vec<_> = settings.iter().map(|(key, value)| (*key, value.as_str())).collect();
+    let broker = Broker::start(Engine::Sqlite, &settings).await.unwrap();
+    let prometheus = watch(&[of_broker(&broker)]).await;
+    let create = CreateWebhook {
+        name: "gone".parse().unwrap(),
+        url: receiver.url("/gone"),
+        headers: BTreeMap::default(),
+        signature: SignatureKind::Hmac,
+        settings: WebhookSettings { events: vec!["stack.created".to_owned()], ..WebhookSettings::default() },
+    };
+    broker.admin().create_webhook(&create).await.unwrap();
+    broker.stack("told", &[]).await;
+    let disabled = prometheus.fires("BrokkrWebhookDisabled", LIMIT).await.unwrap();
+    assert!(disabled.annotations["description"].contains("receivers are gone"), "{}", disabled.say());
 }
