@@ -37,7 +37,7 @@ pub(crate) struct BuildArgs {
     /// Secret of the cluster with the credentials for the repository
     #[arg(long, value_name = "SECRET")]
     clone_secret: Option<String>,
-    /// ClusterBuildStrategy that says how it is built; with namespace/NAME a BuildStrategy of the namespace
+    /// Strategy of the cluster that says how it is built; with namespace/NAME one of the namespace
     #[arg(long, value_name = "NAME")]
     strategy: Option<String>,
     /// Where the image goes, with its tag
