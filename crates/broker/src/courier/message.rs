@@ -1,7 +1,7 @@
 //! From a delivery to the message that is sent.
 
 use brokkr_api::{Relation, Timestamp, webhooks::PayloadFormat};
-use brokkr_telemetry::config::Handoff;
+use brokkr_telemetry::{TraceContext, config::Handoff};
 use brokkr_webhooks::{
     Message,
     body::{self, CloudEvent},
@@ -33,7 +33,7 @@ fn data(delivery: &ClaimedDelivery) -> Value {
         put("agent", json!(name));
     }
     put("generation", json!(delivery.generation));
-    put("trace_id", json!(delivery.trace.as_ref().map(|trace| trace.trace_id())));
+    put("trace_id", json!(delivery.trace.as_ref().map(TraceContext::trace_id)));
     put("details", delivery.data.clone());
     Value::Object(data)
 }

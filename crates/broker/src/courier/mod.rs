@@ -195,7 +195,7 @@ impl Courier {
                 }
                 // Nothing is lost: it waits until somebody brings the key.
                 Err(error) => {
-                    warn!(webhook.id = %id, error = &error as &dyn std::error::Error, "a webhook cannot be read; nothing is sent to it")
+                    warn!(webhook.id = %id, error = &error as &dyn std::error::Error, "a webhook cannot be read; nothing is sent to it");
                 }
             }
         }

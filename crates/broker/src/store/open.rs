@@ -126,7 +126,7 @@ pub(crate) async fn open(
     ids: &dyn Ids,
 ) -> Result<(Db, Installation), OpenError> {
     let target = target(config)?;
-    // Boxed, all three: they are large, and over before anything else begins.
+    // Boxed, all four: they are large, and over before anything else begins.
     Box::pin(migrations::prepare(config)).await?;
     let db = match target {
         Target::Postgres { pooled, direct, place } => Box::pin(open_postgres(pooled, *direct, place, config, metrics)).await?,
@@ -134,7 +134,7 @@ pub(crate) async fn open(
     };
     let most = config.max_connections + u32::from(matches!(db.engine, Engine::Sqlite { .. }));
     db.count_connections(most);
-    let installation = read_installation(&db, clock, ids).await?;
+    let installation = Box::pin(read_installation(&db, clock, ids)).await?;
     Ok((db, installation))
 }
 

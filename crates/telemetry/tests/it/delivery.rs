@@ -10,7 +10,8 @@ use brokkr_telemetry::{
     relate,
     spans::{
         self, ConsumerOutcome, DbStatement, DbTransaction, DeploymentSpanExt, HttpClientSpan, KubernetesCall, ObjectAction,
-        ObjectSpan, Past, PollOutcome, ProcessDeployment, SPANS, SendDeployment, WaitReason,
+        ObjectSpan, Past, PollOutcome, ProcessDeployment, ProcessWorkOrder, SPANS, SendDeployment, SendWebhook, SendWorkOrder,
+        Step, WaitReason,
     },
 };
 use opentelemetry::trace::SpanKind;
@@ -90,7 +91,24 @@ fn make_all() {
     spans::record_agents(&rollout, 3);
     let poll = spans::poll();
     spans::record_poll(&poll, PollOutcome::Unchanged);
+    let ask = spans::send_work_order(SendWorkOrder { id: "wo-1", name: "migrate", kind: "job" });
+    let (id, name, kind, agent, cluster) = ("wo-1", "migrate", "job", "edge", "edge");
+    let work = spans::process_work_order(ProcessWorkOrder { id, name, kind, attempt: 1, agent, cluster });
+    spans::record_work_result(&work, "failure", Some("exit_code"), Some("batch/Job shop/migrate"));
+    let (start, end) = (SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH + Duration::from_secs(1));
+    spans::record_step(&work, Step { name: "main", exit_code: 1 }, start, end);
+    let tell = spans::send_webhook(SendWebhook { id: "msg-1", webhook: "chat", event: "stack.created", attempt: 1 });
+    let post = spans::http_client(HttpClientSpan {
+        method: HttpMethod::Post,
+        server_address: "receiver",
+        server_port: 443,
+        url_template: None,
+    });
     let all = [
+        ask,
+        work,
+        tell,
+        post,
         server,
         client,
         statement,
@@ -116,8 +134,8 @@ fn make_all() {
     for span in all {
         drop(span.entered());
     }
-    let (start, end) = (SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH + Duration::from_secs(1));
     spans::record_past_of(&inbound(), None, Past::Receive, start, end);
+    spans::record_past_of(&inbound(), None, Past::ReceiveWorkOrder, start, end);
 }
 
 #[test]
@@ -149,6 +167,12 @@ fn every_span_is_in_the_catalogue_with_its_kind_and_attributes() {
         ("poll", "poll"),
         ("job sweep", "job {name}"),
         ("agent offline", "agent offline"),
+        ("send work_order", "send work_order"),
+        ("receive work_order", "receive work_order"),
+        ("process work_order", "process work_order"),
+        ("run main", "run {container}"),
+        ("send webhook", "send webhook"),
+        ("POST", "POST"),
     ];
     // `export spans` is made by the exporter's side alone, and tested there.
     assert_eq!((made.len(), SPANS.len()), (names.len(), names.len() + 1));
