@@ -49,11 +49,10 @@ struct Post {
     _receiver: JoinSet<()>,
 }
 
-async fn receive(
-    State((script, clock)): State<(Arc<Mutex<Script>>, Arc<dyn Clock>)>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> StatusCode {
+/// What arrives, and when.
+type Inbox = (Arc<Mutex<Script>>, Arc<dyn Clock>);
+
+async fn receive(State((script, clock)): State<Inbox>, headers: HeaderMap, body: Bytes) -> StatusCode {
     let mut script = script.lock();
     script.arrived.push(Arrived { headers, body, at: clock.now() });
     StatusCode::from_u16(script.answers.pop_front().unwrap_or(200)).unwrap()
