@@ -65,7 +65,7 @@ async fn lasts(receiver: &Receiver, fault: Fault) {
         Told::By(alert) => {
             let fires = prometheus.fires(alert, LIMIT);
             let fired = while_asking(fires, || ask_again(&incident)).await;
-            fired.unwrap_or_else(|error| panic!("{fault:?}: {error}"));
+            fired.map_err(|error| format!("{fault:?}: {error}")).unwrap();
         }
         Told::AsFailure(class) => fails(&prometheus, fault, class).await,
         Told::Elsewhere(_) | Told::WhoeverAsked => {}
@@ -82,7 +82,7 @@ async fn ask_again(incident: &Incident) {
 }
 
 async fn fails(prometheus: &Prometheus, fault: Fault, class: &str) {
-    let fired = prometheus.fires("BrokkrAgentFailures", LIMIT).await.unwrap_or_else(|error| panic!("{fault:?}: {error}"));
+    let fired = prometheus.fires("BrokkrAgentFailures", LIMIT).await.map_err(|error| format!("{fault:?}: {error}")).unwrap();
     assert_eq!(fired.labels["class"], class, "{fault:?}: {}", fired.say());
 }
 
