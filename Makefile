@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
-.PHONY: help setup kubernetes collector helm shipwright zipkin compose fuzzer images man sbom build demo test check soak fmt clippy docs generate generated-check deny bench-loop bench-broker bench-agent bench-tracing bench-metrics bench-work-orders bench-webhooks
+.PHONY: help setup kubernetes collector helm shipwright zipkin compose fuzzer images man build demo test check soak fmt clippy docs generate generated-check deny bench-loop bench-broker bench-agent bench-tracing bench-metrics bench-work-orders bench-webhooks
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -85,9 +85,6 @@ man: build ## Write the manual pages of all programs into target/man
 images: setup ## Build release programs and the three images, without a daemon; no image may be larger than 40 MB
 	@cargo build --release --package brokkr-broker --package brokkr-agent --package brokkr-cli
 	@tests/images/check.sh target/release 40
-
-sbom: ## List every crate in each program (CycloneDX), into target/sbom (installs cargo-cyclonedx when missing)
-	@scripts/sbom.sh target/sbom
 
 deny: ## Check licences, sources, duplicates and who may use which crate (installs cargo-deny when missing)
 	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny

@@ -1,7 +1,7 @@
 //! Which spans are kept.
 //!
 //! - A child follows the flag of its parent. A local parent that is recorded without being sampled has children that are recorded, too.
-//! - A remote parent of an untrusted caller gives its trace id only; the rates decide ([`head`]).
+//! - A remote parent of an untrusted caller gives its trace id only; the rates decide.
 //! - A root that links somewhere follows the flag of the link, so that a rollout is kept whole or not at all.
 //! - Any other root is kept by the rate of its class, from the trace id alone, so that every process of ours decides alike. A class without a rate of
 //!   its own has the general one, or the share that makes so many traces a second.

@@ -3,7 +3,7 @@
 //! Names and attributes follow the OpenTelemetry semantic conventions where there are some (HTTP, database, messaging); what is ours is `brokkr.*`.
 //! An attribute holds a name, a number or a word of a closed set, never content: no keys, no manifest, no SQL parameter.
 //!
-//! What is only part of a trace that nobody will see is not made ([`child_span`]): the place of its parent stands for it.
+//! What is only part of a trace that nobody will see is not made: the place of its parent stands for it.
 //!
 //! A span begins when it is first entered, or asked for its context. What places it in a trace ([`crate::propagation::relate`]) comes before.
 
