@@ -39,7 +39,8 @@ impl Zipkin {
             .args(["--armeria.ports[0].ip=127.0.0.1".to_owned(), format!("--armeria.ports[0].port={port}")])
             .args(["--armeria.ports[0].protocols[0]=http", "--logging.level.root=WARN"])
             .start()?;
-        process.wait_until_ok(&format!("{base}/health"), LIMIT).await?;
+        // On a machine that is busy a JVM takes its time.
+        process.wait_until_ok(&format!("{base}/health"), LIMIT * 3).await?;
         Ok(Self { process, base, client: http::client()? })
     }
 

@@ -127,7 +127,13 @@ async fn sees_the_trace(walk: &Walk, said: &str) {
     let (receiver, zipkin) = walk.machine.backend("observability", "jaeger");
     let needed = ["send deployment", "process deployment"];
     let has = |spans: &[Span], name: &str| spans.iter().any(|span| span.trace_id == id && span.name.starts_with(name));
-    let enough = |spans: &[Span]| needed.iter().all(|name| has(spans, name));
+    // Parents end after their children, and come in a later batch.
+    let is_whole = |spans: &[Span]| {
+        let ours: Vec<_> = spans.iter().filter(|span| span.trace_id == id).collect();
+        let has_parent = |span: &&&Span| ours.iter().any(|other| Some(&other.span_id) == span.parent.as_ref());
+        ours.iter().filter(|span| !has_parent(span)).count() == 1
+    };
+    let enough = |spans: &[Span]| needed.iter().all(|name| has(spans, name)) && is_whole(spans);
     let spans = receiver.wait_for("the rollout's trace", LIMIT, enough).await.unwrap();
     let spans: Vec<_> = spans.into_iter().filter(|span| span.trace_id == id).collect();
     zipkin.take(&spans).await.unwrap();
