@@ -108,7 +108,7 @@ async fn nothing_is_lost_twice_is_the_same_and_order_is_kept_while_brokers_are_k
     for webhook in ["ordered", "free"] {
         let path = format!("/{webhook}");
         let missing = || async {
-            let arrived: HashSet<_> = receiver.received(&path).iter().map(|one| event(one)).collect();
+            let arrived: HashSet<_> = receiver.received(&path).iter().map(event).collect();
             let missing: Vec<_> = events.keys().filter(|id| !arrived.contains(*id)).collect();
             if missing.is_empty() {
                 Ok(())

@@ -24,7 +24,7 @@ pub(crate) struct ListenArgs {
     /// Address and port to listen on
     #[arg(long, default_value = "127.0.0.1:8787", value_name = "ADDRESS")]
     listen: SocketAddr,
-    /// File with the secret (whsec_…) or the public key (whpk_…)
+    /// File with the secret (`whsec_…`) or the public key (`whpk_…`)
     #[arg(long, value_name = "FILE", conflicts_with = "secret")]
     secret_file: Option<PathBuf>,
     /// The secret or the public key; better in the environment than on the command line, which others can see
