@@ -102,6 +102,12 @@ async fn a_webhook_that_is_disabled_is_told_nothing_and_goes_on_with_what_waited
         let admin = world.broker.admin();
         admin.update_webhook(&name("chat"), &set(brokkr_api::webhooks::WebhookState::Disabled)).await.unwrap();
         world.stack("house").await;
+        // Who gets an event is decided when it gets its position.
+        let positions = || async {
+            let left = world.broker.query("SELECT count(*) FROM events WHERE position IS NULL").unwrap().concat();
+            if left == "0" { Ok(()) } else { Err(left) }
+        };
+        brokkr_tests::lab::until("positions of all events", LIMIT, positions).await.unwrap();
         admin.update_webhook(&name("chat"), &set(brokkr_api::webhooks::WebhookState::Enabled)).await.unwrap();
         let received = world.receiver.wait_for("/ok", 2, Duration::from_secs(30)).await.unwrap();
         assert_eq!(received[0].header("webhook-id"), received[1].header("webhook-id"));
