@@ -58,7 +58,8 @@ async fn every_fault_of_the_table_that_lasts_fires_its_alert() {
 async fn lasts(receiver: &Receiver, fault: Fault) {
     let (Told::By(_) | Told::AsFailure(_)) = told(fault) else { return };
     // Each with daemons of its own, so that no other fault can be what is told.
-    let incident = FaultTable::new(receiver).bring_about(fault).await;
+    let table = FaultTable::new(receiver);
+    let incident = table.bring_about(fault).await;
     let targets: Vec<_> = incident.daemons.iter().map(|(service, base)| Target::new(service, base)).collect();
     let prometheus = watch(&targets).await;
     match told(fault) {

@@ -1,10 +1,11 @@
 //! A fleet at work: every query that we give to people is answered, and nobody is paged for nothing.
 
-use std::sync::Mutex;
+use std::{collections::BTreeMap, sync::Mutex};
 
 use brokkr_api::{
     Name, Timestamp,
     keys::{CreateKey, Role},
+    webhooks::{CreateWebhook, SignatureKind, WebhookSettings},
 };
 use brokkr_tests::{
     cluster::Cluster,
@@ -14,6 +15,7 @@ use brokkr_tests::{
     lab::until,
     otlp::Receiver,
     prometheus::{Prometheus, Target, check_metrics},
+    receiver::Receiver as WebhookReceiver,
 };
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Patch, PatchParams};
@@ -104,6 +106,18 @@ impl<'a> Scene<'a> {
     }
 }
 
+/// A webhook for every event.
+async fn told_of_everything(broker: &Broker, url: String) {
+    let create = CreateWebhook {
+        name: "all".parse().unwrap(),
+        url,
+        headers: BTreeMap::default(),
+        signature: SignatureKind::Hmac,
+        settings: WebhookSettings { events: vec!["*".to_owned()], ..WebhookSettings::default() },
+    };
+    broker.admin().create_webhook(&create).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_query_that_we_give_to_people_is_answered_and_nobody_is_paged_for_nothing() {
     let cluster = Cluster::shared().await.unwrap();
@@ -115,7 +129,11 @@ async fn every_query_that_we_give_to_people_is_answered_and_nobody_is_paged_for_
         ("BROKKR__TELEMETRY__SAMPLING_RATE", "1.0"),
         ("BROKKR__TELEMETRY__BATCH__DELAY", "200ms"),
     ];
-    let broker = Broker::start_with_tls(Engine::Postgres, &telemetry).await.unwrap();
+    let hook = WebhookReceiver::start().await.unwrap();
+    let hooks = hook.settings();
+    let settings: Vec<_> = telemetry.iter().copied().chain(hooks.iter().map(|(key, value)| (*key, value.as_str()))).collect();
+    let broker = Broker::start_with_tls(Engine::Postgres, &settings).await.unwrap();
+    told_of_everything(&broker, hook.url("/all")).await;
     let authority = broker.certificate_file().unwrap().display().to_string();
     let of_the_agent = [("BROKKR__BROKER__CA_FILE", authority.as_str()), ("BROKKR__BROKER__WAIT_SECONDS", "1")];
     let settings: Vec<_> = telemetry.iter().copied().chain(of_the_agent).collect();
