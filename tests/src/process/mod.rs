@@ -17,7 +17,7 @@ use std::{
     process::{Child, ExitStatus, Stdio},
     time::Duration,
 };
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 
 /// What to run, and with what.
 #[derive(Debug, Clone)]
@@ -212,6 +212,8 @@ impl Process {
         loop {
             if let Some(status) = child.try_wait().map_err(LabError::io(name.as_str()))? {
                 self.child = None;
+                // A program that ends is quicker than the one that reads what it has printed. Late is what only others still hold open.
+                drop(timeout_at(end, self.output.complete()).await);
                 return Ok(status);
             }
             if Instant::now() >= end {

@@ -14,16 +14,19 @@ pub struct Output {
     file: PathBuf,
     lines: Arc<Mutex<Vec<String>>>,
     arrivals: watch::Sender<usize>,
+    /// Pipes that are not closed.
+    open: watch::Sender<usize>,
 }
 
 impl Output {
     pub(super) fn to_file(file: PathBuf) -> Self {
-        Self { file, lines: Arc::default(), arrivals: watch::Sender::new(0) }
+        Self { file, lines: Arc::default(), arrivals: watch::Sender::new(0), open: watch::Sender::new(0) }
     }
 
     /// Takes lines from a pipe until it closes.
     pub(super) fn follow(&self, pipe: impl Read + Send + 'static) {
         let output = self.clone();
+        output.open.send_modify(|open| *open += 1);
         thread::spawn(move || {
             let mut file = File::options().create(true).append(true).open(&output.file).ok();
             let mut pipe = BufReader::new(pipe);
@@ -36,7 +39,14 @@ impl Output {
                 output.add(String::from_utf8_lossy(&bytes).trim_end_matches(['\n', '\r']).to_owned());
                 bytes.clear();
             }
+            output.open.send_modify(|open| *open -= 1);
         });
+    }
+
+    /// Waits until everything has been read that was printed. Whoever inherited a pipe keeps it open: have a limit.
+    pub(super) async fn complete(&self) {
+        // Cannot fail: `self` holds the sender.
+        drop(self.open.subscribe().wait_for(|open| *open == 0).await);
     }
 
     fn add(&self, line: String) {
