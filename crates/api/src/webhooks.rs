@@ -23,8 +23,9 @@ pub const MAX_OVERLAP_SECONDS: u32 = 7 * 24 * 3_600;
 pub const MAX_REPLAYS: u32 = 10_000;
 
 /// A closed set of words on the wire.
+// The words are token trees and no literals: those are wrapped, and the OpenAPI document would not see them.
 macro_rules! words {
-    ($(#[$meta:meta])* $name:ident { $($(#[$variant_meta:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
+    ($(#[$meta:meta])* $name:ident { $($(#[$variant_meta:meta])* $variant:ident = $word:tt),+ $(,)? }) => {
         $(#[$meta])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
         pub enum $name {
