@@ -172,7 +172,7 @@ mod tests {
 
     use super::*;
 
-    fn sight(status: &str, reason: &str, message: &str, steps: Value) -> Sight {
+    fn sight(status: &str, reason: &str, message: &str, steps: &Value) -> Sight {
         let condition = json!({"type": "Succeeded", "status": status, "reason": reason, "message": message});
         Sight {
             run: Some(json!({"status": {"conditions": [condition]}})),
@@ -195,7 +195,7 @@ mod tests {
             "False",
             "Failed",
             "buildrun step step-build failed",
-            json!([step("source", 0), step("build", 3), step("push", 1)]),
+            &json!([step("source", 0), step("build", 3), step("push", 1)]),
         );
         assert_eq!(sight.verdict(), failed("container_failed", "step build ended with exit code 3", true));
         sight.run.as_mut().unwrap()["status"]["failureDetails"] = json!({"message": "the tests failed"});
@@ -209,14 +209,14 @@ mod tests {
         let words = "the step \"build\" in TaskRun \"web-1\" failed to pull the image \"\". The pod errored with the message: \"Back-off pulling image \"a:1\".\"";
         let wanted = "step build cannot get its image: Back-off pulling image \"a:1\"";
         assert_eq!(
-            sight("False", "TaskRunImagePullFailed", words, json!([])).verdict(),
+            sight("False", "TaskRunImagePullFailed", words, &json!([])).verdict(),
             failed("image_pull_failed", wanted, true)
         );
     }
 
     #[test]
     fn a_missing_strategy_is_told_from_other_things_that_are_wrong() {
-        let registration = |message: &str| sight("False", "BuildRegistrationFailed", message, json!([])).verdict();
+        let registration = |message: &str| sight("False", "BuildRegistrationFailed", message, &json!([])).verdict();
         for message in [
             "clusterBuildStrategy kaniko does not exist",
             "buildStrategy kaniko does not exist in namespace builds",
@@ -227,26 +227,26 @@ mod tests {
         let message = "referenced secret git not found";
         assert_eq!(registration(message), failed("build_invalid", message, false));
         let words = "The following parameters are not defined in the build strategy: a";
-        assert_eq!(sight("False", "UndefinedParameter", words, json!([])).verdict(), failed("build_invalid", words, false));
+        assert_eq!(sight("False", "UndefinedParameter", words, &json!([])).verdict(), failed("build_invalid", words, false));
     }
 
     #[test]
     fn what_is_not_known_may_go_better_the_next_time() {
-        let verdict = sight("False", "PodCreationFailed", "pods is forbidden: exceeded quota: small", json!([])).verdict();
+        let verdict = sight("False", "PodCreationFailed", "pods is forbidden: exceeded quota: small", &json!([])).verdict();
         assert_eq!(verdict, failed("quota_exceeded", "pods is forbidden: exceeded quota: small", true));
-        assert_eq!(sight("False", "New", "x", json!([])).verdict(), failed("build_failed", "x (New)", true));
+        assert_eq!(sight("False", "New", "x", &json!([])).verdict(), failed("build_failed", "x (New)", true));
     }
 
     #[test]
     fn a_build_that_goes_on_says_which_step_runs() {
         let running = json!({"name": "build", "running": {"startedAt": "2026-01-01T00:00:00Z"}});
-        let goes_on = sight("Unknown", "Running", "Not all Steps", json!([step("source", 0), running]));
+        let goes_on = sight("Unknown", "Running", "Not all Steps", &json!([step("source", 0), running]));
         assert_eq!(goes_on.verdict(), Verdict::GoesOn("step build runs, 2 of 2".to_owned()));
         assert!(!goes_on.is_over());
-        assert_eq!(sight("Unknown", "Pending", "Pending", json!([])).verdict(), Verdict::GoesOn("Pending".to_owned()));
+        assert_eq!(sight("Unknown", "Pending", "Pending", &json!([])).verdict(), Verdict::GoesOn("Pending".to_owned()));
         let new = Sight { run: Some(json!({})), ..Sight::default() };
         assert_eq!(new.verdict(), Verdict::GoesOn("waiting for Shipwright to take the build up".to_owned()));
         assert!(!new.is_over() && Sight::default().is_over());
-        assert_eq!(sight("True", "Succeeded", "", json!([])).verdict(), Verdict::Ended(Ended::Succeeded));
+        assert_eq!(sight("True", "Succeeded", "", &json!([])).verdict(), Verdict::Ended(Ended::Succeeded));
     }
 }
