@@ -74,9 +74,11 @@ impl Poller {
             let timed =
                 self.workshop.client.desired_state_or_work(etag.as_deref(), self.wait, free).instrument(span.clone()).await;
             let elapsed = started.elapsed();
-            // A change may be that an order is to be stopped.
-            if timed.as_ref().is_ok_and(|timed| timed.work || matches!(timed.polled, Polled::Changed { .. })) {
-                self.hands.ring();
+            match &timed {
+                Ok(timed) if timed.work => self.hands.ring_for_work(),
+                // A change may be that an order is to be stopped.
+                Ok(timed) if matches!(timed.polled, Polled::Changed { .. }) => self.hands.ring(),
+                _ => {}
             }
             let parked = timed.as_ref().map(|timed| timed.parked).unwrap_or_default();
             let polled = timed.map(|timed| timed.polled);

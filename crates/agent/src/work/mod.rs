@@ -94,12 +94,14 @@ impl Workforce {
         let mut failures = 0;
         self.spawn_cleanup();
         loop {
-            match self.claim_all(&mut lease).await {
-                Ok(()) => failures = 0,
-                Err(error) => {
-                    failures += 1;
-                    let cause: &(dyn std::error::Error + 'static) = &error;
-                    tracing::debug!(error = cause, "work orders cannot be claimed");
+            if self.hands.may_be_work() || failures > 0 {
+                match self.claim_all(&mut lease).await {
+                    Ok(()) => failures = 0,
+                    Err(error) => {
+                        failures += 1;
+                        let cause: &(dyn std::error::Error + 'static) = &error;
+                        tracing::debug!(error = cause, "work orders cannot be claimed");
+                    }
                 }
             }
             let pause = if failures > 0 { backoff(failures, self.ids.fraction()) } else { lease / RENEWALS };
