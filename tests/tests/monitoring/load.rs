@@ -29,6 +29,9 @@ use crate::{
 /// What a busy machine can bring about without any fault.
 const OF_THE_MACHINE: [&str; 4] = ["BrokkrHttpLatency", "BrokkrDatabaseLatency", "BrokkrKubernetesLatency", "BrokkrWakeupLag"];
 
+/// A webhook's secret is sealed with it.
+const KEY: &str = "test:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+
 /// Queries that may find nothing, by where they stand and what they ask, and why.
 const MAY_FIND_NOTHING: [(&str, &str); 5] = [
     ("alert BrokkrNoBroker", "brokers that were there and are not"),
@@ -131,7 +134,8 @@ async fn every_query_that_we_give_to_people_is_answered_and_nobody_is_paged_for_
     ];
     let hook = WebhookReceiver::start().await.unwrap();
     let hooks = hook.settings();
-    let settings: Vec<_> = telemetry.iter().copied().chain(hooks.iter().map(|(key, value)| (*key, value.as_str()))).collect();
+    let hooks = hooks.iter().map(|(key, value)| (*key, value.as_str()));
+    let settings: Vec<_> = telemetry.iter().copied().chain(hooks).chain([("BROKKR__ENCRYPTION__KEYS", KEY)]).collect();
     let broker = Broker::start_with_tls(Engine::Postgres, &settings).await.unwrap();
     told_of_everything(&broker, hook.url("/all")).await;
     let authority = broker.certificate_file().unwrap().display().to_string();
