@@ -99,7 +99,7 @@ async fn a_receiver_that_recovers_gets_everything_in_order_and_again_on_request(
         // The first, the first again five seconds later, and only then what came after it.
         let received = world.receiver.wait_for("/ok", 3, LIMIT).await.unwrap();
         let types: Vec<_> = received.iter().map(|received| received.json()["type"].as_str().unwrap().to_owned()).collect();
-        assert_eq!(types, ["stack.created", "stack.created", "stack.deletion_requested"]);
+        assert_eq!(types, ["stack.created", "stack.created", "stack.deleted"]);
         assert_eq!(received[0].header("webhook-id"), received[1].header("webhook-id"));
         let delivery = Replay { delivery: Some(received[0].header("webhook-id").parse().unwrap()), ..Replay::default() };
         assert_eq!(world.broker.admin().replay(&name("chat"), &delivery).await.unwrap().deliveries, 1);
