@@ -92,7 +92,8 @@ impl<'a> FaultTable<'a> {
             | Fault::WorkRefused
             | Fault::WorkOverQuota
             | Fault::WorkWithoutImage
-            | Fault::WorkTooLong => {
+            | Fault::WorkTooLong
+            | Fault::BuildFails => {
                 self.work.get_or_init(|| async { Work::start(&self.with(&[])).await }).await.bring_about(fault).await
             }
             Fault::CollectorDead | Fault::CollectorSlow => collector::bring_about(fault, self.receiver, &self.with(&[])).await,

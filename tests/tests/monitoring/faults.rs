@@ -45,7 +45,8 @@ fn told(fault: Fault) -> Told {
         | Fault::WorkRefused
         | Fault::WorkOverQuota
         | Fault::WorkWithoutImage
-        | Fault::WorkTooLong => Told::WhoeverAsked,
+        | Fault::WorkTooLong
+        | Fault::BuildFails => Told::WhoeverAsked,
     }
 }
 
