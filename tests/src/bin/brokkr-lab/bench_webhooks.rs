@@ -180,8 +180,10 @@ impl Bench {
 
     async fn change(&mut self, admin: &brokkr_api::client::Client, stack: &Name) -> Result<(), LabError> {
         self.changes += 1;
-        let labels = json!({"labels": {"number": self.changes.to_string()}});
-        let put: PutStack = serde_json::from_value(labels).map_err(fail)?;
+        // So many that a message has 1 kB.
+        let mut labels: BTreeMap<_, _> = (0..11).map(|number| (format!("team-{number:02}"), "a".repeat(60))).collect();
+        labels.insert("number".to_owned(), self.changes.to_string());
+        let put: PutStack = serde_json::from_value(json!({"labels": labels})).map_err(fail)?;
         admin.put_stack(stack, &put).await.map(drop).map_err(fail)
     }
 
