@@ -13,8 +13,11 @@ mod cleanup;
 mod hands;
 mod job;
 mod log;
+mod made;
+mod mind;
 mod order;
 mod past;
+mod pods;
 mod run;
 mod verdict;
 mod watch;
@@ -128,7 +131,7 @@ impl Workforce {
                 }
                 Err(_) => {
                     failures += 1;
-                    tokio::time::sleep(backoff(failures, self.ids.fraction())).await;
+                    self.rest(failures).await;
                 }
             }
         }
@@ -158,6 +161,11 @@ impl Workforce {
             this.held.lock().retain(|known, held| *known != id || held.token != token);
             this.hands.give_back();
         });
+    }
+
+    /// Waits before the next try after so many failures.
+    async fn rest(&self, failures: u32) {
+        tokio::time::sleep(backoff(failures, self.ids.fraction())).await;
     }
 
     /// Says what is being done; the broker hears of it with the next renewal.

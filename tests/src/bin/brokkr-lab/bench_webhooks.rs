@@ -1,18 +1,11 @@
 //! `make bench-webhooks`: a thousand receivers of which a hundred hang, and a million deliveries that wait. The receivers are in this
 //! process; what broker and PostgreSQL spend is counted apart from it.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use brokkr_api::{
-    Name, Timestamp,
-    stacks::PutStack,
-    webhooks::{CreateWebhook, SignatureKind, WebhookSettings},
-};
+use brokkr_api::{Name, Timestamp, stacks::PutStack, webhooks::WebhookSettings};
 use brokkr_tests::{
-    fleet::{Broker, Engine},
+    fleet::{Broker, Engine, borrowed},
     lab::LabError,
     receiver::{Received, Receiver},
 };
@@ -42,7 +35,6 @@ pub(crate) struct Plan {
     waiting: u32,
 }
 
-const KEY: &str = "bench:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 /// Longest wait for what is still under way after the last change.
 const REST: Duration = Duration::from_secs(20);
 
@@ -63,11 +55,9 @@ struct Found {
 
 pub(crate) async fn run(plan: &Plan) -> Result<(), LabError> {
     let receiver = Receiver::start().await?;
-    let mut settings = receiver.settings().to_vec();
+    let mut settings = receiver.settings(Engine::Postgres);
     settings.push(("BROKKR__LIMITS__REQUESTS_PER_SECOND", "0".to_owned()));
-    settings.push(("BROKKR__ENCRYPTION__KEYS", KEY.to_owned()));
-    let settings: Vec<_> = settings.iter().map(|(key, value)| (*key, value.as_str())).collect();
-    let broker = Broker::start(Engine::Postgres, &settings).await?;
+    let broker = Broker::start(Engine::Postgres, &borrowed(&settings)).await?;
     let mut bench = Bench { broker, receiver, changes: 0 };
     let mut rows = Vec::new();
 
@@ -112,14 +102,9 @@ impl Bench {
     async fn webhooks(&self, numbers: std::ops::Range<u32>, path: &str) -> Result<(), LabError> {
         let admin = self.broker.admin();
         for number in numbers {
-            let create = CreateWebhook {
-                name: format!("bench-{number:05}").parse().map_err(fail)?,
-                url: self.receiver.url(path),
-                headers: BTreeMap::default(),
-                signature: SignatureKind::Hmac,
-                settings: WebhookSettings { events: vec!["stack.*".to_owned()], ..WebhookSettings::default() },
-            };
-            admin.create_webhook(&create).await.map_err(fail)?;
+            let name = format!("bench-{number:05}").parse().map_err(fail)?;
+            let of_stacks = WebhookSettings { events: vec!["stack.*".to_owned()], ..WebhookSettings::default() };
+            admin.create_webhook(&self.receiver.webhook(name, path, of_stacks)).await.map_err(fail)?;
         }
         Ok(())
     }
