@@ -1,9 +1,16 @@
 //! `make bench-webhooks`: a thousand receivers of which a hundred hang, and a million deliveries that wait. The receivers are in this
 //! process; what broker and PostgreSQL spend is counted apart from it.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
-use brokkr_api::{Name, Timestamp, stacks::PutStack, webhooks::WebhookSettings};
+use brokkr_api::{
+    Labels, Name, Timestamp,
+    agents::{CreateAgent, UpdateAgent},
+    webhooks::WebhookSettings,
+};
 use brokkr_tests::{
     fleet::{Broker, Engine, borrowed},
     lab::LabError,
@@ -58,6 +65,8 @@ pub(crate) async fn run(plan: &Plan) -> Result<(), LabError> {
     let mut settings = receiver.settings(Engine::Postgres);
     settings.push(("BROKKR__LIMITS__REQUESTS_PER_SECOND", "0".to_owned()));
     let broker = Broker::start(Engine::Postgres, &borrowed(&settings)).await?;
+    let create = CreateAgent { name: agent()?, cluster: agent()?, labels: labels(0)? };
+    broker.admin().create_agent(&create).await.map_err(fail)?;
     let mut bench = Bench { broker, receiver, changes: 0 };
     let mut rows = Vec::new();
 
@@ -103,8 +112,8 @@ impl Bench {
         let admin = self.broker.admin();
         for number in numbers {
             let name = format!("bench-{number:05}").parse().map_err(fail)?;
-            let of_stacks = WebhookSettings { events: vec!["stack.*".to_owned()], ..WebhookSettings::default() };
-            admin.create_webhook(&self.receiver.webhook(name, path, of_stacks)).await.map_err(fail)?;
+            let of_agents = WebhookSettings { events: vec!["agent.updated".to_owned()], ..WebhookSettings::default() };
+            admin.create_webhook(&self.receiver.webhook(name, path, of_agents)).await.map_err(fail)?;
         }
         Ok(())
     }
@@ -123,10 +132,9 @@ impl Bench {
     /// One change a second, each told to so many that answer.
     async fn part(&mut self, plan: &Plan, answering: u32) -> Result<Found, LabError> {
         let admin = self.broker.admin();
-        let stack: Name = "bench".parse().map_err(fail)?;
         // Connections are made, and bad receivers known for what they are.
         for warm in 0..2 {
-            self.change(&admin, &stack).await?;
+            self.change(&admin).await?;
             sleep(Duration::from_secs(2 + warm)).await;
         }
         self.receiver.drain();
@@ -134,7 +142,7 @@ impl Bench {
         let (began, wanted) = (Instant::now(), (plan.changes * answering) as usize);
         let mut arrived = Vec::with_capacity(wanted);
         for second in 1..=plan.changes {
-            self.change(&admin, &stack).await?;
+            self.change(&admin).await?;
             sleep(Duration::from_secs(second.into()).saturating_sub(began.elapsed())).await;
             arrived.extend(self.take());
         }
@@ -163,18 +171,27 @@ impl Bench {
         })
     }
 
-    async fn change(&mut self, admin: &brokkr_api::client::Client, stack: &Name) -> Result<(), LabError> {
+    async fn change(&mut self, admin: &brokkr_api::client::Client) -> Result<(), LabError> {
         self.changes += 1;
-        // So many that a message has 1 kB.
-        let mut labels: BTreeMap<_, _> = (0..11).map(|number| (format!("team-{number:02}"), "a".repeat(60))).collect();
-        labels.insert("number".to_owned(), self.changes.to_string());
-        let put: PutStack = serde_json::from_value(json!({"labels": labels})).map_err(fail)?;
-        admin.put_stack(stack, &put).await.map(drop).map_err(fail)
+        let labels = Some(labels(self.changes)?);
+        admin.update_agent(&agent()?, &UpdateAgent { labels }).await.map(drop).map_err(fail)
     }
 
     fn take(&self) -> Vec<Received> {
         self.receiver.drain().into_iter().filter(|one| one.path == "/ok").collect()
     }
+}
+
+/// The agent whose labels change.
+fn agent() -> Result<Name, LabError> {
+    "bench".parse().map_err(fail)
+}
+
+/// So many that the message that tells them has 1 kB.
+fn labels(number: u32) -> Result<Labels, LabError> {
+    let mut labels: BTreeMap<_, _> = (0..11).map(|team| (format!("team-{team:02}"), "a".repeat(60))).collect();
+    labels.insert("number".to_owned(), number.to_string());
+    Labels::try_from(labels).map_err(fail)
 }
 
 /// Milliseconds from the event until it arrived, on one machine's clock.
