@@ -72,7 +72,7 @@ pub struct ClaimedOrder {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RenewWork {
-    /// What the agent has, at most [`MAX_RENEWALS`].
+    /// What the agent has, at most 200.
     pub orders: Vec<Renewal>,
 }
 
@@ -129,7 +129,7 @@ pub struct ReportWork {
     /// What stands for it in the cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub object: Option<ObjectRef>,
-    /// The end of its log, at most [`MAX_LOG`] characters, without the values of its Secrets.
+    /// The end of its log, at most 65,536 characters, without the values of its Secrets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<String>,
 }
