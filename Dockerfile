@@ -15,7 +15,7 @@ ARG PROFILE=release
 # them, because those of the cross compiler are not kept free of known faults.
 RUN set -eu; \
   own=$(dpkg --print-architecture); \
-  packages="binutils ca-certificates gcc libc6-dev"; \
+  packages="binutils ca-certificates gcc jq libc6-dev"; \
   case "$own/${TARGETARCH:-$own}" in \
     amd64/arm64) dpkg --add-architecture arm64; cross="gcc-aarch64-linux-gnu libc6-dev-arm64-cross libc6:arm64 libgcc-s1:arm64" ;; \
     arm64/amd64) dpkg --add-architecture amd64; cross="gcc-x86-64-linux-gnu libc6-dev-amd64-cross libc6:amd64 libgcc-s1:amd64" ;; \
