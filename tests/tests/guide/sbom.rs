@@ -84,11 +84,11 @@ fn named_by(program: &Path) -> BTreeSet<String> {
     let mut grep = Command::new("grep");
     grep.env("LC_ALL", "C").args(["--text", "--only-matching", "--extended-regexp", "/registry/src/[^/]+/[a-zA-Z0-9_.+-]+/"]);
     let output = grep.arg(program).output().unwrap();
-    // The version begins behind the first hyphen that a digit follows.
+    // The version begins behind the first hyphen that a whole number and a dot follow.
+    let is_version = |text: &str| text.split_once('.').is_some_and(|(major, _)| major.parse::<u32>().is_ok());
     let name = |path: &str| {
         let folder = path.trim_end_matches('/').rsplit('/').next()?;
-        let (hyphen, _) =
-            folder.match_indices('-').find(|(at, _)| folder[at + 1..].starts_with(|next: char| next.is_ascii_digit()))?;
+        let (hyphen, _) = folder.match_indices('-').find(|(at, _)| is_version(&folder[at + 1..]))?;
         Some(format!("{}@{}", &folder[..hyphen], &folder[hyphen + 1..]))
     };
     let names: BTreeSet<_> = String::from_utf8_lossy(&output.stdout).lines().filter_map(name).collect();
