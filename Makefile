@@ -85,7 +85,7 @@ man: build ## Write the manual pages of all programs into target/man
 	@target/debug/brokkr man target/man
 	@for daemon in broker agent; do target/debug/brokkr-$$daemon generate man > target/man/brokkr-$$daemon.8; done
 
-ARCH ?= $(shell dpkg --print-architecture)
+ARCH ?= $(shell dpkg --print-architecture 2>/dev/null || echo amd64)
 
 sbom: setup ## The list of crates of each program, as CycloneDX in target/sbom (ARCH=arm64 for the other)
 	@scripts/sbom.sh $(ARCH) target/sbom

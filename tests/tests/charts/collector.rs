@@ -110,7 +110,12 @@ async fn sidecar(daemon: &str, endpoint: &str) -> String {
         "tracing.collector.mode=sidecar,tracing.collector.sidecar.endpoint={endpoint},\
          tracing.collector.sidecar.tls.insecure=true,tracing.collector.sidecar.resourceAttributes.region=eu"
     );
-    let rendered = Helm::alone().await.template(daemon, "brokkr-system", &["--set", &values]).unwrap();
+    beside(daemon, &values).await
+}
+
+/// The same, with these values.
+async fn beside(daemon: &str, values: &str) -> String {
+    let rendered = Helm::alone().await.template(daemon, "brokkr-system", &["--set", values]).unwrap();
     find(&objects(&rendered), "ConfigMap", "-collector")["data"]["config.yaml"].as_str().unwrap().to_owned()
 }
 
@@ -149,6 +154,24 @@ async fn the_collector_beside_a_daemon_passes_spans_on_and_masks_secrets() {
         for (key, value) in [("k8s.pod.name", "broker-0"), ("k8s.node.name", "node-1"), ("region", "eu")] {
             assert_eq!(planted.resource[key], value, "{shown}");
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_collector_beside_a_daemon_speaks_http_where_it_is_told_to() {
+    for daemon in CHARTS {
+        let backend = Receiver::start(Where::default()).unwrap();
+        let values = format!(
+            "tracing.collector.mode=sidecar,tracing.collector.sidecar.protocol=http/protobuf,\
+             tracing.collector.sidecar.endpoint={}",
+            backend.http_endpoint()
+        );
+        let collector = Collector::start(&beside(daemon, &values).await, &POD).await;
+        let sender = Sender::to(&collector);
+        sender.send("over http", &[("password", "hunter2")], Status::Unset);
+        sender.finish().await;
+        let spans = backend.wait_for("the span", LIMIT, |spans| named(spans, "over http").is_some()).await.unwrap();
+        assert!(!format!("{spans:?}").contains("hunter2"));
     }
 }
 
