@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
-.PHONY: help setup kubernetes collector helm shipwright zipkin compose fuzzer images man build demo test check soak fmt clippy docs generate generated-check deny bench-loop bench-broker bench-agent bench-tracing bench-metrics bench-work-orders bench-webhooks
+.PHONY: help setup kubernetes collector helm shipwright zipkin compose fuzzer cyclonedx sbom images reproducible man build demo test check soak fmt clippy docs generate generated-check deny bench-loop bench-broker bench-agent bench-tracing bench-metrics bench-work-orders bench-webhooks
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -32,6 +32,9 @@ zipkin: ## Fetch the real Zipkin into a cache outside the tree (once, 131 MB)
 fuzzer: ## Install the schema-based fuzzer into a cache outside the tree (once; needs Python 3)
 	@tests/python/install.sh schemathesis >/dev/null
 
+cyclonedx: ## Install what lists the crates of a program into a cache outside the tree (once, about a minute)
+	@scripts/cyclonedx.sh >/dev/null
+
 build: ## Build every program
 	@cargo build --workspace --bins
 
@@ -41,7 +44,7 @@ demo: ## From nothing to a traced rollout on a real Kubernetes API server
 	@tests/kubernetes/build.sh >/dev/null
 	@target/debug/brokkr-lab demo
 
-test: setup kubernetes collector helm shipwright compose zipkin fuzzer ## Everything, on SQLite and PostgreSQL, against a real Kubernetes control plane
+test: setup kubernetes collector helm shipwright compose zipkin fuzzer cyclonedx ## Everything, on SQLite and PostgreSQL, against a real Kubernetes control plane
 	@cargo build --workspace --bins
 	@cargo test --workspace --all-features
 
@@ -82,9 +85,19 @@ man: build ## Write the manual pages of all programs into target/man
 	@target/debug/brokkr man target/man
 	@for daemon in broker agent; do target/debug/brokkr-$$daemon generate man > target/man/brokkr-$$daemon.8; done
 
-images: setup ## Build release programs and the three images, without a daemon; no image may be larger than 40 MB
-	@cargo build --release --package brokkr-broker --package brokkr-agent --package brokkr-cli
-	@tests/images/check.sh target/release 40
+ARCH ?= $(shell dpkg --print-architecture 2>/dev/null || echo amd64)
+
+sbom: setup ## The list of crates of each program, as CycloneDX in target/sbom (ARCH=arm64 for the other)
+	@scripts/sbom.sh $(ARCH) target/sbom
+
+images: setup ## Build release programs and the three images as the Dockerfile does, without a daemon (ARCH=arm64 for the other); at most 40 MB each
+	@scripts/setup.sh $(ARCH)
+	@scripts/build-programs.sh $(ARCH) target/images/$(ARCH)
+	@tests/images/check.sh target/images/$(ARCH) 40 $(ARCH)
+
+reproducible: setup ## Build the programs of the images twice, in two folders, and compare them byte for byte (PROFILE=dev to be quick, ARCH=arm64)
+	@scripts/setup.sh $(ARCH)
+	@tests/images/reproducible.sh $(ARCH)
 
 deny: ## Check licences, sources, duplicates and who may use which crate (installs cargo-deny when missing)
 	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny

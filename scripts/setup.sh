@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Installs what is missing for development on a Debian machine that has Rust and Go, as root or not.
 #
-#   scripts/setup.sh             a C compiler (for SQLite), PostgreSQL, the sqlite3 program, Prometheus, Java and Maven, buildah
+#   scripts/setup.sh             a C compiler (for SQLite), PostgreSQL, the sqlite3 program, Prometheus, Java and Maven, buildah, jq
 #   scripts/setup.sh demo        what the demo needs: the compiler only
+#   scripts/setup.sh arm64       what images for the other architecture need (or `amd64`, on arm64): a compiler, and what runs the result
 set -euo pipefail
 
 what=${1:-all}
@@ -23,10 +24,18 @@ if [ "$what" = all ]; then
   # The guides are followed up to a trace in a real backend, Zipkin, which comes from Maven's repository and runs with Java 17.
   command -v mvn >/dev/null || packages+=(maven)
   command -v java >/dev/null || packages+=(default-jre-headless)
-  # Builds the images without a daemon.
-  command -v buildah >/dev/null || packages+=(buildah)
   # The fuzzer is installed into an environment of its own.
   python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3 python3-venv)
+fi
+if [ "$what" = all ] || [ "$what" = arm64 ] || [ "$what" = amd64 ]; then
+  # Builds the images without a daemon; lists what is in them.
+  command -v buildah >/dev/null || packages+=(buildah)
+  command -v jq >/dev/null || packages+=(jq)
+fi
+if [ "$what" = arm64 ] || [ "$what" = amd64 ]; then
+  case $what in arm64) machine=aarch64 ;; amd64) machine=x86_64 ;; esac
+  command -v "$machine-linux-gnu-gcc" >/dev/null || packages+=("gcc-${machine//_/-}-linux-gnu" "libc6-dev-$what-cross")
+  command -v "qemu-$machine-static" >/dev/null || packages+=(qemu-user-static)
 fi
 [ ${#packages[@]} -gt 0 ] || exit 0
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Builds the three images of the Dockerfile from programs that are built already, and looks at what came out. No base is pulled and no
-# daemon runs: the stage `build` is a folder here, made by the same script as in the Dockerfile, and the last stages have no base.
+# daemon runs: the stage `build` is a folder here, made by the same scripts as in the Dockerfile, and the last stages have no base.
 #
-#   tests/images/check.sh FOLDER [MEGABYTES]    programs of target/debug or target/release; no image may be larger
+#   tests/images/check.sh FOLDER [MEGABYTES [ARCHITECTURE]]    no image may be larger; amd64 or arm64, unless this machine's
 #
-# Prints a line for each image: name, bytes, id.
+# Programs for another architecture than this machine's are run by qemu-user-static. Prints a line for each image: name, bytes, id.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 command -v buildah >/dev/null || { echo "error: buildah is missing (scripts/setup.sh installs it)" >&2; exit 1; }
@@ -12,6 +12,15 @@ command -v buildah >/dev/null || { echo "error: buildah is missing (scripts/setu
 [ "$(id -u)" = 0 ] || [ -n "${_CONTAINERS_USERNS_CONFIGURED:-}" ] || exec buildah unshare "$0" "$@"
 programs=$(realpath "$1")
 most=${2:-}
+own=$(dpkg --print-architecture)
+architecture=${3:-$own}
+case $architecture in amd64) machine=x86_64 ;; arm64) machine=aarch64 ;; *) echo "error: not $architecture" >&2; exit 2 ;; esac
+emulator=
+if [ "$architecture" != "$own" ]; then
+  LIBRARIES=$(tests/images/libraries.sh "$architecture")
+  export LIBRARIES
+  emulator=$(command -v "qemu-$machine-static") || { echo "error: qemu-user-static is missing (Debian package)" >&2; exit 1; }
+fi
 
 work=$(mktemp -d)
 buildah() { command buildah --storage-driver vfs --root "$work/store" --runroot "$work/run" "$@"; }
@@ -23,18 +32,20 @@ clean() {
 trap clean EXIT
 fail() { echo "error: $image: $*" >&2; exit 1; }
 
+scripts/sbom.sh "$architecture" "$work/programs"
 root() { # folder
   mkdir -p "$1/images/empty"
   for program in brokkr-broker brokkr-agent brokkr; do
-    strip -o "$work/$program" "$programs/$program"
-    SOURCE_DATE_EPOCH=0 scripts/image-root.sh "$work/$program" "$1/images/$program"
+    "$machine-linux-gnu-strip" -o "$work/programs/$program" "$programs/$program"
+    SOURCE_DATE_EPOCH=0 scripts/image-root.sh "$work/programs/$program" "$1/images/$program"
   done
 }
 root "$work/one"
 root "$work/two"
 
 build() { # folder, image
-  buildah bud --isolation chroot --no-cache --timestamp 0 --quiet --build-context "build=$1" --target "$2" --tag "$2" --file Dockerfile "$work/run" >/dev/null
+  buildah bud --isolation chroot --no-cache --timestamp 0 --quiet --arch "$architecture" --build-context "build=$1" --target "$2" --tag "$2" \
+    --file Dockerfile "$work/run" >/dev/null
   buildah inspect --type image --format '{{.FromImageID}}' "localhost/$2"
 }
 
@@ -48,9 +59,10 @@ for image in broker agent cli; do
   [ "$user" = 65532:65532 ] || fail "it runs as $user"
   entry=$(buildah inspect --type image --format '{{.OCIv1.Config.Entrypoint}}' localhost/$image)
   [ "$entry" = "[/usr/bin/$program]" ] || fail "it starts $entry"
+  for_which=$(buildah inspect --type image --format '{{.OCIv1.Architecture}}' localhost/$image)
+  [ "$for_which" = "$architecture" ] || fail "it says that it is for $for_which"
 
-  container=$(buildah from --pull-never localhost/$image)
-  inside() { buildah run --isolation chroot "$container" -- "$@"; }
+  container=$(buildah from --pull-never --arch "$architecture" localhost/$image)
   mount=$(buildah mount "$container")
   bytes=$(du --summarize --bytes "$mount" | cut -f 1)
   [ -z "$most" ] || [ "$bytes" -le $((most * 1000 * 1000)) ] || fail "$bytes bytes are more than $most MB"
@@ -60,8 +72,16 @@ for image in broker agent cli; do
   [ -z "$(find "$mount" -perm -4000 -o -perm -2000)" ] || fail "something in it changes the user"
   [ "$(stat -c %u "$mount$folder")" = 65532 ] || fail "$folder is not its user's"
   [ -z "$(find "$mount/usr" "$mount/etc" "$mount"/lib* ! -user 0)" ] || fail "its user may change the program"
+  # What it is made of, for who scans it: the crates of this program, and Debian's libraries for this architecture.
+  jq --exit-status --arg program "$program" 'any(.metadata.component.components[]; .name == $program)' \
+    "$mount/usr/share/sbom/$program.cdx.json" >/dev/null || fail "it has no list of the crates of $program"
+  for package in libc6 libgcc-s1; do
+    grep -qx "Architecture: $architecture" "$mount/var/lib/dpkg/status.d/$package" || fail "it does not tell of its $package"
+  done
 
   # It runs, as nobody, with what is in it and no more.
+  if [ -n "$emulator" ]; then install -m 0755 "$emulator" "$mount/emulator"; fi
+  inside() { buildah run --isolation chroot "$container" -- ${emulator:+/emulator} "$@"; }
   version=$(inside "/usr/bin/$program" --version)
   [[ $version == "$program "* ]] || fail "--version says $version"
   case $image in

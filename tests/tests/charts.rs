@@ -7,6 +7,8 @@ mod collector;
 mod daemons;
 #[path = "charts/helm.rs"]
 mod helm;
+#[path = "charts/mtls.rs"]
+mod mtls;
 #[path = "charts/release.rs"]
 mod release;
 #[path = "charts/render.rs"]

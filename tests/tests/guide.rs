@@ -20,6 +20,8 @@ mod pod;
 mod programs;
 #[path = "guide/restore.rs"]
 mod restore;
+#[path = "guide/sbom.rs"]
+mod sbom;
 #[path = "guide/shell.rs"]
 mod shell;
 #[path = "guide/text.rs"]

@@ -20,9 +20,10 @@ use serde_json::Value;
 use crate::helm::{CHARTS, Helm, find, objects, repository};
 
 /// A collector with one of our configurations, on free ports and in a folder of its own.
-struct Collector {
+pub(crate) struct Collector {
     process: Process,
-    grpc: u16,
+    pub(crate) grpc: u16,
+    pub(crate) http: u16,
     metrics: String,
     health: String,
     _scratch: Scratch,
@@ -30,7 +31,17 @@ struct Collector {
 
 impl Collector {
     async fn start(config: &str, settings: &[(&str, &str)]) -> Self {
+        Self::with(config, None, &[], settings).await
+    }
+
+    /// With a second configuration that is laid over the first, and files below `/etc`.
+    pub(crate) async fn with(config: &str, over: Option<&str>, files: &[(&str, &str)], settings: &[(&str, &str)]) -> Self {
         let scratch = Scratch::new("collector").unwrap();
+        for (path, text) in files {
+            fs::create_dir_all(scratch.path().join(path).parent().unwrap()).unwrap();
+            scratch.write(path, text).unwrap();
+        }
+        let etc = |text: &str| text.replace(": /etc/", &format!(": {}/", scratch.path().display()));
         let [grpc, http, spans, metrics, health] = [(); 5].map(|()| free_port().unwrap());
         // Nothing else is changed: ports that belong to the whole machine, and the volume.
         let config = config
@@ -44,14 +55,16 @@ impl Collector {
             .replace("127.0.0.1:13133", &format!("127.0.0.1:{health}"))
             .replace("port: 8888", &format!("port: {metrics}"))
             .replace("/var/lib/otelcol", &scratch.path().display().to_string());
-        let file = scratch.write("config.yaml", config).unwrap();
-        let mut daemon = Daemon::at("collector", lab::collector().await.unwrap()).args([format!("--config={}", file.display())]);
+        let mut configs = vec![scratch.write("config.yaml", etc(&config)).unwrap()];
+        configs.extend(over.map(|over| scratch.write("over.yaml", etc(over)).unwrap()));
+        let configs = configs.iter().map(|file| format!("--config={}", file.display()));
+        let mut daemon = Daemon::at("collector", lab::collector().await.unwrap()).args(configs);
         for (name, value) in settings {
             daemon = daemon.env(name, value);
         }
         let url = |port: u16| format!("http://127.0.0.1:{port}");
         let mut collector =
-            Self { process: daemon.start().unwrap(), grpc, metrics: url(metrics), health: url(health), _scratch: scratch };
+            Self { process: daemon.start().unwrap(), grpc, http, metrics: url(metrics), health: url(health), _scratch: scratch };
         collector.ready().await;
         collector
     }
@@ -67,16 +80,16 @@ impl Collector {
 }
 
 /// A sender of spans, as which the daemons are no good: they have no secrets to plant.
-struct Sender(SdkTracerProvider);
+pub(crate) struct Sender(SdkTracerProvider);
 
 impl Sender {
-    fn to(collector: &Collector) -> Self {
+    pub(crate) fn to(collector: &Collector) -> Self {
         let exporter = SpanExporter::builder().with_tonic().with_endpoint(collector.endpoint()).build().unwrap();
         let resource = Resource::builder_empty().with_attribute(KeyValue::new("service.name", "sender")).build();
         Self(SdkTracerProvider::builder().with_resource(resource).with_batch_exporter(exporter).build())
     }
 
-    fn send(&self, name: &'static str, attributes: &[(&'static str, &'static str)], status: Status) {
+    pub(crate) fn send(&self, name: &'static str, attributes: &[(&'static str, &'static str)], status: Status) {
         let mut span = self.0.tracer("charts").start(name);
         for (key, value) in attributes {
             span.set_attribute(KeyValue::new(*key, *value));
@@ -86,7 +99,7 @@ impl Sender {
     }
 
     /// Returns when the collector has taken all of them.
-    async fn finish(self) {
+    pub(crate) async fn finish(self) {
         tokio::task::spawn_blocking(move || self.0.shutdown()).await.unwrap().unwrap();
     }
 }
@@ -97,13 +110,18 @@ async fn sidecar(daemon: &str, endpoint: &str) -> String {
         "tracing.collector.mode=sidecar,tracing.collector.sidecar.endpoint={endpoint},\
          tracing.collector.sidecar.tls.insecure=true,tracing.collector.sidecar.resourceAttributes.region=eu"
     );
-    let rendered = Helm::alone().await.template(daemon, "brokkr-system", &["--set", &values]).unwrap();
+    beside(daemon, &values).await
+}
+
+/// The same, with these values.
+async fn beside(daemon: &str, values: &str) -> String {
+    let rendered = Helm::alone().await.template(daemon, "brokkr-system", &["--set", values]).unwrap();
     find(&objects(&rendered), "ConfigMap", "-collector")["data"]["config.yaml"].as_str().unwrap().to_owned()
 }
 
-const POD: [(&str, &str); 3] = [("K8S_NAMESPACE", "brokkr-system"), ("K8S_POD", "broker-0"), ("K8S_NODE", "node-1")];
+pub(crate) const POD: [(&str, &str); 3] = [("K8S_NAMESPACE", "brokkr-system"), ("K8S_POD", "broker-0"), ("K8S_NODE", "node-1")];
 
-fn named<'a>(spans: &'a [Span], name: &str) -> Option<&'a Span> {
+pub(crate) fn named<'a>(spans: &'a [Span], name: &str) -> Option<&'a Span> {
     spans.iter().find(|span| span.name == name)
 }
 
@@ -136,6 +154,24 @@ async fn the_collector_beside_a_daemon_passes_spans_on_and_masks_secrets() {
         for (key, value) in [("k8s.pod.name", "broker-0"), ("k8s.node.name", "node-1"), ("region", "eu")] {
             assert_eq!(planted.resource[key], value, "{shown}");
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_collector_beside_a_daemon_speaks_http_where_it_is_told_to() {
+    for daemon in CHARTS {
+        let backend = Receiver::start(Where::default()).unwrap();
+        let values = format!(
+            "tracing.collector.mode=sidecar,tracing.collector.sidecar.protocol=http/protobuf,\
+             tracing.collector.sidecar.endpoint={}",
+            backend.http_endpoint()
+        );
+        let collector = Collector::start(&beside(daemon, &values).await, &POD).await;
+        let sender = Sender::to(&collector);
+        sender.send("over http", &[("password", "hunter2")], Status::Unset);
+        sender.finish().await;
+        let spans = backend.wait_for("the span", LIMIT, |spans| named(spans, "over http").is_some()).await.unwrap();
+        assert!(!format!("{spans:?}").contains("hunter2"));
     }
 }
 

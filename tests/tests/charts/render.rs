@@ -142,5 +142,13 @@ async fn the_api_server_takes_each_render_strictly() {
             assert!(told.contains("deployment.apps/"), "{told}");
         }
     }
+    for example in ["gateway", "mtls"] {
+        let folder = repository().join("deploy/examples").join(example);
+        let rendered = cluster.kubectl(&["kustomize", folder.to_str().unwrap()]).unwrap();
+        let rendered = rendered.replace("namespace: observability", &format!("namespace: {namespace}"));
+        let file = scratch.write(&format!("{example}.yaml"), rendered).unwrap();
+        let told = cluster.kubectl(&["apply", "--dry-run=server", "--validate=strict", "-f", file.to_str().unwrap()]);
+        assert!(told.unwrap_or_else(|error| panic!("{example}: {error}")).contains("statefulset.apps/otel-gateway"), "{example}");
+    }
     cluster.delete_namespace(&namespace).await.unwrap();
 }
