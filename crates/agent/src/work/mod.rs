@@ -10,7 +10,6 @@ mod build_run;
 mod build_status;
 mod build_stop;
 mod cleanup;
-mod hands;
 mod job;
 mod log;
 mod order;
@@ -32,9 +31,7 @@ use tokio::sync::watch as channel;
 use tokio::time::Instant;
 use tracing::{Instrument, info, warn};
 
-use crate::{attempt::Workshop, schedule::backoff, status::Status};
-
-pub(crate) use hands::Hands;
+use crate::{attempt::Workshop, hands::Hands, schedule::backoff, status::Status};
 
 /// The label of everything that stands for a work order in the cluster; its value is the order's id.
 pub(crate) const WORK_ORDER: &str = "brokkr.io/work-order";

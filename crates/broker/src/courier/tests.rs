@@ -146,6 +146,7 @@ fn courier(world: &World, holder: &str) -> Courier {
         installation: "here".to_owned(),
         holder: holder.to_owned(),
         nudge: Arc::clone(&state.webhooks_changed),
+        depot: Arc::clone(&state.depot),
         at_once: 64,
     }
 }
