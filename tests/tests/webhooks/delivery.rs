@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::world::{World, name, of_stacks};
 
 /// What the library of the standard for Python says of a message: its type, or why it is not verified.
-fn python(secret: &str, received: &Received) -> Result<String, String> {
+pub(crate) fn python(secret: &str, received: &Received) -> Result<String, String> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/standardwebhooks");
     let installed = std::process::Command::new(format!("{folder}/install.sh")).output().unwrap();
     assert!(installed.status.success(), "{}", String::from_utf8_lossy(&installed.stderr));

@@ -83,7 +83,8 @@ impl Workforce {
 
     async fn work(self: &Arc<Self>) {
         if self.hands.number() == 0 {
-            return;
+            // A task that ends by itself is a crash.
+            return std::future::pending().await;
         }
         // The first answer of the broker says that this agent may work.
         self.hands.rung().await;
