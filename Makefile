@@ -30,7 +30,7 @@ zipkin: ## Fetch the real Zipkin into a cache outside the tree (once, 131 MB)
 	@tests/zipkin/fetch.sh >/dev/null
 
 fuzzer: ## Install the schema-based fuzzer into a cache outside the tree (once; needs Python 3)
-	@tests/schemathesis/install.sh >/dev/null
+	@tests/python/install.sh schemathesis >/dev/null
 
 build: ## Build every program
 	@cargo build --workspace --bins

@@ -50,6 +50,11 @@ impl Engine {
     }
 }
 
+/// Settings as daemons are started with them.
+pub fn borrowed<'s>(settings: &'s [(&'static str, String)]) -> Vec<(&'static str, &'s str)> {
+    settings.iter().map(|(key, value)| (*key, value.as_str())).collect()
+}
+
 /// A running broker, its admin's client and its database.
 #[derive(Debug)]
 pub struct Broker {

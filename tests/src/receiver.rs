@@ -1,13 +1,16 @@
 //! A receiver of webhooks, that behaves as badly as the path says that it is asked for.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     net::SocketAddr,
     sync::Arc,
     time::Duration,
 };
 
-use brokkr_api::Timestamp;
+use brokkr_api::{
+    Name, Timestamp,
+    webhooks::{CreateWebhook, SignatureKind, WebhookSettings},
+};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use parking_lot::Mutex;
 use tokio::{
@@ -17,8 +20,10 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::lab::LabError;
+use crate::{fleet::Engine, lab::LabError};
 
+/// A key for the secrets of webhooks on PostgreSQL, where the broker makes none itself.
+pub const KEY: &str = "test:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 /// Longest request that is read.
 const MOST: usize = 1024 * 1024;
 
@@ -102,12 +107,21 @@ impl Receiver {
     }
 
     /// Settings of a broker that may send here.
-    pub fn settings(&self) -> [(&'static str, String); 3] {
-        [
+    pub fn settings(&self, engine: Engine) -> Vec<(&'static str, String)> {
+        let mut settings = vec![
             ("BROKKR__WEBHOOKS__ALLOW_HTTP", "true".to_owned()),
             ("BROKKR__WEBHOOKS__ALLOWED_PORTS", format!("[{}]", self.address.port())),
             ("BROKKR__WEBHOOKS__ALLOWED_NETWORKS", "[\"127.0.0.0/8\"]".to_owned()),
-        ]
+        ];
+        if engine == Engine::Postgres {
+            settings.push(("BROKKR__ENCRYPTION__KEYS", KEY.to_owned()));
+        }
+        settings
+    }
+
+    /// A webhook that sends to a path.
+    pub fn webhook(&self, name: Name, path: &str, settings: WebhookSettings) -> CreateWebhook {
+        CreateWebhook { name, url: self.url(path), headers: BTreeMap::default(), signature: SignatureKind::Hmac, settings }
     }
 
     /// Answers these statuses next on a path.

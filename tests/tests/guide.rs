@@ -24,3 +24,5 @@ mod restore;
 mod shell;
 #[path = "guide/text.rs"]
 mod text;
+#[path = "guide/webhooks.rs"]
+mod webhooks;

@@ -2,7 +2,11 @@
 //! every answer with it.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "the helpers of a test fail it where it went wrong")]
 
-use std::{path::PathBuf, process::Stdio, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
 
 use brokkr_tests::{
     fleet::{Broker, Engine},
@@ -40,9 +44,11 @@ async fn output(mut command: Command) -> (bool, String) {
 }
 
 async fn install() -> PathBuf {
-    let (installed, text) = output(Command::new(folder().join("install.sh"))).await;
+    let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/python/install.sh"));
+    command.arg("schemathesis");
+    let (installed, text) = output(command).await;
     assert!(installed, "{text}");
-    PathBuf::from(text.lines().find(|line| line.ends_with("/bin/schemathesis")).expect("the program's path"))
+    Path::new(text.lines().find(|line| line.ends_with("/bin")).expect("the programs' folder")).join("schemathesis")
 }
 
 /// A caller of each role, and something of everything that the callers may look for.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use brokkr_api::{Relation, Timestamp, desired_state::DesiredDeployment};
+use brokkr_api::{Relation, Timestamp, WorkTrace, desired_state::DesiredDeployment};
 use brokkr_runtime::Clock;
 use brokkr_telemetry::{
     TraceContext, relate,
@@ -31,7 +31,7 @@ impl Place {
     fn of(deployment: &DesiredDeployment, due: Due) -> Option<Self> {
         let work = deployment.trace.as_ref()?;
         let joins = work.relation == Relation::Parent && due.attempt == 1 && due.trigger == Trigger::Revision;
-        Some(Self { work: TraceContext::from_parts(&work.traceparent, work.tracestate.as_deref())?, joins })
+        Some(Self { work: context_of(work)?, joins })
     }
 }
 
@@ -127,6 +127,11 @@ impl<'a> AttemptSpan<'a> {
 pub(crate) async fn step<T>(span: Span, work: impl Future<Output = Result<T, Obstacle>>) -> Result<T, Obstacle> {
     let result = work.instrument(span.clone()).await;
     result.inspect_err(|obstacle| spans::record_error(&span, obstacle.reason()))
+}
+
+/// The place that work carries.
+pub(crate) fn context_of(work: &WorkTrace) -> Option<TraceContext> {
+    TraceContext::from_parts(&work.traceparent, work.tracestate.as_deref())
 }
 
 fn signed(number: u64) -> i64 {

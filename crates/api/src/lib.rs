@@ -30,6 +30,7 @@ pub mod trace;
 pub mod tracing;
 pub mod wait;
 pub mod webhooks;
+mod words;
 pub mod work_orders;
 
 #[cfg(feature = "client")]

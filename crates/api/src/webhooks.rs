@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::{DeliveryId, EventId, GeneratorId, Name, TargetSelector, Timestamp, WebhookId};
+use crate::{DeliveryId, EventId, GeneratorId, Name, TargetSelector, Timestamp, WebhookId, words::words};
 
 /// Longest URL in bytes.
 pub const MAX_URL: usize = 2_048;
@@ -21,41 +21,6 @@ pub const MAX_GENERATORS: usize = 64;
 pub const MAX_OVERLAP_SECONDS: u32 = 7 * 24 * 3_600;
 /// Most deliveries that one request sends again.
 pub const MAX_REPLAYS: u32 = 10_000;
-
-/// A closed set of words on the wire.
-// The words are token trees and no literals: those are wrapped, and the OpenAPI document would not see them.
-macro_rules! words {
-    ($(#[$meta:meta])* $name:ident { $($(#[$variant_meta:meta])* $variant:ident = $word:tt),+ $(,)? }) => {
-        $(#[$meta])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
-        pub enum $name {
-            $($(#[$variant_meta])* #[serde(rename = $word)] $variant,)+
-        }
-
-        impl $name {
-            /// Every value.
-            pub const ALL: &[Self] = &[$(Self::$variant),+];
-
-            /// The word on the wire and in the database.
-            #[must_use]
-            pub fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $word,)+ }
-            }
-
-            /// The value of this word.
-            #[must_use]
-            pub fn from_word(word: &str) -> Option<Self> {
-                Self::ALL.iter().copied().find(|value| value.as_str() == word)
-            }
-        }
-
-        impl std::fmt::Display for $name {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str(self.as_str())
-            }
-        }
-    };
-}
 
 words! {
     /// What a message looks like.

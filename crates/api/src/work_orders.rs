@@ -6,8 +6,14 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    GeneratorId, Name, TargetSelector, Timestamp, WorkOrderId, WorkTrace, builds::BuildWork, desired_state::Content,
-    reports::ObjectRef,
+    GeneratorId, Name, TargetSelector, Timestamp, WorkOrderId, builds::BuildWork, desired_state::Content, reports::ObjectRef,
+    words::words,
+};
+
+mod agents;
+
+pub use agents::{
+    ClaimWork, ClaimedOrder, ClaimedWork, RenewWork, Renewal, Renewals, Renewed, ReportWork, ReportedWork, WorkOutcome,
 };
 
 /// Most attempts that an order may ask for.
@@ -137,49 +143,52 @@ pub struct SecretReference {
     pub key: String,
 }
 
-/// What becomes of an order whose agent is lost after the start.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum OnAgentLoss {
-    /// It becomes `unknown`: it is never started in a second cluster.
-    #[default]
-    Unknown,
-    /// It is tried again, so that it may be done more than once.
-    Retry,
+words! {
+    /// What becomes of an order whose agent is lost after the start.
+    #[derive(Default)]
+    OnAgentLoss {
+        /// It becomes `unknown`: it is never started in a second cluster.
+        #[default]
+        Unknown = "unknown",
+        /// It is tried again, so that it may be done more than once.
+        Retry = "retry",
+    }
 }
 
-/// The kinds of work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum WorkKind {
-    /// A Job.
-    Job,
-    /// Objects with conditions.
-    Apply,
-    /// A build of an image.
-    Build,
+words! {
+    /// The kinds of work.
+    #[derive(PartialOrd, Ord)]
+    WorkKind {
+        /// A Job.
+        Job = "job",
+        /// Objects with conditions.
+        Apply = "apply",
+        /// A build of an image.
+        Build = "build",
+    }
 }
 
-/// Where an order stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum WorkState {
-    /// Its time has not come: `not_before`, or the backoff after an attempt.
-    Waiting,
-    /// It waits for an agent.
-    Queued,
-    /// An agent has it, and has not started it.
-    Claimed,
-    /// It was started in a cluster.
-    Running,
-    /// It is done.
-    Succeeded,
-    /// It failed, and is not tried again.
-    Failed,
-    /// Somebody cancelled it.
-    Cancelled,
-    /// Its agent was lost after the start: nobody knows how it ended.
-    Unknown,
+words! {
+    /// Where an order stands.
+    #[derive(PartialOrd, Ord)]
+    WorkState {
+        /// Its time has not come: `not_before`, or the backoff after an attempt.
+        Waiting = "waiting",
+        /// It waits for an agent.
+        Queued = "queued",
+        /// An agent has it, and has not started it.
+        Claimed = "claimed",
+        /// It was started in a cluster.
+        Running = "running",
+        /// It is done.
+        Succeeded = "succeeded",
+        /// It failed, and is not tried again.
+        Failed = "failed",
+        /// Somebody cancelled it.
+        Cancelled = "cancelled",
+        /// Its agent was lost after the start: nobody knows how it ended.
+        Unknown = "unknown",
+    }
 }
 
 /// A work order as people see it.
@@ -274,188 +283,6 @@ pub struct WorkOrdersQuery {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<Name>,
 }
-
-/// An agent asks for an order: `POST /api/v1/agent/work-orders:claim`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ClaimWork {
-    /// The kinds of work that this agent can do.
-    pub kinds: Vec<WorkKind>,
-    /// Instead of a new order, all that this agent has already, under new tokens: what an agent asks that has just started. Whoever
-    /// worked for it before is a former holder from here on.
-    #[serde(default)]
-    pub resume: bool,
-}
-
-/// The answer to [`ClaimWork`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct ClaimedWork {
-    /// One order or none; with `resume` as many as the agent has.
-    pub orders: Vec<ClaimedOrder>,
-    /// The lease ends so many seconds after the claim or the last renewal.
-    pub lease_seconds: u64,
-}
-
-/// An order as its agent gets it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct ClaimedOrder {
-    /// The order.
-    pub id: WorkOrderId,
-    /// Its name.
-    pub name: Name,
-    /// Proves who has it: every renewal and report names it, and an older one changes nothing.
-    pub token: u64,
-    /// 1 for the first.
-    pub attempt: u32,
-    /// Whether it was started in the cluster: then it is looked for there, and not started again.
-    pub started: bool,
-    /// Whether it should be stopped.
-    pub cancel: bool,
-    /// What becomes of it when its agent is lost after the start.
-    pub on_agent_loss: OnAgentLoss,
-    /// What is to be done.
-    pub work: Work,
-    /// Environment variables.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub parameters: BTreeMap<String, String>,
-    /// Environment variables from Secrets.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub secrets: Vec<SecretReference>,
-    /// When it must be done; the agent stops it then.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub deadline: Option<Timestamp>,
-    /// Seconds that finished objects are kept.
-    pub ttl_seconds: u32,
-    /// Since when it could be claimed.
-    pub queued_at: Timestamp,
-    /// When this attempt was claimed, by the broker's clock.
-    pub claimed_at: Timestamp,
-    /// The trace that the work belongs to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub trace: Option<WorkTrace>,
-}
-
-/// Renews leases: `POST /api/v1/agent/work-orders:renew`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RenewWork {
-    /// What the agent has, at most [`MAX_RENEWALS`].
-    pub orders: Vec<Renewal>,
-}
-
-/// One lease to be renewed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Renewal {
-    /// The order.
-    pub id: WorkOrderId,
-    /// The token that the claim gave.
-    pub token: u64,
-    /// What the agent is doing, for people; the one before stays when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub progress: Option<String>,
-}
-
-/// The answer to [`RenewWork`], in the same order.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Renewals {
-    /// One for each.
-    pub orders: Vec<Renewed>,
-}
-
-/// What became of one renewal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Renewed {
-    /// The order.
-    pub id: WorkOrderId,
-    /// Whether the agent still has it. If not, nothing that it says of it counts any more.
-    pub held: bool,
-    /// Whether it should be stopped.
-    pub cancel: bool,
-}
-
-/// An agent tells how an order goes: `POST /api/v1/agent/work-orders:report`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ReportWork {
-    /// The order.
-    pub id: WorkOrderId,
-    /// The token that the claim gave.
-    pub token: u64,
-    /// What happened.
-    pub outcome: WorkOutcome,
-    /// Why it failed: a word of a closed set, at most 64 characters.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-    /// The same for people, at most 1024 characters; never values of Secrets.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub message: Option<String>,
-    /// Whether another attempt may go better. What can never succeed is not tried again.
-    #[serde(default)]
-    pub retry: bool,
-    /// What stands for it in the cluster.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub object: Option<ObjectRef>,
-    /// The end of its log, at most [`MAX_LOG`] characters, without the values of its Secrets.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub log: Option<String>,
-}
-
-/// What an agent reports of an order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum WorkOutcome {
-    /// It is about to start it. Only when this was accepted may it touch the cluster.
-    Started,
-    /// It is done.
-    Succeeded,
-    /// It failed, or its deadline is over.
-    Failed,
-    /// It was stopped, because somebody cancelled it.
-    Cancelled,
-}
-
-/// The answer to [`ReportWork`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct ReportedWork {
-    /// Where the order stands now.
-    pub state: WorkState,
-}
-
-macro_rules! words {
-    ($name:ident { $($variant:ident = $word:literal),+ $(,)? }) => {
-        impl $name {
-            /// Every value.
-            pub const ALL: &[Self] = &[$(Self::$variant),+];
-
-            /// The word on the wire, in the database and in metrics.
-            #[must_use]
-            pub fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $word),+ }
-            }
-
-            /// The value of a word.
-            #[must_use]
-            pub fn from_word(word: &str) -> Option<Self> {
-                Self::ALL.iter().copied().find(|value| value.as_str() == word)
-            }
-        }
-
-        impl std::fmt::Display for $name {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str(self.as_str())
-            }
-        }
-    };
-}
-
-words! { WorkKind { Job = "job", Apply = "apply", Build = "build" } }
-words! { OnAgentLoss { Unknown = "unknown", Retry = "retry" } }
-words! { WorkOutcome { Started = "started", Succeeded = "succeeded", Failed = "failed", Cancelled = "cancelled" } }
-words! { WorkState {
-    Waiting = "waiting", Queued = "queued", Claimed = "claimed", Running = "running", Succeeded = "succeeded", Failed = "failed",
-    Cancelled = "cancelled", Unknown = "unknown",
-} }
 
 impl WorkState {
     /// Whether nothing more happens to it, unless somebody retries it.

@@ -139,13 +139,19 @@ mod tests {
         testing::{Engine, World},
     };
 
+    /// A database beside the world's, which has keys already.
+    async fn without_keys(world: &World, url: String) -> Db {
+        let config = DatabaseConfig { url, ..DatabaseConfig::default() };
+        let (clock, ids) = (&*world.state.clock, &*world.state.ids);
+        store::open(&config, world.capture.telemetry().broker_metrics(), clock, ids).await.unwrap().0
+    }
+
     #[tokio::test]
     async fn brokers_that_start_together_make_one_key_between_them() {
         let world = World::start(Engine::Sqlite).await;
         let url = brokkr_tests::postgres::Postgres::shared().create_database().unwrap();
-        let config = DatabaseConfig { url, ..DatabaseConfig::default() };
+        let db = without_keys(&world, url).await;
         let (clock, ids) = (&*world.state.clock, &*world.state.ids);
-        let (db, _) = store::open(&config, world.capture.telemetry().broker_metrics(), clock, ids).await.unwrap();
         let (one, other) = futures::join!(first_admin_key(&db, clock, ids, None), first_admin_key(&db, clock, ids, None));
         let shown = [one.unwrap(), other.unwrap()].into_iter().filter(|made| matches!(made, Bootstrap::Show(_))).count();
         assert_eq!(shown, 1);
@@ -164,10 +170,8 @@ mod tests {
     async fn a_key_that_stands_in_the_file_already_becomes_the_first_one_and_half_a_key_stops_the_start() {
         let world = World::start(Engine::Sqlite).await;
         let folder = tempfile::tempdir().unwrap();
-        let config =
-            DatabaseConfig { url: format!("sqlite:{}", folder.path().join("b.db").display()), ..DatabaseConfig::default() };
+        let db = without_keys(&world, format!("sqlite:{}", folder.path().join("b.db").display())).await;
         let (clock, ids) = (&*world.state.clock, &*world.state.ids);
-        let (db, _) = store::open(&config, world.capture.telemetry().broker_metrics(), clock, ids).await.unwrap();
         let file = folder.path().join("key");
         let (secret, digest) = key::generate(Role::Admin, ids);
         for wrong in ["", &secret[1..], &key::generate(Role::Agent, ids).0] {
@@ -185,10 +189,8 @@ mod tests {
     async fn the_file_of_the_first_key_is_for_its_owner_alone_and_is_there_before_the_key_works() {
         let world = World::start(Engine::Sqlite).await;
         let folder = tempfile::tempdir().unwrap();
-        let config =
-            DatabaseConfig { url: format!("sqlite:{}", folder.path().join("b.db").display()), ..DatabaseConfig::default() };
+        let db = without_keys(&world, format!("sqlite:{}", folder.path().join("b.db").display())).await;
         let (clock, ids) = (&*world.state.clock, &*world.state.ids);
-        let (db, _) = store::open(&config, world.capture.telemetry().broker_metrics(), clock, ids).await.unwrap();
 
         let nowhere = folder.path().join("missing/key");
         assert!(matches!(first_admin_key(&db, clock, ids, Some(&nowhere)).await, Err(BootstrapError::File { .. })));

@@ -113,13 +113,29 @@ impl SamplerHandle {
         self.rules.record_rollouts.store(record, Ordering::Relaxed);
     }
 
-    /// Whether one more trace of somebody that we do not know may be kept.
-    fn admits_stranger(&self) -> bool {
-        self.rules.strangers.lock().take(Instant::now())
-    }
-
     pub(crate) fn sampler(&self) -> RuleSampler {
         RuleSampler { rules: self.rules.clone() }
+    }
+}
+
+impl Rules {
+    /// Whether a trace is kept that begins with this class.
+    fn by_rate(&self, class: Class, trace_id: TraceId) -> bool {
+        let random = random_value(trace_id);
+        match self.thresholds.read().of(class) {
+            Some(threshold) => threshold < RANDOM_VALUES && random >= threshold,
+            None => self.adaptive.lock().as_mut().is_some_and(|adaptive| adaptive.keeps(random, Instant::now())),
+        }
+    }
+
+    /// Whether one is recorded that is not kept.
+    fn records(&self, class: Class) -> bool {
+        class == Class::Rollout && self.record_rollouts.load(Ordering::Relaxed)
+    }
+
+    /// Whether one more trace of somebody that we do not know may be kept.
+    fn admits_stranger(&self) -> bool {
+        self.strangers.lock().take(Instant::now())
     }
 }
 
@@ -176,14 +192,6 @@ pub(crate) struct RuleSampler {
 }
 
 impl RuleSampler {
-    fn by_rate(&self, class: Class, trace_id: TraceId) -> bool {
-        let random = random_value(trace_id);
-        match self.rules.thresholds.read().of(class) {
-            Some(threshold) => threshold < RANDOM_VALUES && random >= threshold,
-            None => self.rules.adaptive.lock().as_mut().is_some_and(|adaptive| adaptive.keeps(random, Instant::now())),
-        }
-    }
-
     fn keeps(&self, parent: &Context, class: Class, trace_id: TraceId, links: &[Link]) -> bool {
         let span = parent.span();
         let place = span.span_context();
@@ -191,18 +199,18 @@ impl RuleSampler {
             return place.is_sampled();
         }
         let mut links = links.iter().filter(|link| link.span_context.is_valid()).peekable();
-        if links.peek().is_some() { links.any(|link| link.span_context.is_sampled()) } else { self.by_rate(class, trace_id) }
+        if links.peek().is_some() {
+            links.any(|link| link.span_context.is_sampled())
+        } else {
+            self.rules.by_rate(class, trace_id)
+        }
     }
 
     fn records(&self, parent: &Context, class: Class) -> bool {
         let span = parent.span();
         let place = span.span_context();
         let child_of_ours = place.is_valid() && !place.is_remote();
-        if child_of_ours {
-            span.is_recording()
-        } else {
-            class == Class::Rollout && self.rules.record_rollouts.load(Ordering::Relaxed)
-        }
+        if child_of_ours { span.is_recording() } else { self.rules.records(class) }
     }
 }
 

@@ -22,6 +22,7 @@ pub(super) struct Files {
     pub(super) tokens: PathBuf,
     pub(super) audit_policy: PathBuf,
     pub(super) tracing: Option<PathBuf>,
+    pub(super) logs: PathBuf,
 }
 
 impl Files {
@@ -41,6 +42,7 @@ impl Files {
             tokens: private(scratch, "tokens.csv", &tokens(&admin, &controllers))?,
             audit_policy: scratch.write("audit-policy.yaml", audit_policy())?,
             tracing: tracing(scratch, options)?,
+            logs: logs(scratch)?,
             authority,
         })
     }
@@ -101,4 +103,23 @@ fn tracing(scratch: &Scratch, options: &Options) -> Result<Option<PathBuf>, LabE
          samplingRatePerMillion: {rate}\n"
     );
     scratch.write("tracing.yaml", content).map(Some)
+}
+
+/// What every container says that has the name [`super::TALKS`]: more than is kept of a log, a word that is secret in the test that
+/// asks for it, and a last line.
+fn logs(scratch: &Scratch) -> Result<PathBuf, LabError> {
+    let line = |text: &str| format!("2026-01-01T00:00:00.000000000Z stdout F {text}\n");
+    let many = (1..=4_000).map(|number| line(&format!("this is what happened as number {number}")));
+    let end = [format!("the password is {}", super::SECRET_WORD), "the last line".to_owned()];
+    let text: String = many.chain(end.iter().map(|text| line(text))).collect();
+    let file = scratch.write("container.log", text)?;
+    let config = format!(
+        "apiVersion: kwok.x-k8s.io/v1alpha1\n\
+         kind: ClusterLogs\n\
+         metadata: {{name: talks}}\n\
+         spec: {{logs: [{{containers: [{}], logsFile: \"{}\"}}]}}\n",
+        super::TALKS,
+        file.display()
+    );
+    scratch.write("logs.yaml", config)
 }

@@ -7,12 +7,14 @@ pub(super) struct Ports {
     pub(super) etcd: u16,
     pub(super) etcd_peers: u16,
     pub(super) apiserver: u16,
+    /// Where KWOK answers for the kubelet of its node.
+    pub(super) kubelet: u16,
 }
 
 impl Ports {
     pub(super) fn choose() -> Result<Self, LabError> {
         let port = || free_port().map_err(LabError::io("choose a port"));
-        Ok(Self { etcd: port()?, etcd_peers: port()?, apiserver: port()? })
+        Ok(Self { etcd: port()?, etcd_peers: port()?, apiserver: port()?, kubelet: port()? })
     }
 
     pub(super) fn etcd_url(&self) -> String {
@@ -116,7 +118,7 @@ impl Flags<'_> {
         ]
     }
 
-    /// KWOK with the stages of its own module and ours, which make a pod fail where its annotations say so.
+    /// KWOK, as the kubelet of its node too, with the stages of its own module and ours, which make a pod fail where its annotations say so.
     pub(super) fn kwok(&self) -> Result<Spec, LabError> {
         let mut args = vec![
             "--manage-all-nodes".into(),
@@ -124,6 +126,12 @@ impl Flags<'_> {
             // Pod addresses; the default of KWOK ends after 254 pods.
             "--cidr=10.128.0.0/9".into(),
             "--node-lease-duration-seconds=40".into(),
+            "--node-ip=127.0.0.1".into(),
+            flag("node-port", self.ports.kubelet.to_string()),
+            flag("server-address", format!("127.0.0.1:{}", self.ports.kubelet)),
+            flag("tls-cert-file", &self.files.serving),
+            flag("tls-private-key-file", &self.files.serving_key),
+            flag("config", &self.files.logs),
         ];
         let theirs = self.programs.join("stages");
         let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("kubernetes/stages");

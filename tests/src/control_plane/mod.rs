@@ -29,6 +29,11 @@ use std::{
 /// Set to `1` to test against the cluster of `KUBECONFIG` instead of a control plane of our own.
 pub const USE_KUBECONFIG: &str = "BROKKR_LAB_USE_KUBECONFIG";
 
+/// Containers of this name have a log; all others have said nothing, as no container really runs.
+pub const TALKS: &str = "talks";
+/// A word in that log that a test can make a secret.
+pub const SECRET_WORD: &str = "swordfish-4711";
+
 /// Choices for a control plane.
 #[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
 pub struct Options {

@@ -23,7 +23,10 @@ use brokkr_api::{Name, client::Client};
 use tokio::sync::OnceCell;
 use work::Work;
 
-use crate::{fleet::Broker, otlp::Receiver};
+use crate::{
+    fleet::{Broker, borrowed},
+    otlp::Receiver,
+};
 
 /// The span of the caller, parent of what the broker does for it.
 const CALLER_SPAN: &str = "00f067aa0ba902b7";
@@ -92,7 +95,8 @@ impl<'a> FaultTable<'a> {
             | Fault::WorkRefused
             | Fault::WorkOverQuota
             | Fault::WorkWithoutImage
-            | Fault::WorkTooLong => {
+            | Fault::WorkTooLong
+            | Fault::BuildFails => {
                 self.work.get_or_init(|| async { Work::start(&self.with(&[])).await }).await.bring_about(fault).await
             }
             Fault::CollectorDead | Fault::CollectorSlow => collector::bring_about(fault, self.receiver, &self.with(&[])).await,
@@ -140,8 +144,4 @@ fn caller(broker: &Broker, fault: Fault) -> Client {
 /// Sends manifests in the fault's trace; whether they are accepted is the fault's business.
 async fn send(broker: &Broker, fault: Fault, stack: &Name, manifests: &str) -> bool {
     caller(broker, fault).put_deployment_objects(stack, "application/yaml", manifests.as_bytes().to_vec()).await.is_ok()
-}
-
-fn borrowed<'s>(settings: &'s [(&'static str, String)]) -> Vec<(&'static str, &'s str)> {
-    settings.iter().map(|(key, value)| (*key, value.as_str())).collect()
 }

@@ -45,6 +45,8 @@ pub enum Fault {
     WorkWithoutImage,
     /// The deadline of a work order is over while it runs.
     WorkTooLong,
+    /// A step of a build ends with an error.
+    BuildFails,
     /// Nobody listens where spans are sent.
     CollectorDead,
     /// Spans are taken, and nothing is answered in time.
@@ -93,6 +95,7 @@ pub const ROWS: &[Row] = &[
     row(Fault::WorkOverQuota, AGENT, "create jobs.batch", "403", "quota_exceeded"),
     row(Fault::WorkWithoutImage, AGENT, "process work_order", "image_pull_failed", "image_pull_failed"),
     row(Fault::WorkTooLong, AGENT, "process work_order", "deadline_exceeded", "deadline_exceeded"),
+    row(Fault::BuildFails, AGENT, "run build", "exit_code", "container_failed"),
     row(Fault::CollectorDead, BROKER, "export spans", "unreachable", "collector_unavailable"),
     row(Fault::CollectorSlow, BROKER, "export spans", "timeout", "collector_unavailable"),
 ];

@@ -1,6 +1,6 @@
 //! Faults of a webhook's receiver.
 
-use brokkr_api::webhooks::{CreateWebhook, SignatureKind, WebhookSettings};
+use brokkr_api::webhooks::WebhookSettings;
 
 use super::{Fault, Incident, borrowed, caller};
 use crate::{
@@ -11,25 +11,20 @@ use crate::{
 pub(super) async fn bring_about(fault: Fault, settings: &[(&'static str, String)]) -> Incident {
     let receiver = Receiver::start().await.expect("a receiver");
     let mut settings = settings.to_vec();
-    settings.extend(receiver.settings());
-    let url = match fault {
-        Fault::WebhookSilent => receiver.url("/hang"),
+    settings.extend(receiver.settings(Engine::Sqlite));
+    let fails = WebhookSettings { events: vec!["stack.created".to_owned()], timeout_seconds: 1, ..WebhookSettings::default() };
+    let mut create = receiver.webhook("failing".parse().expect("a name"), "/failing", fails);
+    match fault {
+        Fault::WebhookSilent => create.url = receiver.url("/hang"),
         Fault::WebhookBlocked => {
             // Its number would be refused at once; what its name means is seen when it is connected to.
             settings.retain(|(key, _)| *key != "BROKKR__WEBHOOKS__ALLOWED_NETWORKS");
-            format!("http://localhost:{}/", receiver.address.port())
+            create.url = format!("http://localhost:{}/", receiver.address.port());
         }
-        _ => receiver.url("/failing"),
-    };
+        _ => {}
+    }
     receiver.answer("/failing", &[500]);
     let broker = Broker::start(Engine::Sqlite, &borrowed(&settings)).await.expect("a broker");
-    let create = CreateWebhook {
-        name: "failing".parse().expect("a name"),
-        url,
-        headers: std::collections::BTreeMap::default(),
-        signature: SignatureKind::Hmac,
-        settings: WebhookSettings { events: vec!["stack.created".to_owned()], timeout_seconds: 1, ..WebhookSettings::default() },
-    };
     broker.admin().create_webhook(&create).await.expect("a webhook");
     let stack = "told".parse().expect("a name");
     caller(&broker, fault).put_stack(&stack, &brokkr_api::stacks::PutStack::default()).await.expect("a stack");

@@ -8,7 +8,7 @@ use brokkr_tests::{
     cluster::Cluster,
     fleet::{Agent, Broker, Engine, LIMIT},
     lab::{Scratch, until},
-    otlp::Receiver,
+    otlp::{Receiver, traced},
     shipwright::Shipwright,
 };
 use k8s_openapi::api::core::v1::Pod;
@@ -17,16 +17,6 @@ use kube::{
     api::{ApiResource, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
-
-/// Settings of a daemon that traces everything to the receiver that all tests share.
-pub(crate) fn traced(endpoint: &str) -> [(&str, &str); 4] {
-    [
-        ("BROKKR__TELEMETRY__ENABLED", "true"),
-        ("BROKKR__TELEMETRY__ENDPOINT", endpoint),
-        ("BROKKR__TELEMETRY__SAMPLING_RATE", "1.0"),
-        ("BROKKR__TELEMETRY__BATCH__DELAY", "100ms"),
-    ]
-}
 
 /// A broker with one agent, and a namespace with strategies for its builds.
 pub(crate) struct World {

@@ -50,3 +50,24 @@ async fn tracing_is_switched_on_and_off_for_running_agents_and_status_says_wheth
         follows(&typed, &name, 3).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_selector_concerns_the_running_agents_with_these_labels_and_nobody_else() {
+    let cluster = Cluster::shared().await.unwrap();
+    let endpoint = Receiver::shared().grpc_endpoint();
+    for engine in Engine::ALL {
+        let broker = Broker::start(engine, &[]).await.unwrap();
+        let (chosen, other) = (cluster.unique("chosen"), cluster.unique("other"));
+        let _agents = [broker.agent(&chosen, &[]).await.unwrap(), broker.agent(&other, &[]).await.unwrap()];
+        let labels = serde_json::from_value(serde_json::json!({"labels": {"site": "north"}})).unwrap();
+        broker.admin().update_agent(&chosen.parse().unwrap(), &labels).await.unwrap();
+        let typed = Typed::new(&broker);
+        typed.ok(&["trace", "enable", "--agents", "site=north", "--agents-only", "--otlp-endpoint", &endpoint]);
+
+        let told = follows(&typed, &chosen, 1).await;
+        assert_eq!(told["pipeline"]["enabled"], true, "{told:#}");
+        let told = follows(&typed, &other, 1).await;
+        assert_eq!(told["pipeline"]["enabled"], false, "{told:#}");
+        assert_eq!(typed.json(&["trace", "status"])["broker"]["pipeline"]["enabled"], false);
+    }
+}

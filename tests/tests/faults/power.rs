@@ -17,7 +17,7 @@ use brokkr_api::{
     stacks::{PutStack, Stack},
 };
 use brokkr_tests::evidence::{count, leave};
-use brokkr_tests::fleet::{Broker, LIMIT, config_map};
+use brokkr_tests::fleet::{Broker, LIMIT, borrowed, config_map};
 use parking_lot::Mutex;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde::Serialize;
@@ -235,10 +235,6 @@ async fn trial(seed: u64, lies: Option<u64>) -> Trial {
         Err(error) => vec![error.to_string()],
     };
     Trial { seed, lucky, acknowledged: writes.len(), lost, milliseconds: began.elapsed().as_millis() }
-}
-
-fn borrowed<'a>(environment: &'a [(&'static str, String)]) -> Vec<(&'static str, &'a str)> {
-    environment.iter().map(|(name, value)| (*name, value.as_str())).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

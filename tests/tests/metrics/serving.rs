@@ -7,7 +7,7 @@ use brokkr_tests::{
     fleet::{Broker, Engine, LIMIT, wait_for_metric},
     http::client,
     lab::{free_port, until},
-    otlp::Receiver,
+    otlp::{Receiver, traced},
 };
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use prost::Message;
@@ -72,13 +72,7 @@ async fn both_formats_of_both_daemons_have_the_same_series() {
 async fn the_trace_of_an_exemplar_is_one_that_was_sent() {
     let receiver = Receiver::shared();
     let endpoint = receiver.grpc_endpoint();
-    let telemetry = [
-        ("BROKKR__TELEMETRY__ENABLED", "true"),
-        ("BROKKR__TELEMETRY__ENDPOINT", endpoint.as_str()),
-        ("BROKKR__TELEMETRY__SAMPLING_RATE", "1.0"),
-        ("BROKKR__TELEMETRY__BATCH__DELAY", "100ms"),
-    ];
-    let broker = Broker::start(Engine::Sqlite, &telemetry).await.unwrap();
+    let broker = Broker::start(Engine::Sqlite, &traced(&endpoint)).await.unwrap();
     broker.stack("shop", &[]).await;
     let text = scrape(&broker.base, OPENMETRICS).await;
     let of = "brokkr_http_request_duration_seconds_bucket{endpoint=\"/api/v1/stacks/{stack}\",method=\"PUT\"";
@@ -91,13 +85,7 @@ async fn the_trace_of_an_exemplar_is_one_that_was_sent() {
 #[tokio::test(flavor = "multi_thread")]
 async fn spans_that_a_collector_does_not_take_are_counted_by_their_cause() {
     let nobody = format!("http://127.0.0.1:{}", free_port().unwrap());
-    let telemetry = [
-        ("BROKKR__TELEMETRY__ENABLED", "true"),
-        ("BROKKR__TELEMETRY__ENDPOINT", nobody.as_str()),
-        ("BROKKR__TELEMETRY__SAMPLING_RATE", "1.0"),
-        ("BROKKR__TELEMETRY__BATCH__DELAY", "100ms"),
-        ("BROKKR__TELEMETRY__RETRY", "0s"),
-    ];
+    let telemetry = [&traced(&nobody)[..], &[("BROKKR__TELEMETRY__RETRY", "0s")]].concat();
     let broker = Broker::start(Engine::Sqlite, &telemetry).await.unwrap();
     broker.stack("shop", &[]).await;
     wait_for_metric(&broker.base, "brokkr_telemetry_pipeline_up", |up| up == 0.0).await;

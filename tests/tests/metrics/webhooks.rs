@@ -1,11 +1,8 @@
 //! The metrics of webhooks, against what arrived and what the database holds.
 
-use brokkr_api::{
-    stacks::PutStack,
-    webhooks::{CreateWebhook, SignatureKind, WebhookSettings},
-};
+use brokkr_api::{stacks::PutStack, webhooks::WebhookSettings};
 use brokkr_tests::{
-    fleet::{Broker, Engine, LIMIT, metric, wait_for_metric},
+    fleet::{Broker, Engine, LIMIT, borrowed, metric, wait_for_metric},
     receiver::Receiver,
 };
 
@@ -15,18 +12,10 @@ use super::truth::agrees;
 async fn attempts_are_counted_by_result_with_their_times() {
     for engine in Engine::ALL {
         let receiver = Receiver::start().await.unwrap();
-        let mut settings = receiver.settings().to_vec();
-        settings.push(("BROKKR__ENCRYPTION__KEYS", "test:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=".to_owned()));
-        let settings: Vec<_> = settings.iter().map(|(key, value)| (*key, value.as_str())).collect();
-        let broker = Broker::start(engine, &settings).await.unwrap();
+        let broker = Broker::start(engine, &borrowed(&receiver.settings(engine))).await.unwrap();
         for path in ["ok", "gone"] {
-            let create = CreateWebhook {
-                name: path.parse().unwrap(),
-                url: receiver.url(&format!("/{path}")),
-                headers: std::collections::BTreeMap::default(),
-                signature: SignatureKind::Hmac,
-                settings: WebhookSettings { events: vec!["stack.*".to_owned()], ..WebhookSettings::default() },
-            };
+            let of_stacks = WebhookSettings { events: vec!["stack.*".to_owned()], ..WebhookSettings::default() };
+            let create = receiver.webhook(path.parse().unwrap(), &format!("/{path}"), of_stacks);
             broker.admin().create_webhook(&create).await.unwrap();
         }
         receiver.answer("/gone", &[410]);

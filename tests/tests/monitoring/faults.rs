@@ -5,7 +5,7 @@ use brokkr_tests::{
     fault_table::{Fault, FaultTable, Incident, ROWS},
     fleet::LIMIT,
     otlp::{Receiver, Where},
-    prometheus::{Prometheus, Target},
+    prometheus::Target,
 };
 use futures::{StreamExt, stream};
 
@@ -16,10 +16,8 @@ const SIDE_BY_SIDE: usize = 3;
 
 /// Which alert tells a fault.
 enum Told {
-    /// This one, while the fault lasts.
-    By(&'static str),
-    /// That of failures that trying again does not mend, of this class.
-    AsFailure(&'static str),
+    /// This one, while the fault lasts, and of this class where it tells one.
+    By { alert: &'static str, class: Option<&'static str> },
     /// This one, in a test of its own: here the fault is over too soon for it.
     Elsewhere(&'static str),
     /// None: whoever asked for it has the answer, or sees what became of the work order.
@@ -27,15 +25,18 @@ enum Told {
 }
 
 fn told(fault: Fault) -> Told {
+    let by = |alert| Told::By { alert, class: None };
+    // Failures that trying again does not mend.
+    let for_good = |class| Told::By { alert: "BrokkrAgentFailures", class: Some(class) };
     match fault {
         Fault::ApiServerFails | Fault::ApiServerConflicts | Fault::ApiServerSilent | Fault::QuotaExceeded => {
-            Told::By("BrokkrDeploymentsFailed")
+            by("BrokkrDeploymentsFailed")
         }
-        Fault::ApiServerForbids => Told::AsFailure("forbidden"),
-        Fault::UnknownKind => Told::AsFailure("missing_kind"),
-        Fault::InvalidManifest => Told::AsFailure("invalid"),
-        Fault::AgentOffline => Told::By("BrokkrAgentsOffline"),
-        Fault::DatabaseSlow(_) | Fault::DatabaseDown => Told::By("BrokkrHttpErrors"),
+        Fault::ApiServerForbids => for_good("forbidden"),
+        Fault::UnknownKind => for_good("missing_kind"),
+        Fault::InvalidManifest => for_good("invalid"),
+        Fault::AgentOffline => by("BrokkrAgentsOffline"),
+        Fault::DatabaseSlow(_) | Fault::DatabaseDown => by("BrokkrHttpErrors"),
         Fault::BrokerRestarted => Told::Elsewhere("BrokkrNoBroker"),
         // After five days of it, or at once when the receiver says that it is gone.
         Fault::WebhookRefused | Fault::WebhookSilent | Fault::WebhookBlocked => Told::Elsewhere("BrokkrWebhookDisabled"),
@@ -45,7 +46,8 @@ fn told(fault: Fault) -> Told {
         | Fault::WorkRefused
         | Fault::WorkOverQuota
         | Fault::WorkWithoutImage
-        | Fault::WorkTooLong => Told::WhoeverAsked,
+        | Fault::WorkTooLong
+        | Fault::BuildFails => Told::WhoeverAsked,
     }
 }
 
@@ -56,20 +58,17 @@ async fn every_fault_of_the_table_that_lasts_fires_its_alert() {
 }
 
 async fn lasts(receiver: &Receiver, fault: Fault) {
-    let (Told::By(_) | Told::AsFailure(_)) = told(fault) else { return };
+    let Told::By { alert, class } = told(fault) else { return };
     // Each with daemons of its own, so that no other fault can be what is told.
     let table = FaultTable::new(receiver);
     let incident = table.bring_about(fault).await;
     let targets: Vec<_> = incident.daemons.iter().map(|(service, base)| Target::new(service, base)).collect();
     let prometheus = watch(&targets).await;
-    match told(fault) {
-        Told::By(alert) => {
-            let fires = prometheus.fires(alert, LIMIT);
-            let fired = while_asking(fires, || ask_again(&incident)).await;
-            fired.map_err(|error| format!("{fault:?}: {error}")).unwrap();
-        }
-        Told::AsFailure(class) => fails(&prometheus, fault, class).await,
-        Told::Elsewhere(_) | Told::WhoeverAsked => {}
+    let fires = prometheus.fires(alert, LIMIT);
+    let fired = while_asking(fires, || ask_again(&incident)).await;
+    let fired = fired.map_err(|error| format!("{fault:?}: {error}")).unwrap();
+    if let Some(class) = class {
+        assert_eq!(fired.labels["class"], class, "{fault:?}: {}", fired.say());
     }
 }
 
@@ -80,11 +79,6 @@ async fn ask_again(incident: &Incident) {
         let answer = admin.put_stack(&name, &PutStack::default()).await;
         assert!(answer.is_err(), "the fault is over");
     }
-}
-
-async fn fails(prometheus: &Prometheus, fault: Fault, class: &str) {
-    let fired = prometheus.fires("BrokkrAgentFailures", LIMIT).await.map_err(|error| format!("{fault:?}: {error}")).unwrap();
-    assert_eq!(fired.labels["class"], class, "{fault:?}: {}", fired.say());
 }
 
 #[test]

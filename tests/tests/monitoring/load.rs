@@ -1,16 +1,16 @@
 //! A fleet at work: every query that we give to people is answered, and nobody is paged for nothing.
 
-use std::{collections::BTreeMap, sync::Mutex};
+use std::sync::Mutex;
 
 use brokkr_api::{
     Name, Timestamp,
     keys::{CreateKey, Role},
-    webhooks::{CreateWebhook, SignatureKind, WebhookSettings},
+    webhooks::WebhookSettings,
 };
 use brokkr_tests::{
     cluster::Cluster,
     collector::Collector,
-    fleet::{Agent, Broker, Engine, LIMIT, config_map, wait_for_metric},
+    fleet::{Agent, Broker, Engine, LIMIT, borrowed, config_map, wait_for_metric},
     http,
     lab::until,
     otlp::Receiver,
@@ -28,9 +28,6 @@ use crate::{
 
 /// What a busy machine can bring about without any fault.
 const OF_THE_MACHINE: [&str; 4] = ["BrokkrHttpLatency", "BrokkrDatabaseLatency", "BrokkrKubernetesLatency", "BrokkrWakeupLag"];
-
-/// A webhook's secret is sealed with it.
-const KEY: &str = "test:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
 /// Queries that may find nothing, by where they stand and what they ask, and why.
 const MAY_FIND_NOTHING: [(&str, &str); 5] = [
@@ -110,14 +107,9 @@ impl<'a> Scene<'a> {
 }
 
 /// A webhook for every event.
-async fn told_of_everything(broker: &Broker, url: String) {
-    let create = CreateWebhook {
-        name: "all".parse().unwrap(),
-        url,
-        headers: BTreeMap::default(),
-        signature: SignatureKind::Hmac,
-        settings: WebhookSettings { events: vec!["*".to_owned()], ..WebhookSettings::default() },
-    };
+async fn told_of_everything(broker: &Broker, hook: &WebhookReceiver) {
+    let everything = WebhookSettings { events: vec!["*".to_owned()], ..WebhookSettings::default() };
+    let create = hook.webhook("all".parse().unwrap(), "/all", everything);
     broker.admin().create_webhook(&create).await.unwrap();
 }
 
@@ -133,11 +125,10 @@ async fn every_query_that_we_give_to_people_is_answered_and_nobody_is_paged_for_
         ("BROKKR__TELEMETRY__BATCH__DELAY", "200ms"),
     ];
     let hook = WebhookReceiver::start().await.unwrap();
-    let hooks = hook.settings();
-    let hooks = hooks.iter().map(|(key, value)| (*key, value.as_str()));
-    let settings: Vec<_> = telemetry.iter().copied().chain(hooks).chain([("BROKKR__ENCRYPTION__KEYS", KEY)]).collect();
+    let hooks = hook.settings(Engine::Postgres);
+    let settings = [&telemetry[..], &borrowed(&hooks)].concat();
     let broker = Broker::start_with_tls(Engine::Postgres, &settings).await.unwrap();
-    told_of_everything(&broker, hook.url("/all")).await;
+    told_of_everything(&broker, &hook).await;
     let authority = broker.certificate_file().unwrap().display().to_string();
     let of_the_agent = [("BROKKR__BROKER__CA_FILE", authority.as_str()), ("BROKKR__BROKER__WAIT_SECONDS", "1")];
     let settings: Vec<_> = telemetry.iter().copied().chain(of_the_agent).collect();

@@ -1,16 +1,14 @@
 //! Somebody is not there.
 
-use std::collections::BTreeMap;
-
 use brokkr_api::{
     Labels, Name,
     agents::CreateAgent,
-    webhooks::{CreateWebhook, SignatureKind, WebhookSettings},
+    webhooks::WebhookSettings,
     work_orders::{ClaimWork, CreateWorkOrder, ReportWork, WorkKind, WorkOutcome},
 };
 use brokkr_tests::{
     cluster::Cluster,
-    fleet::{Broker, Engine, LIMIT},
+    fleet::{Broker, Engine, LIMIT, borrowed},
     receiver::Receiver,
 };
 use serde_json::json;
@@ -109,17 +107,10 @@ async fn work_that_nobody_claims_is_told_and_work_whose_agent_is_lost() {
 async fn a_webhook_whose_receiver_is_gone_is_told() {
     let receiver = Receiver::start().await.unwrap();
     receiver.answer("/gone", &[410]);
-    let settings = receiver.settings();
-    let settings: Vec<_> = settings.iter().map(|(key, value)| (*key, value.as_str())).collect();
-    let broker = Broker::start(Engine::Sqlite, &settings).await.unwrap();
+    let broker = Broker::start(Engine::Sqlite, &borrowed(&receiver.settings(Engine::Sqlite))).await.unwrap();
     let prometheus = watch(&[of_broker(&broker)]).await;
-    let create = CreateWebhook {
-        name: "gone".parse().unwrap(),
-        url: receiver.url("/gone"),
-        headers: BTreeMap::default(),
-        signature: SignatureKind::Hmac,
-        settings: WebhookSettings { events: vec!["stack.created".to_owned()], ..WebhookSettings::default() },
-    };
+    let of_new_stacks = WebhookSettings { events: vec!["stack.created".to_owned()], ..WebhookSettings::default() };
+    let create = receiver.webhook("gone".parse().unwrap(), "/gone", of_new_stacks);
     broker.admin().create_webhook(&create).await.unwrap();
     broker.stack("told", &[]).await;
     let disabled = prometheus.fires("BrokkrWebhookDisabled", LIMIT).await.unwrap();

@@ -4,7 +4,7 @@ use brokkr_tests::{
     control_plane::ControlPlane,
     fleet::{Broker, Engine, LIMIT, config_map, metric, wait_for_metric},
     lab::until,
-    otlp::{Kind, Receiver, Span, Trace},
+    otlp::{Kind, Receiver, Span, Trace, traced},
 };
 
 const CALLER_SPAN: &str = "00f067aa0ba902b7";
@@ -174,13 +174,7 @@ async fn metrics_count_what_was_done() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_collector_neither_blocks_nor_fails_anything() {
     let nobody = format!("http://127.0.0.1:{}", brokkr_tests::lab::free_port().unwrap());
-    let telemetry = [
-        ("BROKKR__TELEMETRY__ENABLED", "true"),
-        ("BROKKR__TELEMETRY__ENDPOINT", nobody.as_str()),
-        ("BROKKR__TELEMETRY__SAMPLING_RATE", "1.0"),
-        ("BROKKR__TELEMETRY__BATCH__DELAY", "100ms"),
-        ("BROKKR__TELEMETRY__TIMEOUT", "200ms"),
-    ];
+    let telemetry = [&traced(&nobody)[..], &[("BROKKR__TELEMETRY__TIMEOUT", "200ms")]].concat();
     let cluster = Cluster::shared().await.unwrap();
     let namespace = cluster.create_namespace("dead-collector").await.unwrap();
     let mut broker = Broker::start(Engine::Sqlite, &telemetry).await.unwrap();

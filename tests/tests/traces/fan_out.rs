@@ -27,12 +27,10 @@ use brokkr_telemetry::{
 };
 use brokkr_tests::{
     fleet::{Broker, Engine, LIMIT, config_map},
-    otlp::{Kind, Receiver, Span, Where},
+    otlp::{Kind, Receiver, Span, Where, traced},
 };
 use futures::{StreamExt, TryStreamExt, future::join_all, stream};
 use tracing::{Instrument, instrument::WithSubscriber};
-
-use super::world::traced;
 
 const AGENTS: usize = 1_000;
 /// How many agents are at work at once.

@@ -6,12 +6,12 @@ use brokkr_tests::{
     control_plane::{ControlPlane, Options},
     fleet::{Broker, Engine, LIMIT, config_map},
     lab::Scratch,
-    otlp::{Kind, Receiver, Span},
+    otlp::{Kind, Receiver, Span, traced},
 };
 use k8s_openapi::api::rbac::v1::{ClusterRoleBinding, RoleRef, Subject};
 use kube::api::{Api, ObjectMeta, PostParams};
 
-use super::world::{Rollout, connected, told, traced};
+use super::world::{Rollout, connected, told};
 
 fn calls(rollout: &Rollout) -> Vec<&Span> {
     rollout.spans.iter().filter(|span| span.attributes.contains_key("brokkr.kubernetes.verb")).collect()

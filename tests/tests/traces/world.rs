@@ -3,18 +3,8 @@ use brokkr_tests::{
     cluster::Cluster,
     fleet::{Agent, Broker, Engine, LIMIT},
     kube_proxy::KubeProxy,
-    otlp::{Kind, Receiver, Span, Trace},
+    otlp::{Kind, Receiver, Span, Trace, traced},
 };
-
-/// Settings of a daemon that traces everything to the receiver that all tests share.
-pub(crate) fn traced(endpoint: &str) -> [(&str, &str); 4] {
-    [
-        ("BROKKR__TELEMETRY__ENABLED", "true"),
-        ("BROKKR__TELEMETRY__ENDPOINT", endpoint),
-        ("BROKKR__TELEMETRY__SAMPLING_RATE", "1.0"),
-        ("BROKKR__TELEMETRY__BATCH__DELAY", "100ms"),
-    ]
-}
 
 /// A broker and one agent that trace everything, with a proxy between the agent and the API server.
 pub(crate) struct World {

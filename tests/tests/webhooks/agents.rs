@@ -7,16 +7,16 @@ use brokkr_api::{
 };
 use brokkr_tests::{
     cluster::Cluster,
-    fleet::{Agent, Broker, Engine, LIMIT},
+    fleet::{Agent, Broker, Engine, LIMIT, borrowed},
     lab::until,
     otlp::{Kind, Receiver as Traces},
-    receiver::Receiver,
+    receiver::{KEY, Receiver},
 };
 use futures::future::join_all;
 
 use crate::{
     delivery::python,
-    world::{KEY, World, name, of_stacks},
+    world::{World, name, of_stacks},
 };
 
 /// A broker that may send to nobody, and the cluster of its agents.
@@ -43,12 +43,11 @@ impl Inside {
 
     /// An agent of this name, whose configuration lets it send to the receiver.
     async fn agent(&self, agent: &str) -> Agent {
-        self.agent_with(agent, &self.world.receiver.settings()).await
+        self.agent_with(agent, &of_agent(&self.world.receiver)).await
     }
 
-    async fn agent_with(&self, agent: &str, settings: &[(&str, String)]) -> Agent {
-        let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        self.world.broker.agent(agent, &settings).await.unwrap()
+    async fn agent_with(&self, agent: &str, settings: &[(&'static str, String)]) -> Agent {
+        self.world.broker.agent(agent, &borrowed(settings)).await.unwrap()
     }
 
     fn unique(&self) -> String {
@@ -63,6 +62,11 @@ impl Inside {
         };
         until("an attempt", LIMIT, look).await.unwrap()
     }
+}
+
+/// Settings of an agent that may send to this receiver: those of a broker that needs no key beside them.
+fn of_agent(receiver: &Receiver) -> Vec<(&'static str, String)> {
+    receiver.settings(Engine::Sqlite)
 }
 
 /// Events about stacks, sent by this agent.
@@ -125,9 +129,8 @@ async fn what_an_agent_had_when_it_was_killed_arrives_later_under_the_same_id() 
 async fn an_agent_reaches_what_its_own_configuration_allows_whatever_the_broker_may() {
     for engine in Engine::ALL {
         let receiver = Receiver::start().await.unwrap();
-        let settings = receiver.settings();
-        let of_broker: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        let mut inside = Inside::start(engine, &of_broker).await;
+        let settings = of_agent(&receiver);
+        let mut inside = Inside::start(engine, &borrowed(&settings)).await;
         inside.world.receiver = receiver;
         let (narrow, wide) = (inside.unique(), inside.unique());
         let _narrow = inside.agent_with(&narrow, &[]).await;
@@ -178,7 +181,7 @@ async fn the_attempt_of_an_agent_is_part_of_the_trace_of_the_change() {
     ];
     let inside = Inside::start(Engine::Postgres, &traced).await;
     let (world, sender) = (&inside.world, inside.unique());
-    let mut settings = world.receiver.settings().to_vec();
+    let mut settings = of_agent(&world.receiver);
     settings.extend(traced.map(|(name, value)| (name, value.to_owned())));
     let _agent = inside.agent_with(&sender, &settings).await;
     world.webhook("chat", "/ok", by(&sender)).await;

@@ -1,5 +1,6 @@
 //! `brokkr webhooks`, against a real broker, with its own receiver.
 
+use brokkr_api::webhooks::{CreateWebhook, SignatureKind};
 use brokkr_tests::{
     fleet::{Engine, LIMIT},
     lab::{built, free_port},
@@ -57,15 +58,9 @@ async fn the_command_line_listens_verifies_and_prints() {
     // Only its settings are needed: the command line takes the port.
     let receiver = Receiver::at(([127, 0, 0, 1], port).into()).await.unwrap();
     let broker = broker(Engine::Sqlite, &receiver).await;
-    let url = receiver.url("/hook");
+    let hook = receiver.webhook(name("local"), "/hook", of_stacks());
     drop(receiver);
-    let create = brokkr_api::webhooks::CreateWebhook {
-        name: name("local"),
-        url,
-        headers: std::collections::BTreeMap::default(),
-        signature: brokkr_api::webhooks::SignatureKind::Ed25519,
-        settings: of_stacks(),
-    };
+    let create = CreateWebhook { signature: SignatureKind::Ed25519, ..hook };
     let made = broker.admin().create_webhook(&create).await.unwrap();
     let listener = Daemon::new("brokkr")
         .unwrap()

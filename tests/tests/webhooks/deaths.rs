@@ -2,25 +2,21 @@
 //! events about one stack arrive in their order. `make soak` does it for ten minutes and leaves `target/soak/webhooks.json`.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{HashMap, HashSet},
     time::{Duration, Instant},
 };
 
-use brokkr_api::{
-    client::Client,
-    stacks::PutStack,
-    webhooks::{CreateWebhook, SignatureKind, WebhookSettings},
-};
+use brokkr_api::{client::Client, stacks::PutStack, webhooks::WebhookSettings};
 use brokkr_tests::{
     evidence::{is_soak, leave},
-    fleet::{Broker, Engine},
+    fleet::{Broker, Engine, borrowed},
     lab::until,
     receiver::Receiver,
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde::Serialize;
 
-use crate::world::{broker, name, of_stacks};
+use crate::world::{broker, name, of_stacks, settings};
 
 const STACKS: usize = 6;
 /// Longer than the lease of what a killed broker had, and the wait after it.
@@ -65,20 +61,11 @@ async fn nothing_is_lost_twice_is_the_same_and_order_is_kept_while_brokers_are_k
     let seconds = if is_soak() { 600 } else { 30 };
     let receiver = Receiver::start().await.unwrap();
     let one = broker(Engine::Postgres, &receiver).await;
-    let settings = receiver.settings();
-    let mut with: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    with.extend([("BROKKR__LIMITS__REQUESTS_PER_SECOND", "0"), ("BROKKR__ENCRYPTION__KEYS", crate::world::KEY)]);
-    let two = one.beside_with(&with).await.unwrap();
+    let two = one.beside_with(&borrowed(&settings(Engine::Postgres, &receiver))).await.unwrap();
     let clients = [one.admin(), two.admin()];
-    let create = |webhook: &str, ordered| CreateWebhook {
-        name: name(webhook),
-        url: receiver.url(&format!("/{webhook}")),
-        headers: BTreeMap::default(),
-        signature: SignatureKind::Hmac,
-        settings: WebhookSettings { ordered, concurrency: 4, ..of_stacks() },
-    };
     for (webhook, ordered) in [("ordered", true), ("free", false)] {
-        clients[0].create_webhook(&create(webhook, ordered)).await.unwrap();
+        let how = WebhookSettings { ordered, concurrency: 4, ..of_stacks() };
+        clients[0].create_webhook(&receiver.webhook(name(webhook), &format!("/{webhook}"), how)).await.unwrap();
     }
     let mut brokers = [one, two];
     let mut random = StdRng::seed_from_u64(7);

@@ -10,17 +10,18 @@ use crate::world::{World, name, of_stacks};
 
 /// What the library of the standard for Python says of a message: its type, or why it is not verified.
 pub(crate) fn python(secret: &str, received: &Received) -> Result<String, String> {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/standardwebhooks");
-    let installed = std::process::Command::new(format!("{folder}/install.sh")).output().unwrap();
+    let folder = env!("CARGO_MANIFEST_DIR");
+    let install = format!("{folder}/python/install.sh");
+    let installed = std::process::Command::new(install).arg("standardwebhooks").output().unwrap();
     assert!(installed.status.success(), "{}", String::from_utf8_lossy(&installed.stderr));
-    let interpreter = String::from_utf8(installed.stdout).unwrap();
+    let programs = String::from_utf8(installed.stdout).unwrap();
     let headers: serde_json::Map<_, _> = ["webhook-id", "webhook-timestamp", "webhook-signature"]
         .iter()
         .map(|name| ((*name).to_owned(), json!(received.header(name))))
         .collect();
     let body = base64(&received.body);
-    let mut child = std::process::Command::new(interpreter.trim())
-        .arg(format!("{folder}/verify.py"))
+    let mut child = std::process::Command::new(format!("{}/python", programs.trim()))
+        .arg(format!("{folder}/standardwebhooks/verify.py"))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

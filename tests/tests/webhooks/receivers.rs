@@ -6,10 +6,10 @@ use std::time::Duration;
 use brokkr_api::webhooks::{CreateWebhook, UpdateWebhook, WebhookSettings};
 use brokkr_tests::{
     fleet::{Broker, Engine, LIMIT},
-    receiver::Receiver,
+    receiver::{KEY, Receiver},
 };
 
-use crate::world::{KEY, World, name, of_stacks};
+use crate::world::{World, name, of_stacks};
 
 /// Resident memory of a process in bytes.
 fn memory(broker: &Broker) -> u64 {
@@ -62,13 +62,7 @@ async fn what_is_not_allowed_is_refused_when_it_is_made_and_when_its_name_is_loo
         [("BROKKR__WEBHOOKS__ALLOW_HTTP", "true"), ("BROKKR__WEBHOOKS__ALLOWED_PORTS", &port), ("BROKKR__ENCRYPTION__KEYS", KEY)];
     for engine in Engine::ALL {
         let broker = Broker::start(engine, &settings).await.unwrap();
-        let create = |url: String| CreateWebhook {
-            name: name("inside"),
-            url,
-            headers: Default::default(),
-            signature: brokkr_api::webhooks::SignatureKind::Hmac,
-            settings: of_stacks(),
-        };
+        let create = |url: String| CreateWebhook { url, ..receiver.webhook(name("inside"), "/", of_stacks()) };
         let numbers = ["127.0.0.1", "2130706433", "0x7f.1", "169.254.169.254", "[::1]", "[::ffff:10.0.0.1]", "[fd00:ec2::254]"];
         for host in numbers {
             let refused = broker.admin().create_webhook(&create(format!("http://{host}:80/"))).await.unwrap_err();

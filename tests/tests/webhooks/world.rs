@@ -3,10 +3,10 @@
 use brokkr_api::{
     DeliveryId, Labels, Name, TargetSelector,
     stacks::{PutStack, Stack},
-    webhooks::{CreateWebhook, Delivery, PayloadFormat, SignatureKind, WebhookSettings, WebhookWithSecret},
+    webhooks::{Delivery, PayloadFormat, WebhookSettings, WebhookWithSecret},
 };
 use brokkr_tests::{
-    fleet::{Broker, Engine, LIMIT},
+    fleet::{Broker, Engine, LIMIT, borrowed},
     lab::until,
     receiver::Receiver,
 };
@@ -18,17 +18,15 @@ pub(crate) struct World {
 
 /// Starts a broker that may send to this receiver.
 pub(crate) async fn broker(engine: Engine, receiver: &Receiver) -> Broker {
-    let settings = receiver.settings();
-    let mut settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    settings.push(("BROKKR__LIMITS__REQUESTS_PER_SECOND", "0"));
-    if engine == Engine::Postgres {
-        settings.push(("BROKKR__ENCRYPTION__KEYS", KEY));
-    }
-    Broker::start(engine, &settings).await.unwrap()
+    Broker::start(engine, &borrowed(&settings(engine, receiver))).await.unwrap()
 }
 
-/// A key for webhooks on PostgreSQL, where the broker makes none itself.
-pub(crate) const KEY: &str = "test:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+/// Settings of such a broker, that answers one caller as often as that asks.
+pub(crate) fn settings(engine: Engine, receiver: &Receiver) -> Vec<(&'static str, String)> {
+    let mut settings = receiver.settings(engine);
+    settings.push(("BROKKR__LIMITS__REQUESTS_PER_SECOND", "0".to_owned()));
+    settings
+}
 
 impl World {
     pub(crate) async fn start(engine: Engine) -> Self {
@@ -45,13 +43,8 @@ impl World {
     }
 
     pub(crate) async fn webhook(&self, name: &str, path: &str, settings: WebhookSettings) -> WebhookWithSecret {
-        let create = CreateWebhook {
-            name: name.parse().unwrap(),
-            url: self.receiver.url(path),
-            headers: [("authorization".to_owned(), "Bearer hunter2".to_owned())].into(),
-            signature: SignatureKind::Hmac,
-            settings,
-        };
+        let mut create = self.receiver.webhook(name.parse().unwrap(), path, settings);
+        create.headers.insert("authorization".to_owned(), "Bearer hunter2".to_owned());
         self.broker.admin().create_webhook(&create).await.expect("a webhook")
     }
 

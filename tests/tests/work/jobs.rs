@@ -2,12 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use brokkr_api::{events::EventsQuery, work_orders::WorkState};
+use brokkr_api::{
+    events::EventsQuery,
+    work_orders::{MAX_LOG, WorkState},
+};
 use brokkr_tests::{
+    control_plane::{SECRET_WORD, TALKS},
     fleet::{Engine, LIMIT},
     lab::until,
 };
-use k8s_openapi::api::core::v1::{Pod, ResourceQuota};
+use k8s_openapi::api::core::v1::{Pod, ResourceQuota, Secret};
 use kube::api::PostParams;
 use serde_json::json;
 
@@ -166,4 +170,21 @@ async fn an_agent_that_is_killed_finds_its_job_again_and_starts_it_no_second_tim
     let done = world.becomes(id, WorkState::Succeeded).await;
     assert_eq!(done.attempts, 1);
     assert_eq!(world.jobs().await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_the_log_is_kept_with_the_order_without_what_is_secret() {
+    let world = World::new("log").await;
+    let secret = json!({"metadata": {"name": "login"}, "stringData": {"password": SECRET_WORD}});
+    let secret: Secret = serde_json::from_value(secret).unwrap();
+    world.cluster.api(&world.namespace).create(&PostParams::default(), &secret).await.unwrap();
+    let container = json!({"name": TALKS, "image": "example/image:1"});
+    let reference = json!([{"name": "PASSWORD", "secret": "login", "key": "password"}]);
+    let id = world.order(world.job(&json!({"containers": [container]})), json!({"secrets": reference})).await;
+    world.becomes(id, WorkState::Succeeded).await;
+
+    let log = world.broker.admin().work_order_log(id).await.unwrap().log;
+    assert!(log.ends_with("the password is ***\nthe last line\n"), "{}", &log[log.len() - 200..]);
+    assert!(!log.contains(SECRET_WORD));
+    assert_eq!(log.chars().count(), MAX_LOG, "its beginning is left out");
 }

@@ -8,7 +8,7 @@ use brokkr_tests::{
     cluster::Cluster,
     fleet::{Agent, Broker, Engine, LIMIT},
     lab::until,
-    otlp::Receiver,
+    otlp::{Receiver, traced},
 };
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 use kube::{
@@ -41,13 +41,7 @@ impl World {
     /// One whose daemons trace everything to the receiver that all tests share.
     pub(crate) async fn traced(what: &str) -> Self {
         let endpoint = Receiver::shared().grpc_endpoint();
-        let settings = [
-            ("BROKKR__TELEMETRY__ENABLED", "true"),
-            ("BROKKR__TELEMETRY__ENDPOINT", endpoint.as_str()),
-            ("BROKKR__TELEMETRY__SAMPLING_RATE", "1.0"),
-            ("BROKKR__TELEMETRY__BATCH__DELAY", "100ms"),
-        ];
-        Self::with(Engine::Postgres, what, &settings, &settings).await
+        Self::with(Engine::Postgres, what, &traced(&endpoint), &traced(&endpoint)).await
     }
 
     /// A Job whose pod has this in its specification.

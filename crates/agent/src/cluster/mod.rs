@@ -25,7 +25,7 @@ use http::{
 };
 use kube::{
     Client, Config,
-    api::{DeleteParams, Preconditions, PropagationPolicy},
+    api::{Preconditions, PropagationPolicy},
     config::{KubeConfigOptions, Kubeconfig},
 };
 use serde_json::Value;
@@ -237,17 +237,7 @@ impl Cluster {
         resource_version: &str,
     ) -> Result<(), KubeFailure> {
         let preconditions = Preconditions { uid: Some(uid.to_owned()), resource_version: Some(resource_version.to_owned()) };
-        let params = DeleteParams {
-            preconditions: Some(preconditions),
-            propagation_policy: Some(PropagationPolicy::Background),
-            ..DeleteParams::default()
-        };
-        let request = kube::core::Request::new(resource.path(namespace)).delete(name, &params);
-        let call = KubeCall::new("delete", KubeOperation::Delete, resource, namespace, Some(name));
-        match self.send(call, request).await {
-            Err(error) if error.class == Class::NotFound => Ok(()),
-            other => other.map(drop),
-        }
+        self.remove(resource, namespace, name, preconditions, PropagationPolicy::Background).await
     }
 
     /// Reads a path that is no object: `/version`, discovery.

@@ -24,11 +24,21 @@ impl Cluster {
         name: &str,
         uid: &str,
     ) -> Result<(), KubeFailure> {
-        let params = DeleteParams {
-            preconditions: Some(Preconditions { uid: Some(uid.to_owned()), resource_version: None }),
-            propagation_policy: Some(PropagationPolicy::Foreground),
-            ..DeleteParams::default()
-        };
+        let preconditions = Preconditions { uid: Some(uid.to_owned()), resource_version: None };
+        self.remove(resource, namespace, name, preconditions, PropagationPolicy::Foreground).await
+    }
+
+    /// Deletes what meets the preconditions. Gone already is fine.
+    pub(super) async fn remove(
+        &self,
+        resource: &Resource,
+        namespace: Option<&str>,
+        name: &str,
+        preconditions: Preconditions,
+        propagation: PropagationPolicy,
+    ) -> Result<(), KubeFailure> {
+        let params =
+            DeleteParams { preconditions: Some(preconditions), propagation_policy: Some(propagation), ..DeleteParams::default() };
         let request = kube::core::Request::new(resource.path(namespace)).delete(name, &params);
         let call = KubeCall::new("delete", KubeOperation::Delete, resource, namespace, Some(name));
         match self.send(call, request).await {

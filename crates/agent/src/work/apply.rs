@@ -13,7 +13,9 @@ use super::{
     Workforce,
     cleanup::Record,
     job,
-    order::{Came, Found, Mind, Stop, is_of},
+    made::expect_own,
+    mind::{Came, Mind, Stop},
+    order::Found,
     verdict::{Ended, Verdict, of_objects},
     watch::Changes,
 };
@@ -21,7 +23,6 @@ use crate::{
     cluster::{Class, Force, KubeFailure, Resource},
     health::{self, Rules},
     object::GroupKind,
-    schedule::backoff,
 };
 
 /// An object of the order, and where it is.
@@ -55,9 +56,8 @@ impl Workforce {
                 return self.take_away(order, mind).await.err().unwrap_or(Came::Ended(ended));
             }
             failures += 1;
-            tokio::select! {
-                stop = mind.stop() => return self.taken_away(order, mind, stop).await,
-                () = tokio::time::sleep(backoff(failures, self.ids.fraction())) => {}
+            if let Err(stop) = mind.unless_stopped(self.rest(failures)).await {
+                return stop.came(self.take_away(order, mind)).await;
             }
         };
         found.object = members.first().map(|member| member.object.clone());
@@ -66,15 +66,7 @@ impl Workforce {
                 self.clean_up(order, order.ttl_seconds).await;
                 Came::Ended(ended)
             }
-            Err(stop) => self.taken_away(order, mind, stop).await,
-        }
-    }
-
-    async fn taken_away(&self, order: &ClaimedOrder, mind: &mut Mind, stop: Stop) -> Came {
-        match stop {
-            Stop::Lost => Came::Lost,
-            Stop::Leave => Came::Left,
-            Stop::Because(why) => self.take_away(order, mind).await.err().unwrap_or(Came::Stopped(why)),
+            Err(stop) => stop.came(self.take_away(order, mind)).await,
         }
     }
 
@@ -92,11 +84,7 @@ impl Workforce {
             match there {
                 None => missing.push(member),
                 // What came of it since is the business of those who work on it.
-                Some(there) if is_of(&there, order) => {}
-                Some(_) => {
-                    let message = format!("{} is there already, and is not this order's", member.object);
-                    return Err(KubeFailure::new(Class::Exists, message));
-                }
+                Some(there) => expect_own(&there, order, &member.object)?,
             }
         }
         for member in missing {
@@ -156,10 +144,7 @@ impl Workforce {
                 Some(Verdict::GoesOn(progress)) => self.progress(order.id, progress),
                 None => {}
             }
-            tokio::select! {
-                stop = mind.stop() => return Err(stop),
-                () = changes.next() => {}
-            }
+            mind.unless_stopped(changes.next()).await?;
         }
     }
 

@@ -8,23 +8,17 @@ use tracing::warn;
 
 use super::{
     Workforce, build,
-    build_run::{FEW, label, pods},
+    build_run::{FEW, label},
     build_status::Sight,
-    order::{Came, Mind},
-    run::still_there,
-    verdict::{Ended, progress},
+    mind::{Came, Mind},
+    pods,
+    verdict::Ended,
     watch::Changes,
 };
-use crate::{
-    cluster::{Class, KubeFailure, Select},
-    schedule::backoff,
-};
+use crate::cluster::{Class, KubeFailure, Select};
 
 /// How long Shipwright may take to stop a build before it is deleted all the same.
 const SHIPWRIGHT: Duration = Duration::from_secs(60);
-/// How often is looked whether what was deleted is gone.
-const LOOK: Duration = Duration::from_secs(1);
-
 impl Workforce {
     /// Has Shipwright stop the build, deletes it with all that belongs to it, and waits until nothing is there any more, however long that
     /// takes: before, something of it may run. Where Shipwright does not answer, the deletion alone stops it.
@@ -37,38 +31,13 @@ impl Workforce {
     ) -> Result<(), Came> {
         self.progress(order.id, "stopping".to_owned());
         let mut changes = self.changes_of_build(order, object);
-        let stopped = tokio::select! {
-            came = mind.given_up() => return Err(came),
-            stopped = tokio::time::timeout(SHIPWRIGHT, self.cancelled(object, sight, &mut changes)) => stopped,
-        };
+        let cancelled = tokio::time::timeout(SHIPWRIGHT, self.cancelled(object, sight, &mut changes));
+        let stopped = mind.unless_given_up(cancelled).await?;
         if !matches!(stopped, Ok(Ok(()))) {
             let reason = stopped.ok().and_then(Result::err).map_or("timeout", |failure| failure.class.as_str());
             warn!(work_order.id = %order.id, reason, "Shipwright does not stop a build; it is deleted");
         }
-        let mut failures = 0;
-        loop {
-            let pause = match self.take_build_away(object).await {
-                Ok(None) => return Ok(()),
-                Ok(Some(left)) => {
-                    failures = 0;
-                    self.progress(order.id, progress(&left));
-                    LOOK
-                }
-                Err(failure) => {
-                    if let Some(ended) = Ended::not_stopped(&object.to_string(), &failure) {
-                        return Err(Came::Ended(ended));
-                    }
-                    failures += 1;
-                    self.progress(order.id, progress(&format!("stopping: {failure}")));
-                    backoff(failures, self.ids.fraction())
-                }
-            };
-            tokio::select! {
-                came = mind.given_up() => return Err(came),
-                () = changes.next(), if failures == 0 => {}
-                () = tokio::time::sleep(pause) => {}
-            }
-        }
+        self.until_gone(order, &object.to_string(), mind, &mut changes, || self.take_build_away(object)).await
     }
 
     /// Asks Shipwright to stop the build, and waits until it says that it has.
@@ -79,7 +48,7 @@ impl Workforce {
                 return Err(failure);
             }
             failures += 1;
-            tokio::time::sleep(backoff(failures, self.ids.fraction())).await;
+            self.rest(failures).await;
         }
         while !(self.look_at_build(object, sight).await.is_ok() && sight.is_over()) {
             changes.next().await;
@@ -87,18 +56,18 @@ impl Workforce {
         Ok(())
     }
 
-    /// Deletes what is there, and says in words what still is.
+    /// Deletes what is there, and names what still is.
     async fn take_build_away(&self, object: &ObjectRef) -> Result<Option<String>, KubeFailure> {
         let (cluster, resource) = (&self.workshop.cluster, build::resource());
         let namespace = object.namespace.as_deref();
-        let left = cluster.list_some(&pods(), namespace.unwrap_or_default(), Select::Labels(&label(object)), FEW).await?;
-        let words = Some(left.as_slice()).filter(|left| !left.is_empty()).map(still_there);
-        let Some(run) = cluster.get(&resource, namespace, &object.name).await? else { return Ok(words) };
+        let selected = Select::Labels(&label(object));
+        let left = pods::named(&cluster.list_some(&pods::resource(), namespace.unwrap_or_default(), selected, FEW).await?);
+        let Some(run) = cluster.get(&resource, namespace, &object.name).await? else { return Ok(left) };
         let text = |pointer: &str| run.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
         if text("/metadata/deletionTimestamp").is_empty() {
             cluster.delete_whole(&resource, namespace, &object.name, text("/metadata/uid")).await?;
         }
-        Ok(words.or_else(|| Some(format!("stopping: still there: {object}"))))
+        Ok(left.or_else(|| Some(object.to_string())))
     }
 
     async fn cancel(&self, object: &ObjectRef) -> Result<(), KubeFailure> {

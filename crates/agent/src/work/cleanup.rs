@@ -11,13 +11,13 @@ use tracing::{Instrument, warn};
 
 use super::{
     WORK_ORDER, Workforce,
-    order::{Came, Mind},
-    verdict::{Ended, progress},
+    mind::{Came, Mind},
+    order::order_of,
+    watch::Changes,
 };
 use crate::{
     cluster::{KubeFailure, Resource, Select},
     object::GroupKind,
-    schedule::backoff,
 };
 
 /// The label of records.
@@ -26,8 +26,6 @@ const RECORD: &str = "brokkr.io/work-order-record";
 const ROUND: Duration = Duration::from_secs(30);
 /// Records that one round looks at.
 const RECORDS: u32 = 500;
-/// How often is looked whether what was deleted is gone.
-const LOOK: Duration = Duration::from_secs(1);
 /// How often a deletion is tried before it is left to the next round.
 const TRIES: u32 = 4;
 
@@ -70,42 +68,21 @@ impl Workforce {
         self.workshop.cluster.apply_own(&config_maps(), Some(&self.workshop.namespace), &name, &body).await.map(drop)
     }
 
+    async fn read_record(&self, order: &str) -> Result<Option<Record>, KubeFailure> {
+        let found = self.workshop.cluster.get(&config_maps(), Some(&self.workshop.namespace), &name(order)).await?;
+        Ok(found.as_ref().and_then(read))
+    }
+
     /// Deletes the objects of an order with all that belongs to them, and waits until nothing is there any more.
     pub(super) async fn take_away(&self, order: &ClaimedOrder, mind: &mut Mind) -> Result<(), Came> {
         let id = order.id.to_string();
-        let mut failures = 0;
-        loop {
-            let pause = match self.take_away_once(&id).await {
-                Ok(left) if left.is_empty() => return Ok(()),
-                Ok(left) => {
-                    failures = 0;
-                    let names = left.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-                    self.progress(order.id, progress(&format!("stopping: still there: {names}")));
-                    LOOK
-                }
-                Err(failure) => {
-                    if let Some(ended) = Ended::not_stopped("what the order has made", &failure) {
-                        return Err(Came::Ended(ended));
-                    }
-                    failures += 1;
-                    self.progress(order.id, progress(&format!("stopping: {failure}")));
-                    backoff(failures, self.ids.fraction())
-                }
-            };
-            tokio::select! {
-                came = mind.given_up() => return Err(came),
-                () = tokio::time::sleep(pause) => {}
-            }
-        }
-    }
-
-    async fn take_away_once(&self, order: &str) -> Result<Vec<ObjectRef>, KubeFailure> {
-        let namespace = Some(self.workshop.namespace.as_str());
-        let Some(found) = self.workshop.cluster.get(&config_maps(), namespace, &name(order)).await? else {
-            return Ok(Vec::new());
+        let delete = || async {
+            let Some(record) = self.read_record(&id).await? else { return Ok(None) };
+            let left = self.remove(&id, &record).await?;
+            let names = left.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            Ok((!left.is_empty()).then_some(names))
         };
-        let Some(record) = read(&found) else { return Ok(Vec::new()) };
-        self.remove(order, &record).await
+        self.until_gone(order, "what the order has made", mind, &mut Changes::none(), delete).await
     }
 
     /// Lets the objects of an order go after so many seconds; at once for 0. What cannot be done now is done by the next round.
@@ -116,22 +93,15 @@ impl Workforce {
             match self.expire(&id, order.token, expires_at).await {
                 Ok(()) => return,
                 Err(failure) => {
-                    warn!(
-                        work_order.id = id,
-                        reason = failure.class.as_str(),
-                        detail = failure.message,
-                        "what a work order has left cannot be cleaned up yet"
-                    );
-                    tokio::time::sleep(backoff(failures, self.ids.fraction())).await;
+                    tell_not_yet(&id, &failure);
+                    self.rest(failures).await;
                 }
             }
         }
     }
 
     async fn expire(&self, order: &str, token: u64, expires_at: Timestamp) -> Result<(), KubeFailure> {
-        let namespace = Some(self.workshop.namespace.as_str());
-        let Some(found) = self.workshop.cluster.get(&config_maps(), namespace, &name(order)).await? else { return Ok(()) };
-        let Some(mut record) = read(&found).filter(|record| record.token <= token) else { return Ok(()) };
+        let Some(mut record) = self.read_record(order).await?.filter(|record| record.token <= token) else { return Ok(()) };
         record.expires_at = Some(expires_at);
         self.write_record(order, &record).await?;
         if expires_at <= self.clock.now() { self.remove(order, &record).await.map(drop) } else { Ok(()) }
@@ -141,7 +111,6 @@ impl Workforce {
     async fn remove(&self, order: &str, record: &Record) -> Result<Vec<ObjectRef>, KubeFailure> {
         let mut left = Vec::new();
         let cluster = &self.workshop.cluster;
-        let label = format!("/metadata/labels/{}", WORK_ORDER.replace('/', "~1"));
         for object in record.objects.iter().rev() {
             let kind = GroupKind::of(&object.api_version, &object.kind);
             let Some(resource) = self.workshop.resources.of_manifest(cluster, &kind, &object.api_version).await? else {
@@ -149,10 +118,10 @@ impl Workforce {
             };
             let namespace = object.namespace.as_deref();
             let Some(found) = cluster.get(&resource, namespace, &object.name).await? else { continue };
-            let text = |pointer: &str| found.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-            if text(&label) != order {
+            if order_of(&found) != Some(order) {
                 continue;
             }
+            let text = |pointer: &str| found.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
             left.push(object.clone());
             if text("/metadata/deletionTimestamp").is_empty() {
                 cluster.delete_whole(&resource, namespace, &object.name, text("/metadata/uid")).await?;
@@ -189,19 +158,22 @@ impl Workforce {
             self.workshop.cluster.list_some(&config_maps(), &self.workshop.namespace, Select::Labels(&selector), RECORDS).await;
         let now = self.clock.now();
         for found in records.unwrap_or_default() {
-            let label = format!("/metadata/labels/{}", WORK_ORDER.replace('/', "~1"));
-            let order = found.pointer(&label).and_then(Value::as_str).unwrap_or_default().to_owned();
+            let order = order_of(&found).unwrap_or_default();
             let Some(record) = read(&found).filter(|record| record.expires_at.is_some_and(|at| at <= now)) else { continue };
-            if let Err(failure) = self.remove(&order, &record).await {
-                warn!(
-                    work_order.id = order,
-                    reason = failure.class.as_str(),
-                    detail = failure.message,
-                    "what a work order has left cannot be cleaned up yet"
-                );
+            if let Err(failure) = self.remove(order, &record).await {
+                tell_not_yet(order, &failure);
             }
         }
     }
+}
+
+fn tell_not_yet(order: &str, failure: &KubeFailure) {
+    warn!(
+        work_order.id = order,
+        reason = failure.class.as_str(),
+        detail = failure.message,
+        "what a work order has left cannot be cleaned up yet"
+    );
 }
 
 fn read(config_map: &Value) -> Option<Record> {

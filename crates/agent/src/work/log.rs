@@ -1,13 +1,19 @@
 //! The end of a pod's log, without the values of the Secrets that the pod sees.
 
+use std::time::Duration;
+
 use base64::{Engine, prelude::BASE64_STANDARD};
 use brokkr_api::work_orders::MAX_LOG;
 use serde_json::Value;
 
+use super::pods;
 use crate::{
     attempt::Workshop,
     cluster::{Resource, Select},
 };
+
+/// How long the log is asked for.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Shortest value that is masked: shorter ones stand in every text.
 const SHORTEST: usize = 3;
@@ -21,18 +27,22 @@ const MOST: usize = 1024 * 1024;
 /// Lines that are asked for, fewer and fewer until they are not too long.
 const LINES: [u32; 5] = [5_000, 1_000, 200, 20, 1];
 
+/// Nothing where it takes too long: a node that does not answer must not hold the outcome back.
+pub(super) async fn in_time(log: impl Future<Output = Option<String>>) -> Option<String> {
+    tokio::time::timeout(PATIENCE, log).await.ok().flatten()
+}
+
 /// The end of the log of the newest pod of a Job. A log that cannot be masked, because the agent may not read the Secrets, is not
 /// taken; it says so instead.
 pub(super) async fn last(workshop: &Workshop, namespace: &str, job: &str, secrets: &[String]) -> Option<String> {
-    let pods = Resource::core("Pod", "pods", true);
-    let selector = format!("batch.kubernetes.io/job-name={job}");
-    let found = workshop.cluster.list_some(&pods, namespace, Select::Labels(&selector), PODS).await.ok()?;
+    let selector = pods::selector_of_job(job);
+    let found = workshop.cluster.list_some(&pods::resource(), namespace, Select::Labels(&selector), PODS).await.ok()?;
     of_newest(workshop, namespace, &found, secrets).await
 }
 
 /// The same of the newest of these pods.
 pub(super) async fn of_newest(workshop: &Workshop, namespace: &str, found: &[Value], secrets: &[String]) -> Option<String> {
-    let pods = Resource::core("Pod", "pods", true);
+    let pods = pods::resource();
     let pod = found.iter().max_by_key(|pod| text(pod, "/metadata/creationTimestamp"))?;
     let mut log = String::new();
     for container in containers(pod) {
@@ -61,12 +71,6 @@ async fn last_of(workshop: &Workshop, path: &str) -> String {
         }
     }
     String::new()
-}
-
-/// The last lines, for a message.
-pub(super) fn last_lines(log: &str, lines: usize) -> String {
-    let all: Vec<_> = log.lines().filter(|line| !line.trim().is_empty()).collect();
-    all[all.len().saturating_sub(lines)..].join(" | ")
 }
 
 fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
@@ -127,6 +131,5 @@ mod tests {
         let kept = tail(&long);
         assert_eq!(kept.chars().count(), MAX_LOG);
         assert!(kept.ends_with("last") && !kept.contains("first"));
-        assert_eq!(last_lines("a\n\nb\nc\n", 2), "b | c");
     }
 }

@@ -12,8 +12,11 @@ mod build_stop;
 mod cleanup;
 mod job;
 mod log;
+mod made;
+mod mind;
 mod order;
 mod past;
+mod pods;
 mod run;
 mod verdict;
 mod watch;
@@ -126,7 +129,7 @@ impl Workforce {
                 }
                 Err(_) => {
                     failures += 1;
-                    tokio::time::sleep(backoff(failures, self.ids.fraction())).await;
+                    self.rest(failures).await;
                 }
             }
         }
@@ -156,6 +159,11 @@ impl Workforce {
             this.held.lock().retain(|known, held| *known != id || held.token != token);
             this.hands.give_back();
         });
+    }
+
+    /// Waits before the next try after so many failures.
+    async fn rest(&self, failures: u32) {
+        tokio::time::sleep(backoff(failures, self.ids.fraction())).await;
     }
 
     /// Says what is being done; the broker hears of it with the next renewal.

@@ -17,76 +17,14 @@ use brokkr_telemetry::{
 };
 use serde_json::Value;
 use tokio::{sync::watch::Receiver, time::Instant};
-use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, info, warn};
 
-use super::{Signal, WORK_ORDER, Workforce, build, job, verdict::Ended};
-use crate::schedule::backoff;
-
-/// What an attempt has come to.
-pub(super) enum Came {
-    Ended(Ended),
-    /// Nothing of it runs any more.
-    Stopped(Why),
-    /// The agent does not have it any more: nothing is told.
-    Lost,
-    /// The agent ends, and the next process of it goes on.
-    Left,
-}
-
-/// Why an attempt was stopped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Why {
-    Cancelled,
-    Deadline,
-}
-
-/// What an attempt is to mind while it goes on.
-pub(super) struct Mind {
-    signal: Receiver<Signal>,
-    deadline: Option<Instant>,
-    stopping: CancellationToken,
-}
-
-/// Why an attempt should not go on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stop {
-    Because(Why),
-    Lost,
-    Leave,
-}
-
-impl Mind {
-    /// Returns when the attempt should not go on.
-    pub(super) async fn stop(&mut self) -> Stop {
-        let deadline = self.deadline;
-        let over = async {
-            match deadline {
-                Some(at) => tokio::time::sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            biased;
-            () = self.stopping.cancelled() => Stop::Leave,
-            signal = self.signal.wait_for(|signal| *signal != Signal::Go) => match signal.map(|signal| *signal) {
-                Ok(Signal::Cancel) => Stop::Because(Why::Cancelled),
-                // Nobody renews it any more.
-                _ => Stop::Lost,
-            },
-            () = over => Stop::Because(Why::Deadline),
-        }
-    }
-
-    /// Returns when whoever stops the work should not even go on with that.
-    pub(super) async fn given_up(&mut self) -> Came {
-        tokio::select! {
-            biased;
-            () = self.stopping.cancelled() => Came::Left,
-            _ = self.signal.wait_for(|signal| *signal == Signal::Lost) => Came::Lost,
-        }
-    }
-}
+use super::{
+    Signal, WORK_ORDER, Workforce, build, job,
+    mind::{Came, Mind, Why},
+    verdict::Ended,
+};
+use crate::{schedule::backoff, trace::context_of};
 
 /// What there is to report beside the outcome.
 #[derive(Default)]
@@ -143,9 +81,7 @@ impl Workforce {
             agent: &agent,
             cluster: &cluster,
         });
-        if let Some(work) = &order.trace
-            && let Some(trace) = TraceContext::from_parts(&work.traceparent, work.tracestate.as_deref())
-        {
+        if let Some(trace) = order.trace.as_ref().and_then(context_of) {
             let relation = if joins(order) { brokkr_telemetry::Relation::Parent } else { brokkr_telemetry::Relation::Link };
             relate(&span, &trace, relation);
         }
@@ -242,7 +178,7 @@ fn joins(order: &ClaimedOrder) -> bool {
 /// broker has told of the wait there.
 fn tell_way(span: &Span, order: &ClaimedOrder, arrived: SystemTime) {
     let Some(work) = order.trace.as_ref().filter(|_| !order.started) else { return };
-    let place = TraceContext::from_parts(&work.traceparent, work.tracestate.as_deref()).filter(|_| joins(order));
+    let place = context_of(work).filter(|_| joins(order));
     let past = |what, start, end| match &place {
         Some(place) => spans::record_past_of(place, None, what, start, end),
         None => spans::record_past(span, what, start, end),
@@ -256,10 +192,19 @@ fn tell_way(span: &Span, order: &ClaimedOrder, arrived: SystemTime) {
     }
 }
 
+/// Where the work of an order stands. Without spans of its own the agent passes on what came with the order.
+pub(super) fn place(order: &ClaimedOrder) -> Option<TraceContext> {
+    TraceContext::of(&Span::current()).or_else(|| order.trace.as_ref().and_then(context_of))
+}
+
+/// The id of the order that an object is of.
+pub(super) fn order_of(object: &Value) -> Option<&str> {
+    object.pointer(&format!("/metadata/labels/{}", WORK_ORDER.replace('/', "~1")))?.as_str()
+}
+
 /// Whether an object is of this order.
 pub(super) fn is_of(object: &Value, order: &ClaimedOrder) -> bool {
-    let label = format!("/metadata/labels/{}", WORK_ORDER.replace('/', "~1"));
-    object.pointer(&label).and_then(Value::as_str) == Some(order.id.to_string().as_str())
+    order_of(object) == Some(order.id.to_string().as_str())
 }
 
 fn report(order: &ClaimedOrder, outcome: WorkOutcome) -> ReportWork {

@@ -2,12 +2,18 @@
 
 use std::time::{Duration, Instant};
 
-use brokkr_api::{reports::HealthStatus, work_orders::MAX_PROGRESS};
+use brokkr_api::{
+    reports::{HealthStatus, ObjectRef},
+    work_orders::{ClaimedOrder, MAX_PROGRESS, OnAgentLoss},
+};
 
 use crate::{
     cluster::{Class, KubeFailure},
     health::{Assessment, HealthReason},
 };
+
+/// Lines of the log in a message.
+const LINES: usize = 3;
 
 /// How an attempt ended in the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +46,21 @@ impl Ended {
             Class::Unreachable | Class::Timeout | Class::Transient | Class::Expired => None,
             Class::Terminating | Class::OverQuota => Some(Self::failed(failure.class.as_str(), failure.message.clone(), true)),
             class => Some(Self::failed(class.as_str(), failure.message.clone(), false)),
+        }
+    }
+
+    /// The object of the attempt is gone. What it stands for may have been done before it was deleted.
+    pub(super) fn missing(order: &ClaimedOrder, object: &ObjectRef) -> Self {
+        let message = format!("{object} is not there any more; somebody deleted it, or the agent ended before it had made it");
+        Self::failed("missing", message, order.on_agent_loss == OnAgentLoss::Retry)
+    }
+
+    /// A failure with the last lines of the log.
+    pub(super) fn with_last_lines(self, log: Option<&str>) -> Self {
+        let tail = log.map(|log| last_lines(log, LINES)).filter(|tail| !tail.is_empty());
+        match (self, tail) {
+            (Self::Failed { reason, message, retry }, Some(tail)) => Self::failed(&reason, format!("{message}: {tail}"), retry),
+            (ended, _) => ended,
         }
     }
 
@@ -122,6 +143,11 @@ fn passes_by_itself(reason: HealthReason) -> bool {
     )
 }
 
+fn last_lines(log: &str, lines: usize) -> String {
+    let all: Vec<_> = log.lines().filter(|line| !line.trim().is_empty()).collect();
+    all[all.len().saturating_sub(lines)..].join(" | ")
+}
+
 /// As much of a message as fits beside an order.
 pub(super) fn progress(message: &str) -> String {
     message.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_PROGRESS).collect()
@@ -173,6 +199,15 @@ mod tests {
         assert_eq!(Ended::not_stopped("Job a", &failure(Class::Conflict)), None);
         let message = "Job a cannot be stopped, and may still run: no right";
         assert_eq!(Ended::not_stopped("Job a", &failure(Class::Forbidden)), Some(Ended::failed("not_stopped", message, false)));
+    }
+
+    #[test]
+    fn a_failure_says_the_last_lines_of_the_log() {
+        assert_eq!(last_lines("a\n\nb\nc\n", 2), "b | c");
+        let failed = |message: &str| Ended::failed("container_failed", message, true);
+        assert_eq!(failed("exit code 3").with_last_lines(Some("no\nspace")), failed("exit code 3: no | space"));
+        assert_eq!(failed("exit code 3").with_last_lines(Some("\n")), failed("exit code 3"));
+        assert_eq!(Ended::Succeeded.with_last_lines(Some("done")), Ended::Succeeded);
     }
 
     #[test]

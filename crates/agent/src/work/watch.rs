@@ -1,7 +1,10 @@
 //! Looks again when something of an order changes in the cluster: watches by the order's label, on metadata only. What they tell is that
 //! something has changed; what it is like is asked.
 
-use std::{pin::Pin, time::Duration};
+use std::{
+    pin::Pin,
+    time::{Duration, Instant},
+};
 
 use brokkr_api::WorkOrderId;
 use futures::{Stream, StreamExt, stream};
@@ -46,6 +49,11 @@ impl Changes {
         Self(Box::pin(stream::select_all(places.into_iter().map(one))))
     }
 
+    /// Of nothing.
+    pub(super) fn none() -> Self {
+        Self(Box::pin(stream::pending()))
+    }
+
     /// Both.
     pub(super) fn and(self, other: Self) -> Self {
         Self(Box::pin(stream::select(self.0, other.0)))
@@ -54,5 +62,13 @@ impl Changes {
     /// Waits for the next change, or until it is time to look all the same.
     pub(super) async fn next(&mut self) {
         drop(tokio::time::timeout(SILENCE, self.0.next()).await);
+    }
+
+    /// The same, but not longer than until then.
+    pub(super) async fn next_until(&mut self, at: Option<Instant>) {
+        match at {
+            Some(at) => drop(tokio::time::timeout_at(at.into(), self.next()).await),
+            None => self.next().await,
+        }
     }
 }

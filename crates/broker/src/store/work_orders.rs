@@ -98,11 +98,11 @@ statements! {
              + (SELECT count(*) FROM (SELECT 1 AS one FROM work_orders WHERE lease_until IS NOT NULL AND lease_until <= $1 LIMIT 1) l)
              + (SELECT count(*) FROM (SELECT 1 AS one FROM work_orders WHERE deadline_at IS NOT NULL AND finished_at IS NULL AND deadline_at <= $1
                   AND state <> 'running' LIMIT 1) d) AS n";
-    /// None while the fleet is suspended.
+    /// None while the fleet is suspended. A scalar subquery, not EXISTS: PostgreSQL would make a join of that, and read every order that waits.
     READY_QUEUES = Select work_order_queues
         "SELECT q.id AS queue_id, q.kind, q.targets, q.created_at, (SELECT count(*) FROM
              (SELECT 1 AS one FROM work_orders o WHERE o.queue_id = q.id AND o.state = 'queued' LIMIT $1) r) AS ready
-         FROM work_order_queues q WHERE EXISTS (SELECT 1 FROM work_orders o WHERE o.queue_id = q.id AND o.state = 'queued')
+         FROM work_order_queues q WHERE (SELECT o.id FROM work_orders o WHERE o.queue_id = q.id AND o.state = 'queued' LIMIT 1) IS NOT NULL
            AND NOT EXISTS (SELECT 1 FROM installation i WHERE i.suspension IS NOT NULL)";
     AGENTS_CHANGED_SINCE = Select agents
         "SELECT a.id, a.name, a.labels, a.updated_at, a.suspension FROM agents a WHERE a.updated_at >= $1 AND a.abandoned_at IS NULL";

@@ -46,20 +46,19 @@ impl SamplerHandle {
     /// Decides about a request. `is_known` says whether the caller is somebody that we know, and is asked only where it matters.
     pub(crate) fn place(&self, head: Head<'_>, is_known: impl Fn() -> bool) -> Place {
         let ids = Ids::default();
-        let remote = head.inbound.map(TraceContext::span_context);
+        let parent = head.inbound.map_or_else(Context::new, TraceContext::to_remote_parent);
+        let remote = head.inbound.map(|_| parent.span().span_context().clone());
         let trace_id = remote.as_ref().map_or_else(|| ids.new_trace_id(), SpanContext::trace_id);
         let decision = if self.keeps_head(head, is_known, trace_id) {
             SamplingDecision::RecordAndSample
-        } else if self.sampler().records(&Context::new(), head.class) {
+        } else if self.rules.records(head.class) {
             SamplingDecision::RecordOnly
         } else {
             let flags = remote.as_ref().map_or(TraceFlags::default(), SpanContext::trace_flags).with_sampled(false);
             let state = remote.as_ref().map_or(TraceState::NONE, |remote| remote.trace_state().clone());
             let own = SpanContext::new(trace_id, ids.new_span_id(), flags, false, state);
-            let parent = head.inbound.map_or_else(Context::new, TraceContext::to_remote_parent);
             return Place::Unseen(parent.with_remote_span_context(own));
         };
-        let parent = head.inbound.map_or_else(Context::new, TraceContext::to_remote_parent);
         Place::Span(parent.with_value(head.class).with_value(Decided(decision)), trace_id)
     }
 
@@ -67,8 +66,8 @@ impl SamplerHandle {
         match head.inbound {
             Some(inbound) if head.trust && is_known() => inbound.is_sampled(),
             // Probes come from nobody in particular, and have a rate of their own.
-            None if head.class == Class::Probe => self.sampler().by_rate(head.class, trace_id),
-            _ => self.sampler().by_rate(head.class, trace_id) && (is_known() || self.admits_stranger()),
+            None if head.class == Class::Probe => self.rules.by_rate(head.class, trace_id),
+            _ => self.rules.by_rate(head.class, trace_id) && (is_known() || self.rules.admits_stranger()),
         }
     }
 }

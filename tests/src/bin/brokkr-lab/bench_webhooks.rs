@@ -7,12 +7,12 @@ use std::{
 };
 
 use brokkr_api::{
-    Name, Timestamp,
-    stacks::PutStack,
-    webhooks::{CreateWebhook, SignatureKind, WebhookSettings},
+    Labels, Name, Timestamp,
+    agents::{CreateAgent, UpdateAgent},
+    webhooks::WebhookSettings,
 };
 use brokkr_tests::{
-    fleet::{Broker, Engine},
+    fleet::{Broker, Engine, borrowed},
     lab::LabError,
     receiver::{Received, Receiver},
 };
@@ -42,7 +42,6 @@ pub(crate) struct Plan {
     waiting: u32,
 }
 
-const KEY: &str = "bench:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 /// Longest wait for what is still under way after the last change.
 const REST: Duration = Duration::from_secs(20);
 
@@ -63,11 +62,11 @@ struct Found {
 
 pub(crate) async fn run(plan: &Plan) -> Result<(), LabError> {
     let receiver = Receiver::start().await?;
-    let mut settings = receiver.settings().to_vec();
+    let mut settings = receiver.settings(Engine::Postgres);
     settings.push(("BROKKR__LIMITS__REQUESTS_PER_SECOND", "0".to_owned()));
-    settings.push(("BROKKR__ENCRYPTION__KEYS", KEY.to_owned()));
-    let settings: Vec<_> = settings.iter().map(|(key, value)| (*key, value.as_str())).collect();
-    let broker = Broker::start(Engine::Postgres, &settings).await?;
+    let broker = Broker::start(Engine::Postgres, &borrowed(&settings)).await?;
+    let create = CreateAgent { name: agent()?, cluster: agent()?, labels: labels(0)? };
+    broker.admin().create_agent(&create).await.map_err(fail)?;
     let mut bench = Bench { broker, receiver, changes: 0 };
     let mut rows = Vec::new();
 
@@ -112,14 +111,9 @@ impl Bench {
     async fn webhooks(&self, numbers: std::ops::Range<u32>, path: &str) -> Result<(), LabError> {
         let admin = self.broker.admin();
         for number in numbers {
-            let create = CreateWebhook {
-                name: format!("bench-{number:05}").parse().map_err(fail)?,
-                url: self.receiver.url(path),
-                headers: BTreeMap::default(),
-                signature: SignatureKind::Hmac,
-                settings: WebhookSettings { events: vec!["stack.*".to_owned()], ..WebhookSettings::default() },
-            };
-            admin.create_webhook(&create).await.map_err(fail)?;
+            let name = format!("bench-{number:05}").parse().map_err(fail)?;
+            let of_agents = WebhookSettings { events: vec!["agent.updated".to_owned()], ..WebhookSettings::default() };
+            admin.create_webhook(&self.receiver.webhook(name, path, of_agents)).await.map_err(fail)?;
         }
         Ok(())
     }
@@ -138,10 +132,9 @@ impl Bench {
     /// One change a second, each told to so many that answer.
     async fn part(&mut self, plan: &Plan, answering: u32) -> Result<Found, LabError> {
         let admin = self.broker.admin();
-        let stack: Name = "bench".parse().map_err(fail)?;
         // Connections are made, and bad receivers known for what they are.
         for warm in 0..2 {
-            self.change(&admin, &stack).await?;
+            self.change(&admin).await?;
             sleep(Duration::from_secs(2 + warm)).await;
         }
         self.receiver.drain();
@@ -149,7 +142,7 @@ impl Bench {
         let (began, wanted) = (Instant::now(), (plan.changes * answering) as usize);
         let mut arrived = Vec::with_capacity(wanted);
         for second in 1..=plan.changes {
-            self.change(&admin, &stack).await?;
+            self.change(&admin).await?;
             sleep(Duration::from_secs(second.into()).saturating_sub(began.elapsed())).await;
             arrived.extend(self.take());
         }
@@ -178,16 +171,27 @@ impl Bench {
         })
     }
 
-    async fn change(&mut self, admin: &brokkr_api::client::Client, stack: &Name) -> Result<(), LabError> {
+    async fn change(&mut self, admin: &brokkr_api::client::Client) -> Result<(), LabError> {
         self.changes += 1;
-        let labels = json!({"labels": {"number": self.changes.to_string()}});
-        let put: PutStack = serde_json::from_value(labels).map_err(fail)?;
-        admin.put_stack(stack, &put).await.map(drop).map_err(fail)
+        let labels = Some(labels(self.changes)?);
+        admin.update_agent(&agent()?, &UpdateAgent { labels }).await.map(drop).map_err(fail)
     }
 
     fn take(&self) -> Vec<Received> {
         self.receiver.drain().into_iter().filter(|one| one.path == "/ok").collect()
     }
+}
+
+/// The agent whose labels change.
+fn agent() -> Result<Name, LabError> {
+    "bench".parse().map_err(fail)
+}
+
+/// So many that the message that tells them has 1 kB.
+fn labels(number: u32) -> Result<Labels, LabError> {
+    let mut labels: BTreeMap<_, _> = (0..11).map(|team| (format!("team-{team:02}"), "a".repeat(60))).collect();
+    labels.insert("number".to_owned(), number.to_string());
+    Labels::try_from(labels).map_err(fail)
 }
 
 /// Milliseconds from the event until it arrived, on one machine's clock.

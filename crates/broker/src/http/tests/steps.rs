@@ -166,14 +166,17 @@ async fn a_round_in_which_there_is_nothing_to_do_links_to_nothing() {
 #[tokio::test]
 async fn every_change_of_phase_is_a_log_record_with_its_trace_from_to_and_reason() {
     Engine::each(async |world: World| {
-        let agent = world.agent("edge", json!({})).await;
-        world.stack("shop", json!({})).await.expect(201);
+        let agent = world.agent("edge", json!({"site": "a"})).await;
+        world.stack("shop", json!({"site": "a"})).await.expect(201);
         let accepted = traced_apply(&world, &secret("one")).await.expect(201);
         let mut failed = world.report_of(&agent, "failed").await;
         failed["reports"][0]["error"] = json!({"reason": "forbidden", "message": "no"});
         let failed = world.post(&agent.key, "/api/v1/agent/reports", failed).await.expect(200);
         let applied = world.report_all(&agent, "applied").await.expect(200);
         world.report_all(&agent, "applied").await.expect(200);
+        let elsewhere = json!({"labels": {"site": "b"}});
+        world.call(&world.admin, Method::PATCH, "/api/v1/agents/edge", elsewhere).await.expect(200);
+        world.post(&world.admin, "/api/v1/agents:abandon", json!({"agent": "edge"})).await.expect(200);
 
         let lines: Vec<Value> = world.capture.logs().iter().map(|line| serde_json::from_str(line).unwrap()).collect();
         let of = |message: &str| lines.iter().filter(|line| line["message"] == message).collect::<Vec<_>>();
@@ -191,8 +194,15 @@ async fn every_change_of_phase_is_a_log_record_with_its_trace_from_to_and_reason
             "what is told again is no change"
         );
         let begun = of("deployments begin a new phase");
-        assert_eq!((begun.len(), &begun[0]["to"], &begun[0]["agents"]), (1, &json!("pending"), &json!(1)));
-        assert_eq!(begun[0]["trace_id"], accepted.header("x-trace-id"));
+        assert_eq!(begun[1]["trace_id"], accepted.header("x-trace-id"));
+        let begun = begun.iter().map(|line| json!([line["to"], line["reason"], line["agents"], line["stacks"]]));
+        let expected = json!([
+            ["pending", "targets_changed", 1, null],
+            ["pending", "new_generation", 1, null],
+            ["deleting", "labels_changed", null, 1],
+            ["orphaned", "agent_abandoned", null, 1],
+        ]);
+        assert_eq!(Value::from_iter(begun), expected);
     })
     .await;
 }

@@ -1,11 +1,14 @@
 //! Abandoning an agent that is gone for ever, so that stacks can finish without it.
 
 use axum::extract::State;
-use brokkr_api::agents::{AbandonAgent, AbandonedAgent};
+use brokkr_api::{
+    agents::{AbandonAgent, AbandonedAgent},
+    rollouts::Phase,
+};
 use brokkr_telemetry::TraceContext;
 use serde_json::json;
 
-use super::{agents::leave, reports::deleted_event};
+use super::{agents::leave, phases, reports::deleted_event};
 use crate::http::{
     AppState,
     auth::{AgentsWrite, Allowed},
@@ -32,6 +35,7 @@ pub(crate) async fn abandon(
     let stacks = tx.orphan(agent.id, change, now).await?;
     tx.abandon_agent(agent.id, change, now).await?;
     let orphaned = stacks.len() as u64;
+    phases::of_agent(agent.id, &agent.name, orphaned, Phase::Orphaned, "agent_abandoned");
     leave(&mut tx, &state, &caller, "agent.abandoned", (agent.id, &agent.name), json!({"orphaned": orphaned}), now).await?;
     if !deleting.is_empty() {
         // Those that waited for this agent alone are deleted now.

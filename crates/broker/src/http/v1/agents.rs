@@ -10,7 +10,7 @@ use brokkr_telemetry::{TraceContext, spans};
 use http::{HeaderMap, StatusCode};
 use serde_json::json;
 
-use super::page;
+use super::{page, phases};
 use crate::{
     domain::{
         key,
@@ -155,7 +155,11 @@ pub(super) async fn retarget(
     };
     let changes: Vec<_> = spans::target().in_scope(|| stacks.iter().filter_map(concerns).collect());
     let trace = TraceContext::current();
-    Ok(tx.change_targets(&changes, &RevisionSource { change_seq, now, trace: trace.as_ref() }).await?)
+    tx.change_targets(&changes, &RevisionSource { change_seq, now, trace: trace.as_ref() }).await?;
+    for (to, stacks) in phases::begun(&changes) {
+        phases::of_agent(id, name, stacks, to, "labels_changed");
+    }
+    Ok(())
 }
 
 /// Writes event and audit entry of a change of an agent.

@@ -3,13 +3,17 @@
 use brokkr_api::{
     DeploymentObjectId, ErrorCode, Name, StackId,
     deployment_objects::{AcceptedDeploymentObject, DeploymentObject},
+    rollouts::Phase,
 };
 use brokkr_telemetry::{TraceContext, spans};
 use http::StatusCode;
 use serde_json::json;
-use tracing::{Instrument, info};
+use tracing::Instrument;
 
-use super::stacks::{deleting, send_span};
+use super::{
+    phases,
+    stacks::{deleting, send_span},
+};
 use crate::{
     domain::manifests::Canonical,
     http::{
@@ -165,8 +169,7 @@ async fn store(
         let agents = rolled.inspect_err(|error| spans::record_error(&plan, error.error_type()))?;
         spans::record_agents(&plan, agents);
         drop(plan);
-        info!(stack.id = %stack.id, stack.name = %stack.name, generation = stack.generation, agents, to = "pending",
-            reason = "new generation", "deployments begin a new phase");
+        phases::of_stack(stack, agents, Phase::Pending, "new_generation");
         let change = Change {
             kind: "deployment_object.created",
             resource: Resource::new("stack", stack.id, &stack.name),

@@ -15,6 +15,7 @@ pub(super) mod generation;
 pub(super) mod generators;
 pub(super) mod keys;
 pub(super) mod page;
+mod phases;
 pub(super) mod reports;
 pub(super) mod rollout;
 pub(super) mod rotation;

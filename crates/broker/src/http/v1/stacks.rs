@@ -3,6 +3,7 @@
 use axum::extract::State;
 use brokkr_api::{
     ErrorCode, Name, Page, StackId,
+    rollouts::Phase,
     stacks::{MAX_PREVIEW_TOKEN, PutStack, Stack, StacksQuery},
 };
 use brokkr_telemetry::{
@@ -11,10 +12,10 @@ use brokkr_telemetry::{
 };
 use http::{HeaderMap, StatusCode};
 use serde_json::json;
-use tracing::{Instrument, Span, info};
+use tracing::{Instrument, Span};
 use uuid::Uuid;
 
-use super::{page, targets};
+use super::{page, phases, targets};
 use crate::{
     domain::policy,
     http::{
@@ -226,8 +227,7 @@ pub(crate) async fn delete(
     })?;
     spans::record_agents(&plan, agents);
     drop(plan);
-    info!(stack.id = %stack.id, stack.name = %stack.name, generation = stack.generation, agents, to = "deleting",
-        reason = "deletion requested", "deployments begin a new phase");
+    phases::of_stack(&stack, agents, Phase::Deleting, "deletion_requested");
     spans::record_fan_out(&send, agents);
     drop(send);
     // What was never delivered, or is gone everywhere already, is deleted at once.

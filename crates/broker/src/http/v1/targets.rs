@@ -8,7 +8,10 @@ use brokkr_api::{
 use brokkr_telemetry::{TraceContext, spans};
 use tracing::Instrument;
 
-use super::stacks::{deleting, send_span};
+use super::{
+    phases,
+    stacks::{deleting, send_span},
+};
 use crate::{
     domain::targeting::{Candidate, Current, Target, TargetChange, again, change, needs_preview, preview_token},
     http::{
@@ -162,9 +165,13 @@ pub(super) async fn carry_out(tx: &mut Tx, stack: &StackRow, consequence: &Conse
     let plan = send.as_ref().map_or_else(spans::plan_rollout, |send| send.in_scope(spans::plan_rollout));
     spans::record_agents(&plan, consequence.changes.len() as u64);
     let changed = tx.change_targets(&consequence.changes, &source).instrument(plan.clone()).await;
-    Ok(changed.inspect_err(|error| {
+    changed.inspect_err(|error| {
         for span in send.iter().chain([&plan]) {
             spans::record_error(span, error.error_type());
         }
-    })?)
+    })?;
+    for (to, agents) in phases::begun(&consequence.changes) {
+        phases::of_stack(stack, agents, to, "targets_changed");
+    }
+    Ok(())
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use brokkr_api::Name;
 use brokkr_tests::{
     cluster::Cluster,
-    fleet::{Agent, Broker, Engine, config_map},
+    fleet::{Agent, Broker, Engine, borrowed, config_map},
     lab::LabError,
 };
 
@@ -54,10 +54,9 @@ pub(super) async fn run(plan: &Plan, sink: &Sink) -> Result<Vec<Row>, LabError> 
     let broker = Broker::start(Engine::Sqlite, &[]).await?;
     let mut subjects = Vec::new();
     for mode in Mode::EACH {
-        let telemetry = mode.settings(&sink.endpoint());
-        let settings: Vec<_> = telemetry.iter().map(|(key, value)| (*key, value.as_str())).collect();
+        let settings = mode.settings(&sink.endpoint());
         let name = cluster.unique("bench");
-        let agent = broker.agent(&name, &settings).await?;
+        let agent = broker.agent(&name, &borrowed(&settings)).await?;
         let stack = broker.stack(&name, &[&agent]).await;
         let subject = Subject { agent, stack, namespace: cluster.create_namespace("bench-tracing").await? };
         // The first apply creates; the measured ones change.

@@ -9,7 +9,7 @@ use brokkr_api::{
     stacks::PutStack,
 };
 use brokkr_tests::{
-    fleet::{Broker, Engine, config_map},
+    fleet::{Broker, Engine, borrowed, config_map},
     lab::LabError,
 };
 use futures::{StreamExt, TryStreamExt, stream};
@@ -47,9 +47,7 @@ struct Subject {
 impl Subject {
     async fn start(engine: Engine, mode: Mode, sink: &Sink) -> Result<Self, LabError> {
         let telemetry = mode.settings(&sink.endpoint());
-        let settings = telemetry.iter().map(|(key, value)| (*key, value.as_str()));
-        let settings: Vec<_> = settings.chain(UNHINDERED).collect();
-        let broker = Broker::start(engine, &settings).await?;
+        let broker = Broker::start(engine, &[&borrowed(&telemetry)[..], &UNHINDERED].concat()).await?;
         let admin = broker.admin();
         let name: Name = "bench".parse().map_err(fail)?;
         let request = CreateAgent { name: name.clone(), cluster: name.clone(), labels: Labels::default() };
