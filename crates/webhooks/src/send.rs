@@ -91,6 +91,17 @@ impl Message {
         self
     }
 
+    /// The same message with as much of its place in a trace as is to go along.
+    fn placed(mut self, place: Option<TraceContext>) -> Self {
+        if let Some(mut place) = place.filter(|_| self.traceparent) {
+            if !self.tracestate {
+                place.tracestate = None;
+            }
+            place.inject(&mut self.headers);
+        }
+        self
+    }
+
     /// What an answer must not be quoted with: values of headers whole, what stands behind a word such as `Bearer`, and secrets.
     fn secrets(&self) -> Vec<String> {
         let is_open = |name: &HeaderName| [header::CONTENT_TYPE, ID, TIMESTAMP].contains(name);
@@ -217,17 +228,9 @@ impl Sender {
         });
         spans::record_resend_count(&span, message.attempt.saturating_sub(1));
         let secrets = message.secrets();
-        let mut message = message.signed(now);
+        let place = TraceContext::of(&span).or_else(|| message.cause.as_ref().map(|(cause, _)| cause.clone()));
+        let message = message.signed(now).placed(place);
         let timeout = message.timeout;
-        if let Some(mut place) = TraceContext::of(&span)
-            .or_else(|| message.cause.as_ref().map(|(cause, _)| cause.clone()))
-            .filter(|_| message.traceparent)
-        {
-            if !message.tracestate {
-                place.tracestate = None;
-            }
-            place.inject(&mut message.headers);
-        }
         let request = self.http.post(message.url).headers(message.headers).body(message.body);
         let exchange = async {
             let response = request.send().await?;

@@ -167,7 +167,7 @@ async fn tracestate_goes_along_where_it_is_wanted_and_neither_where_nothing_is()
             TraceContext::from_parts("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", Some("vendor=1")).unwrap();
         let mut message = message("127.0.0.1:1".parse().unwrap());
         (message.traceparent, message.tracestate) = (traceparent, tracestate);
-        let headers = headers(&message, Some(cause), NOW);
+        let headers = message.placed(Some(cause)).headers;
         assert_eq!(headers.contains_key("traceparent"), traceparent);
         assert_eq!(headers.contains_key("tracestate"), traceparent && tracestate);
     }
