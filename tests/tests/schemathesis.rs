@@ -80,6 +80,10 @@ async fn seed(broker: &Broker) -> Seed {
     let order = text(&call(&admin, reqwest::Method::POST, "/work-orders", order).await["id"]);
     let webhook = json!({"name": "chat", "url": "https://hooks.example.com/", "settings": {"events": ["webhook.nothing"]}});
     call(&admin, reqwest::Method::POST, "/webhooks", webhook).await;
+    let settings = json!({"events": ["webhook.nothing"], "deliver_by": {"names": ["edge"]}});
+    let inside = json!({"name": "inside", "url": "http://receiver.tools.svc:8080/", "settings": settings});
+    call(&admin, reqwest::Method::POST, "/webhooks", inside).await;
+    call(&admin, reqwest::Method::POST, "/webhooks/inside/test", Value::Null).await;
     let keys = broker.admin().list_keys(&brokkr_api::page::PageQuery::default()).await.unwrap();
     let own: Vec<_> = keys.items.iter().map(|key| key.id.to_string()).collect();
     let environment = vec![

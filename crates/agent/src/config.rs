@@ -5,6 +5,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use brokkr_api::Name;
 use brokkr_runtime::config::{Problems, Settings};
 use brokkr_telemetry::config::{LogConfig, MetricsConfig, TelemetryConfig};
+use brokkr_webhooks::{Guard, guard::IpNet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +25,8 @@ pub(crate) struct Config {
     pub(crate) kubernetes: KubernetesConfig,
     /// Work orders.
     pub(crate) work_orders: WorkOrdersConfig,
+    /// Webhooks that the agent sends for the broker.
+    pub(crate) webhooks: WebhooksConfig,
     /// Which of several agents of one cluster works.
     pub(crate) leader_election: LeaderElectionConfig,
     /// The HTTP server with probes and metrics.
@@ -104,6 +107,7 @@ impl Settings for Config {
         problems.require(!self.leader_election.lease_name.is_empty(), "leader_election.lease_name", "must not be empty");
         problems.range("work_orders.at_once", self.work_orders.at_once as u64, 0..=100);
         problems.range("work_orders.patience_seconds", self.work_orders.patience_seconds, 1..=3_600);
+        self.webhooks.check(problems);
         problems.range("server.drain_seconds", self.server.drain_seconds, 1..=3_600);
         brokkr_runtime::config::check_telemetry(&self.telemetry, problems);
         brokkr_runtime::config::check_metrics(&self.metrics, problems);
@@ -228,6 +232,57 @@ pub(crate) struct WorkOrdersConfig {
 impl Default for WorkOrdersConfig {
     fn default() -> Self {
         Self { at_once: 8, patience_seconds: 60 }
+    }
+}
+
+/// Webhooks that the agent sends for the broker: those whose `deliver_by` selects it.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct WebhooksConfig {
+    /// Whether the agent sends any.
+    pub(crate) enabled: bool,
+    /// Whether plain `http` URLs are allowed.
+    pub(crate) allow_http: bool,
+    /// Ports that may be reached.
+    pub(crate) allowed_ports: Vec<u16>,
+    /// Networks that may be reached though they are not the public internet, such as those of the cluster's services and pods:
+    /// `["10.96.0.0/12", "fd00:1::/108"]`.
+    pub(crate) allowed_networks: Vec<String>,
+    /// File with certificate authorities, PEM, that are believed beside those of the machine.
+    pub(crate) ca_file: Option<PathBuf>,
+    /// Most attempts at the same time, of all webhooks together.
+    pub(crate) attempts_at_once: u32,
+}
+
+impl Default for WebhooksConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            allow_http: false,
+            allowed_ports: vec![443],
+            allowed_networks: Vec::new(),
+            ca_file: None,
+            attempts_at_once: 32,
+        }
+    }
+}
+
+impl WebhooksConfig {
+    fn check(&self, problems: &mut Problems) {
+        let are_networks = self.allowed_networks.iter().all(|network| network.parse::<IpNet>().is_ok());
+        problems.require(are_networks, "webhooks.allowed_networks", "write networks as 10.96.0.0/12 or fd00:1::/108");
+        problems.range("webhooks.attempts_at_once", u64::from(self.attempts_at_once), 1..=1_000);
+    }
+
+    /// Where webhooks may lead.
+    pub(crate) fn guard(&self) -> Guard {
+        let networks = self.allowed_networks.iter().filter_map(|network| network.parse().ok()).collect();
+        Guard { networks, ports: self.allowed_ports.clone(), http: self.allow_http }
+    }
+
+    /// How many attempts are made at the same time.
+    pub(crate) fn hands(&self) -> usize {
+        if self.enabled { self.attempts_at_once as usize } else { 0 }
     }
 }
 

@@ -6,8 +6,8 @@ use std::{
 };
 
 use brokkr_api::{
-    agents::Hello,
-    client::{ClientError, Polled},
+    agents::{Hello, SENDS_WEBHOOKS},
+    client::{ClientError, FreeHands, Polled},
 };
 use brokkr_runtime::{Clock, Ids};
 use brokkr_telemetry::{
@@ -24,12 +24,12 @@ use crate::{
     attempt::Workshop,
     cluster::{Class, KubeFailure, Resource},
     desired::Desired,
+    hands::Hands,
     identity::{Identity, IdentityError},
     schedule::backoff,
     status::Status,
     trace_report::TraceReporter,
     trouble::{NO_KEY, Trouble},
-    work::Hands,
 };
 
 /// What this agent can do, for those who look at the fleet.
@@ -47,6 +47,8 @@ pub(crate) struct Poller {
     pub(crate) wait: Duration,
     /// Told when there may be work orders.
     pub(crate) hands: Arc<Hands>,
+    /// Told when there may be deliveries of webhooks.
+    pub(crate) couriers: Arc<Hands>,
 }
 
 /// The first wait after a refusal is as long as that after so many failures more: some seconds.
@@ -72,11 +74,13 @@ impl Poller {
             let span = spans::poll();
             // Whether the broker is back is to be known now, and not when something has changed.
             let wait = if failures == 0 { self.wait } else { Duration::ZERO };
-            let free = Some(u32::try_from(self.hands.free()).unwrap_or(u32::MAX)).filter(|free| *free > 0);
+            let free = |hands: &Hands| Some(u32::try_from(hands.free()).unwrap_or(u32::MAX)).filter(|free| *free > 0);
+            let free = FreeHands { work_orders: free(&self.hands), deliveries: free(&self.couriers) };
             let timed = self.workshop.client.desired_state_or_work(etag.as_deref(), wait, free).instrument(span.clone()).await;
             let elapsed = started.elapsed();
             match &timed {
                 Ok(timed) if timed.work => self.hands.ring_for_work(),
+                Ok(timed) if timed.deliveries => self.couriers.ring_for_work(),
                 // A change may be that an order is to be stopped.
                 Ok(timed) if matches!(timed.polled, Polled::Changed { .. }) => self.hands.ring(),
                 _ => {}
@@ -202,11 +206,12 @@ impl Poller {
         })?;
         self.workshop.client.name_cluster(&cluster_uid)?;
         self.identity.ensure(&self.workshop.client, &cluster_uid).await?;
+        let sends = (self.couriers.number() > 0).then_some(SENDS_WEBHOOKS);
         let hello = Hello {
             cluster_uid,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             kubernetes_version: text(&version, "/gitVersion").unwrap_or_else(|| "unknown".to_owned()),
-            capabilities: CAPABILITIES.map(str::to_owned).to_vec(),
+            capabilities: CAPABILITIES.into_iter().chain(sends).map(str::to_owned).collect(),
         };
         let welcome = self.workshop.client.hello(&hello).await?;
         self.status.welcomed(&welcome);

@@ -17,6 +17,7 @@ use brokkr_runtime::{
     server::{self, Limits, Server},
 };
 use brokkr_telemetry::{AgentMetrics, InitOptions, Service, Telemetry, TelemetryConfig, http::ServerTelemetry};
+use brokkr_webhooks::Sender;
 use parking_lot::Mutex;
 use tokio::{
     net::TcpListener,
@@ -29,8 +30,10 @@ use crate::{
     attempt::{Approvals, Workshop},
     cluster::{Cluster, Resources},
     config::Config,
+    courier::Courier,
     desired::{Contents, Desired},
     drift::Contests,
+    hands::Hands,
     identity::Identity,
     leader::Candidate,
     ledger::Ledger,
@@ -43,7 +46,7 @@ use crate::{
     sight::Sight,
     standing::Standing,
     status::{AgentProbe, Status},
-    work::{Hands, Workforce},
+    work::Workforce,
 };
 
 /// Runs the agent until it is asked to end.
@@ -92,6 +95,7 @@ async fn serve(config: Config, me: String, telemetry: &Telemetry, mut signals: S
     let (workshop, news) = workshop(&config, client, guarded, &status);
     let (sender, receiver) = watch::channel(None);
     let hands = Arc::new(Hands::new(config.work_orders.at_once));
+    let courier = courier(&config, &workshop, &clock, &ids)?;
     measure(&metrics, &workshop, &status, receiver.clone());
     let poller = Poller {
         workshop: Arc::clone(&workshop),
@@ -101,6 +105,7 @@ async fn serve(config: Config, me: String, telemetry: &Telemetry, mut signals: S
         clock: Arc::clone(&clock),
         ids: Arc::clone(&ids),
         hands: Arc::clone(&hands),
+        couriers: Arc::clone(&courier.hands),
         tracing: telemetry.control(),
         wait: Duration::from_secs(config.broker.wait_seconds.clamp(1, brokkr_api::wait::MAX_WAIT_SECONDS)),
     };
@@ -115,6 +120,7 @@ async fn serve(config: Config, me: String, telemetry: &Telemetry, mut signals: S
     lifecycle.spawn("watch", Sight::run(Arc::clone(&workshop), Arc::clone(&ids), stopping()));
     lifecycle.spawn("drift", Sight::judge_suspects(Arc::clone(&workshop), news.suspected, stopping()));
     lifecycle.spawn("health", Monitor::run(Arc::clone(&workshop), Arc::clone(&clock), news.touched, news.applied, stopping()));
+    lifecycle.spawn("webhooks", courier.run(stopping()));
     let workforce = Workforce {
         workshop: Arc::clone(&workshop),
         clock: Arc::clone(&clock),
@@ -164,6 +170,20 @@ async fn serve(config: Config, me: String, telemetry: &Telemetry, mut signals: S
     };
     candidate.release().await;
     Ok(ended)
+}
+
+/// Who sends webhooks for the broker.
+fn courier(config: &Config, workshop: &Workshop, clock: &Arc<dyn Clock>, ids: &Arc<dyn Ids>) -> anyhow::Result<Courier> {
+    let webhooks = &config.webhooks;
+    let authorities = webhooks.ca_file.as_ref().map(|file| std::fs::read(file).context("webhooks.ca_file")).transpose()?;
+    let name = concat!("brokkr-webhooks/", env!("CARGO_PKG_VERSION"));
+    Ok(Courier {
+        client: workshop.client.clone(),
+        sender: Sender::new(webhooks.guard(), name, authorities.as_deref()).context("webhooks.ca_file")?,
+        hands: Arc::new(Hands::new(webhooks.hands())),
+        clock: Arc::clone(clock),
+        ids: Arc::clone(ids),
+    })
 }
 
 /// Where the gauges are read when somebody looks: all of it is in memory.

@@ -128,6 +128,8 @@ pub struct Hello {
     pub capabilities: Vec<String>,
 }
 
+/// The capability of an agent that sends webhooks.
+pub const SENDS_WEBHOOKS: &str = "webhooks";
 /// Most capabilities that an agent names.
 pub const MAX_CAPABILITIES: usize = 32;
 

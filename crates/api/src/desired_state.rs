@@ -22,6 +22,11 @@ pub struct DesiredStateQuery {
     #[param(minimum = 0, maximum = 1000)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub work_orders: Option<u32>,
+    /// How many deliveries of webhooks the agent could send now. A poll that names some ends early when there is one for it, and says so
+    /// in the header `brokkr-webhook-deliveries`.
+    #[param(minimum = 0, maximum = 1000)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub webhook_deliveries: Option<u32>,
 }
 
 /// Everything that one agent has to do. What is not in it must be left alone: absence is never an order to delete.

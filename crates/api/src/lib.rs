@@ -5,6 +5,7 @@
 pub mod agents;
 pub mod audit;
 pub mod builds;
+pub mod deliveries;
 pub mod deployment_objects;
 pub mod desired_state;
 pub mod enrolment;
@@ -64,6 +65,9 @@ pub const IDEMPOTENCY_HEADER: &str = "idempotency-key";
 
 /// Answer header of a poll that found nothing new: there is a work order that this agent may claim.
 pub const WORK_HEADER: &str = "brokkr-work-orders";
+
+/// Answer header of a poll that found nothing new: there are deliveries of webhooks that this agent may claim.
+pub const DELIVERIES_HEADER: &str = "brokkr-webhook-deliveries";
 
 /// Answer header with the id of the request, also in every problem.
 pub const REQUEST_ID_HEADER: &str = "x-request-id";

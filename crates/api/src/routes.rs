@@ -124,6 +124,10 @@ pub const CLAIM_WORK: &str = "/api/v1/agent/work-orders:claim";
 pub const RENEW_WORK: &str = "/api/v1/agent/work-orders:renew";
 /// An agent tells how a work order goes.
 pub const REPORT_WORK: &str = "/api/v1/agent/work-orders:report";
+/// An agent asks for deliveries of webhooks to send.
+pub const CLAIM_DELIVERIES: &str = "/api/v1/agent/webhook-deliveries:claim";
+/// An agent tells how attempts went.
+pub const REPORT_DELIVERIES: &str = "/api/v1/agent/webhook-deliveries:report";
 
 /// Fills the placeholders of a route template in their order. Values are names, ids, digests and numbers, which need no escaping.
 #[must_use]

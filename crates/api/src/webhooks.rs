@@ -66,6 +66,30 @@ words! {
     }
 }
 
+words! {
+    /// Why no agent sends.
+    NoSender {
+        /// `deliver_by` selects no agent.
+        NoMatch = "no_match",
+        /// None of the selected agents sends webhooks: they are of an older version, or `webhooks.enabled` is off.
+        NotEnabled = "not_enabled",
+        /// Those that send are offline.
+        Offline = "offline",
+    }
+}
+
+impl NoSender {
+    /// The reason for people.
+    #[must_use]
+    pub fn in_words(self) -> &'static str {
+        match self {
+            Self::NoMatch => "no agent is selected to send",
+            Self::NotEnabled => "no selected agent sends webhooks",
+            Self::Offline => "the agents that send are offline",
+        }
+    }
+}
+
 /// How a webhook is to be: what [`CreateWebhook`] and [`UpdateWebhook`] share.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -84,6 +108,9 @@ pub struct WebhookSettings {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(max_items = 64)]
     pub generators: Vec<Name>,
+    /// Agents that send, each from its own network and where its own configuration lets it; the broker when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deliver_by: Option<TargetSelector>,
     /// What a message looks like.
     #[serde(default = "standard")]
     pub format: PayloadFormat,
@@ -100,11 +127,11 @@ pub struct WebhookSettings {
     #[serde(default = "fifteen")]
     #[schema(minimum = 1, maximum = 30)]
     pub timeout_seconds: u32,
-    /// Most attempts at the same time, from each broker: 1 to 64.
+    /// Most attempts at the same time, from each broker or through it: 1 to 64.
     #[serde(default = "eight")]
     #[schema(minimum = 1, maximum = 64)]
     pub concurrency: u32,
-    /// Most attempts in a second, from each broker: 1 to 10000; no limit when absent.
+    /// Most attempts in a second, from each broker or through it: 1 to 10000; no limit when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1, maximum = 10000)]
     pub rate_per_second: Option<u32>,
@@ -141,6 +168,7 @@ impl Default for WebhookSettings {
             stacks: None,
             agents: None,
             generators: Vec::new(),
+            deliver_by: None,
             format: PayloadFormat::Standard,
             ordered: false,
             traceparent: true,
@@ -235,6 +263,9 @@ pub struct Webhook {
     /// Since when no attempt has worked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failing_since: Option<Timestamp>,
+    /// Why no agent sends at present, where agents are to: deliveries wait until one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_sender: Option<NoSender>,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it was changed.

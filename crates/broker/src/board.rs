@@ -15,7 +15,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug};
 
-use crate::store::{Claimant, Db, Error, Queue};
+use crate::{
+    roster::{Roster, SKEW},
+    store::{Claimant, Db, Error, Queue},
+};
 
 /// How often the board is read again when nobody says that it has changed.
 const REREAD: Duration = Duration::from_secs(1);
@@ -27,8 +30,6 @@ const MOST_READY: usize = 1_000;
 const SPARE: usize = 50;
 /// Reading rests for so many times as long as it took, so that orders that come and go all the time do not keep the database busy.
 const REST: u32 = 4;
-/// Clocks of two brokers may disagree by so much.
-const SKEW: Duration = Duration::from_secs(60);
 
 /// See the module.
 #[derive(Default)]
@@ -53,8 +54,7 @@ struct Inner {
     parked: HashMap<u64, Parked>,
     next: u64,
     told: HashMap<AgentId, Told>,
-    agents: HashMap<AgentId, Claimant>,
-    agents_at: Option<Timestamp>,
+    roster: Roster,
 }
 
 struct Ready {
@@ -94,7 +94,7 @@ impl Drop for Waiting {
 
 impl Inner {
     fn matches(&self, agent: AgentId, queue: &Queue) -> bool {
-        self.agents.get(&agent).is_some_and(|known| !known.suspended && queue.targets.matches(&known.name, &known.labels))
+        self.roster.get(agent).is_some_and(|known| !known.suspended && queue.targets.matches(&known.name, &known.labels))
     }
 
     /// How many were told of this queue a moment ago.
@@ -166,7 +166,7 @@ impl Board {
         if inner.stale {
             self.nudge.notify_one();
         } else if !inner.ready.is_empty() {
-            if inner.agents.contains_key(&agent) {
+            if inner.roster.get(agent).is_some() {
                 inner.offer(number, Instant::now());
             } else {
                 self.nudge.notify_one();
@@ -239,14 +239,11 @@ impl Board {
             if inner.ready.is_empty() || inner.parked.is_empty() {
                 return Ok(());
             }
-            inner.agents_at.map_or(Timestamp::from_micros(0), |at| at.before(SKEW))
+            inner.roster.known_until()
         };
         let changed = db.agents_changed_since(since).await?;
         let mut inner = self.inner.lock();
-        for (id, claimant, at) in changed {
-            inner.agents_at = inner.agents_at.max(Some(at));
-            inner.agents.insert(id, claimant);
-        }
+        inner.roster.learn(changed);
         inner.tell(Instant::now());
         Ok(())
     }
@@ -290,7 +287,7 @@ mod tests {
         let mut inner = board.inner.lock();
         for agent in &agents {
             let known = Claimant { name: "edge".parse().unwrap(), labels: Labels::default(), suspended: false };
-            inner.agents.insert(*agent, known);
+            inner.roster.learn(vec![(*agent, known, Timestamp::from_micros(0))]);
         }
         inner.ready.insert(queue.id.clone(), Ready { queue: Arc::new(queue), orders });
         drop(inner);
@@ -338,7 +335,8 @@ mod tests {
     #[tokio::test]
     async fn a_suspended_agent_is_told_nothing() {
         let (board, agents) = board(5, 1);
-        board.inner.lock().agents.get_mut(&agents[0]).unwrap().suspended = true;
+        let suspended = Claimant { name: "edge".parse().unwrap(), labels: Labels::default(), suspended: true };
+        board.inner.lock().roster.learn(vec![(agents[0], suspended, Timestamp::from_micros(0))]);
         assert_eq!(told(&[board.wait(agents[0])]), 0);
     }
 }

@@ -12,6 +12,7 @@ mod jobs;
 mod keyring;
 mod maintenance;
 mod presence;
+mod roster;
 mod sampler;
 mod serve;
 mod store;

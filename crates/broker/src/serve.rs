@@ -78,6 +78,7 @@ async fn serve(config: Config, telemetry: &Telemetry, mut signals: Signals, inst
         feed: Arc::clone(&feed),
         presence: Arc::new(Presence::default()),
         board: Arc::new(Board::default()),
+        depot: Arc::default(),
         clock: Arc::clone(&clock),
         ids,
         keyring: Arc::new(keyring),
@@ -126,6 +127,7 @@ async fn serve(config: Config, telemetry: &Telemetry, mut signals: Signals, inst
         installation: installation.id.clone(),
         holder: instance.clone(),
         nudge: Arc::clone(&state.webhooks_changed),
+        depot: Arc::clone(&state.depot),
         at_once: config.webhooks.attempts_at_once as usize,
     };
     lifecycle.spawn("webhooks", courier.run(lifecycle.draining().clone(), stopping()));

@@ -156,6 +156,7 @@ impl World {
             feed,
             presence: Arc::new(Presence::default()),
             board,
+            depot: Arc::default(),
             clock: Arc::clone(&clock) as _,
             ids,
             keyring: Arc::new(Keyring::parse(&Keyring::new_line("test", &SeededIds::new(9))).unwrap()),

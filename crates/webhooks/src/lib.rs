@@ -18,7 +18,7 @@ pub use signature::{Unverified, Verifier, signatures};
 #[cfg(feature = "send")]
 pub use guard::{Guard, Refused};
 #[cfg(feature = "send")]
-pub use send::{Attempt, AttemptClass, Message, Sender};
+pub use send::{Attempt, AttemptClass, Message, Sender, Signing};
 
 use http::HeaderName;
 

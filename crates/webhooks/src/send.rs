@@ -48,12 +48,10 @@ pub struct Message {
     pub kind: String,
     /// What it says.
     pub body: Vec<u8>,
-    /// What that is.
-    pub content_type: &'static str,
-    /// Headers of the endpoint.
+    /// Headers of the endpoint, and the type of the content.
     pub headers: HeaderMap,
-    /// What it is signed with, the newest first.
-    pub secrets: Vec<Secret>,
+    /// Who signs it.
+    pub signing: Signing,
     /// Time for everything.
     pub timeout: Duration,
     /// Whether `traceparent` goes along.
@@ -66,6 +64,54 @@ pub struct Message {
     pub cause: Option<(TraceContext, Relation)>,
     /// The attempt before.
     pub before: Option<TraceContext>,
+}
+
+/// Who signs a message.
+#[derive(Debug, Clone)]
+pub enum Signing {
+    /// Whoever sends it, with these secrets, the newest first.
+    Secrets(Vec<Secret>),
+    /// Somebody has: the signature is among the headers.
+    Done,
+}
+
+impl Message {
+    /// The same message with its signature at `now` among the headers.
+    #[must_use]
+    pub fn signed(mut self, now: Timestamp) -> Self {
+        let Signing::Secrets(secrets) = std::mem::replace(&mut self.signing, Signing::Done) else { return self };
+        let seconds = now.as_micros() / 1_000_000;
+        let signature = signatures(&secrets, &self.id, seconds, &self.body);
+        for (name, value) in [(ID, self.id.clone()), (TIMESTAMP, seconds.to_string()), (SIGNATURE, signature)] {
+            // Letters, digits and base64 are a header's value.
+            if let Ok(value) = HeaderValue::try_from(value) {
+                self.headers.insert(name, value);
+            }
+        }
+        self
+    }
+
+    /// The same message with as much of its place in a trace as is to go along.
+    fn placed(mut self, place: Option<TraceContext>) -> Self {
+        if let Some(mut place) = place.filter(|_| self.traceparent) {
+            if !self.tracestate {
+                place.tracestate = None;
+            }
+            place.inject(&mut self.headers);
+        }
+        self
+    }
+
+    /// What an answer must not be quoted with: values of headers whole, what stands behind a word such as `Bearer`, and secrets.
+    fn secrets(&self) -> Vec<String> {
+        let is_open = |name: &HeaderName| [header::CONTENT_TYPE, ID, TIMESTAMP].contains(name);
+        let known = self.headers.iter().filter(|(name, _)| !is_open(name)).filter_map(|(_, value)| value.to_str().ok());
+        let known = known.flat_map(|value| [Some(value), value.rsplit(' ').next()]).flatten().map(str::to_owned);
+        match &self.signing {
+            Signing::Secrets(secrets) => known.chain(secrets.iter().map(Secret::reveal)).collect(),
+            Signing::Done => known.collect(),
+        }
+    }
 }
 
 /// How an attempt went.
@@ -181,15 +227,11 @@ impl Sender {
             url_template: None,
         });
         spans::record_resend_count(&span, message.attempt.saturating_sub(1));
-        let known = message.headers.values().filter_map(|value| value.to_str().ok());
-        // The whole value, and what stands behind a word such as `Bearer`.
-        let known: Vec<String> =
-            known.flat_map(|value| [Some(value), value.rsplit(' ').next()]).flatten().map(str::to_owned).collect();
-        let revealed: Vec<String> = message.secrets.iter().map(Secret::reveal).collect();
-        let timeout = message.timeout;
+        let secrets = message.secrets();
         let place = TraceContext::of(&span).or_else(|| message.cause.as_ref().map(|(cause, _)| cause.clone()));
-        let headers = headers(&message, place, now.as_micros() / 1_000_000);
-        let request = self.http.post(message.url).headers(headers).body(message.body);
+        let message = message.signed(now).placed(place);
+        let timeout = message.timeout;
+        let request = self.http.post(message.url).headers(message.headers).body(message.body);
         let exchange = async {
             let response = request.send().await?;
             let (status, headers) = (response.status().as_u16(), response.headers().clone());
@@ -201,7 +243,7 @@ impl Sender {
         match answer {
             Ok(Ok((status, headers, body))) => {
                 spans::record_http_status_client(&span, status);
-                let secrets: Vec<&str> = known.iter().chain(&revealed).map(String::as_str).collect();
+                let secrets: Vec<&str> = secrets.iter().map(String::as_str).collect();
                 Attempt {
                     class: of_status(status),
                     status: Some(status),
@@ -226,26 +268,6 @@ impl Sender {
 
 fn failed(class: AttemptClass, why: impl std::fmt::Display) -> Attempt {
     Attempt { class, status: None, latency: Duration::ZERO, excerpt: why.to_string(), retry_after: None, trace: None }
-}
-
-fn headers(message: &Message, place: Option<TraceContext>, seconds: i64) -> HeaderMap {
-    let mut headers = message.headers.clone();
-    let signature = signatures(&message.secrets, &message.id, seconds, &message.body);
-    let ours = [(ID, message.id.clone()), (TIMESTAMP, seconds.to_string()), (SIGNATURE, signature)];
-    for (name, value) in ours {
-        // Letters, digits and base64 are a header's value.
-        if let Ok(value) = HeaderValue::try_from(value) {
-            headers.insert(name, value);
-        }
-    }
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(message.content_type));
-    if let Some(mut place) = place.filter(|_| message.traceparent) {
-        if !message.tracestate {
-            place.tracestate = None;
-        }
-        place.inject(&mut headers);
-    }
-    headers
 }
 
 /// Reads the beginning of an answer. What comes after it is never read: dropping the response closes the connection.

@@ -61,8 +61,16 @@ async fn the_guide_of_webhooks_is_typed_as_it_stands() {
     type_all("Replace the secret", "");
     let said = type_all("See what became of it, and send again", &delivery);
     assert!(said.contains("success"), "{said}");
+    let said = type_all("Receivers inside a cluster", "");
+    assert!(said.contains("no agent is selected to send"), "{said}");
     shell.run("kill %1\n");
 
-    let typed = ["Try it on your machine", "Choose what you hear", "Replace the secret", "See what became of it, and send again"];
+    let typed = [
+        "Try it on your machine",
+        "Choose what you hear",
+        "Replace the secret",
+        "See what became of it, and send again",
+        "Receivers inside a cluster",
+    ];
     assert_eq!(page.headings_with_commands(), typed, "nothing of the page is left out");
 }

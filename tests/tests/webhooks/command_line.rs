@@ -42,6 +42,10 @@ async fn a_person_makes_tests_looks_at_and_replays_a_webhook() {
         brokkr(&world, &["webhooks", "replay", "chat", id]).await;
         world.receiver.wait_for("/ok", 3, LIMIT).await.unwrap();
         assert!(brokkr(&world, &["webhooks", "types", "stack.created"]).await.contains("json-schema.org"));
+        let inside = ["webhooks", "create", "inside", "http://receiver.tools.svc:8080/", "--by", "region=eu"];
+        assert!(brokkr(&world, &inside).await.starts_with("whsec_"));
+        let shown = brokkr(&world, &["webhooks", "show", "inside"]).await;
+        assert!(shown.contains("region=eu") && shown.contains("no agent is selected to send"), "{shown}");
         brokkr(&world, &["webhooks", "delete", "chat", "--yes"]).await;
         assert!(!brokkr(&world, &["webhooks", "list"]).await.contains("chat"));
     })

@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::world::{World, name, of_stacks};
 
 /// What the library of the standard for Python says of a message: its type, or why it is not verified.
-fn python(secret: &str, received: &Received) -> Result<String, String> {
+pub(crate) fn python(secret: &str, received: &Received) -> Result<String, String> {
     let folder = env!("CARGO_MANIFEST_DIR");
     let install = format!("{folder}/python/install.sh");
     let installed = std::process::Command::new(install).arg("standardwebhooks").output().unwrap();

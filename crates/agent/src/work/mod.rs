@@ -10,7 +10,6 @@ mod build_run;
 mod build_status;
 mod build_stop;
 mod cleanup;
-mod hands;
 mod job;
 mod log;
 mod made;
@@ -35,9 +34,7 @@ use tokio::sync::watch as channel;
 use tokio::time::Instant;
 use tracing::{Instrument, info, warn};
 
-use crate::{attempt::Workshop, schedule::backoff, status::Status};
-
-pub(crate) use hands::Hands;
+use crate::{attempt::Workshop, hands::Hands, schedule::backoff, status::Status};
 
 /// The label of everything that stands for a work order in the cluster; its value is the order's id.
 pub(crate) const WORK_ORDER: &str = "brokkr.io/work-order";
@@ -89,7 +86,8 @@ impl Workforce {
 
     async fn work(self: &Arc<Self>) {
         if self.hands.number() == 0 {
-            return;
+            // A task that ends by itself is a crash.
+            return std::future::pending().await;
         }
         // The first answer of the broker says that this agent may work.
         self.hands.rung().await;

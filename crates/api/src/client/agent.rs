@@ -9,13 +9,23 @@ use reqwest::{
 
 use super::{Client, ClientError, REQUEST_TIMEOUT, accept};
 use crate::{
-    StackId, WORK_HEADER,
+    DELIVERIES_HEADER, StackId, WORK_HEADER,
     agents::{Hello, Welcome},
+    deliveries::{ClaimDeliveries, ClaimedDeliveries, ReportDeliveries, ReportedDeliveries},
     desired_state::{DesiredState, DesiredStateQuery},
     reports::{ReportResults, Reports},
     routes,
     wait::Wait,
 };
+
+/// What an agent could take now beside its desired state. A poll that names something ends early when there is some of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FreeHands {
+    /// So many work orders.
+    pub work_orders: Option<u32>,
+    /// So many deliveries of webhooks.
+    pub deliveries: Option<u32>,
+}
 
 /// The answer to a poll, and for how long the broker parked it.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,6 +36,8 @@ pub struct TimedPoll {
     pub parked: Duration,
     /// Whether there is a work order that this agent may claim.
     pub work: bool,
+    /// Whether there are deliveries that this agent may claim.
+    pub deliveries: bool,
 }
 
 /// The answer to a poll.
@@ -64,10 +76,10 @@ impl Client {
     /// # Errors
     /// Every [`ClientError`].
     pub async fn timed_desired_state(&self, etag: Option<&str>, wait: Duration) -> Result<TimedPoll, ClientError> {
-        self.desired_state_or_work(etag, wait, None).await
+        self.desired_state_or_work(etag, wait, FreeHands::default()).await
     }
 
-    /// The same for an agent that could take so many work orders: returns early when there is one for it, and tells whether there is.
+    /// The same for an agent with free hands: returns early when there is something for them, and tells whether there is.
     ///
     /// # Errors
     /// Every [`ClientError`].
@@ -75,21 +87,26 @@ impl Client {
         &self,
         etag: Option<&str>,
         wait: Duration,
-        work_orders: Option<u32>,
+        free: FreeHands,
     ) -> Result<TimedPoll, ClientError> {
-        let query = DesiredStateQuery { wait: Some(Wait::from(wait)), work_orders };
+        let query = DesiredStateQuery {
+            wait: Some(Wait::from(wait)),
+            work_orders: free.work_orders,
+            webhook_deliveries: free.deliveries,
+        };
         let mut request = self.request(Method::GET, routes::DESIRED_STATE, &[])?.query(&query).timeout(wait + REQUEST_TIMEOUT);
         if let Some(etag) = etag {
             request = request.header(IF_NONE_MATCH, etag);
         }
         let response = accept(request.send().await?).await?;
-        let (parked, work) = (parked(response.headers()), response.headers().contains_key(WORK_HEADER));
+        let has = |name| response.headers().contains_key(name);
+        let (parked, work, deliveries) = (parked(response.headers()), has(WORK_HEADER), has(DELIVERIES_HEADER));
         if response.status() == StatusCode::NOT_MODIFIED {
-            return Ok(TimedPoll { polled: Polled::Unchanged, parked, work });
+            return Ok(TimedPoll { polled: Polled::Unchanged, parked, work, deliveries });
         }
         let etag = response.headers().get(ETAG).and_then(|tag| tag.to_str().ok()).unwrap_or_default().to_owned();
         let state = response.json().await.map_err(|source| ClientError::Answer(Box::new(source)))?;
-        Ok(TimedPoll { polled: Polled::Changed { etag, state }, parked, work })
+        Ok(TimedPoll { polled: Polled::Changed { etag, state }, parked, work, deliveries })
     }
 
     /// The content of a deployment of this agent: a JSON array of objects. As text, because a tree of values takes several times the
@@ -109,6 +126,22 @@ impl Client {
     /// `epoch_changed` when the desired state must be read again first.
     pub async fn report(&self, reports: &Reports) -> Result<ReportResults, ClientError> {
         self.send(Method::POST, routes::REPORTS, &[], reports).await
+    }
+
+    /// Asks for deliveries of webhooks to send.
+    ///
+    /// # Errors
+    /// Every [`ClientError`].
+    pub async fn claim_deliveries(&self, claim: ClaimDeliveries) -> Result<ClaimedDeliveries, ClientError> {
+        self.send(Method::POST, routes::CLAIM_DELIVERIES, &[], &claim).await
+    }
+
+    /// Reports how attempts went.
+    ///
+    /// # Errors
+    /// Every [`ClientError`].
+    pub async fn report_deliveries(&self, report: &ReportDeliveries) -> Result<ReportedDeliveries, ClientError> {
+        self.send(Method::POST, routes::REPORT_DELIVERIES, &[], report).await
     }
 }
 

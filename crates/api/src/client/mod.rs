@@ -26,7 +26,7 @@ use reqwest_middleware::{ClientWithMiddleware, Middleware, RequestBuilder};
 use serde::{Serialize, de::DeserializeOwned};
 use url::Url;
 
-pub use agent::{Polled, TimedPoll};
+pub use agent::{FreeHands, Polled, TimedPoll};
 pub use error::ClientError;
 pub use key::{KeySource, SharedKey};
 pub use operate::{Conditions, Tagged};

@@ -17,7 +17,7 @@ use crate::{
 
 /// Everything that is needed to send.
 #[derive(Debug)]
-pub(super) struct Endpoint {
+pub(crate) struct Endpoint {
     pub(super) name: Name,
     pub(super) settings: WebhookSettings,
     pub(super) url: Url,

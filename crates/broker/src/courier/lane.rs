@@ -80,8 +80,18 @@ impl Lane {
         }
     }
 
-    pub(super) fn ended(&mut self, ok: bool, now: Timestamp, pause: Option<Duration>) {
+    /// How an attempt ended is not known here.
+    pub(super) fn forgotten(&mut self) {
         self.running = self.running.saturating_sub(1);
+    }
+
+    pub(super) fn ended(&mut self, ok: bool, now: Timestamp, pause: Option<Duration>) {
+        self.forgotten();
+        self.learned(ok, now, pause);
+    }
+
+    /// How an attempt ended that was not begun here.
+    pub(super) fn learned(&mut self, ok: bool, now: Timestamp, pause: Option<Duration>) {
         if ok {
             self.breaker.succeeded();
             self.window = self.window.saturating_mul(2).min(self.endpoint.settings.concurrency).max(1);

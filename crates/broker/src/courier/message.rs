@@ -3,9 +3,10 @@
 use brokkr_api::{Relation, Timestamp, webhooks::PayloadFormat};
 use brokkr_telemetry::{TraceContext, config::Handoff};
 use brokkr_webhooks::{
-    Message,
+    Message, Signing,
     body::{self, CloudEvent},
 };
+use http::{HeaderValue, header};
 use serde_json::{Map, Value, json};
 
 use super::Endpoint;
@@ -70,6 +71,8 @@ pub(super) fn message(
             (body::cloud_event(event), body::CLOUD_EVENT)
         }
     };
+    let mut headers = endpoint.headers.clone();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     let age = now.since(delivery.created_at);
     let relation = match handoff::relation(knob, delivery.tries == 1, delivery.fan_out, age) {
         Relation::Parent => brokkr_telemetry::Relation::Parent,
@@ -82,9 +85,8 @@ pub(super) fn message(
         kind: delivery.kind.clone(),
         // Texts and numbers can always be written.
         body: body.unwrap_or_default(),
-        content_type,
-        headers: endpoint.headers.clone(),
-        secrets: endpoint.sealed.secrets(now),
+        headers,
+        signing: Signing::Secrets(endpoint.sealed.secrets(now)),
         timeout: endpoint.timeout(),
         traceparent: endpoint.settings.traceparent,
         tracestate: endpoint.settings.tracestate,

@@ -2,11 +2,16 @@
 //! together, sends it at the same time, and writes down together how it went.
 //!
 //! Brokers work side by side: a delivery belongs to whoever has claimed it, for the time of a lease. What a broker does not write down because
-//! it died is sent again under the same id.
+//! it died is sent again under the same id. What agents are to send they claim at the [`depot`]; a courier looks after that too, and sends
+//! nothing of it itself.
 
+mod choice;
+pub(crate) mod depot;
 pub(crate) mod endpoint;
 mod lane;
 mod message;
+pub(crate) mod parcel;
+pub(crate) mod settle;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -14,11 +19,10 @@ use std::{
     time::Duration,
 };
 
-use brokkr_api::{EventId, Timestamp, WebhookId, webhooks::DeliveryAttempt};
+use brokkr_api::{Timestamp, WebhookId};
 use brokkr_runtime::{Clock, Ids};
-use brokkr_telemetry::{BrokerMetrics, TraceContext, config::Handoff, metrics::WebhookResult, spans};
+use brokkr_telemetry::{BrokerMetrics, config::Handoff, spans};
 use brokkr_webhooks::{Attempt, Sender};
-use serde_json::json;
 use tokio::{
     sync::Notify,
     task::JoinSet,
@@ -28,14 +32,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, warn};
 
 use crate::{
-    domain::{
-        seal::Keyring,
-        webhook::schedule::{self, Next},
-    },
-    store::{ClaimedDelivery, Db, Error, Judged, Mark, NewEvent, Settled},
+    domain::seal::Keyring,
+    store::{ClaimedDelivery, Db, Error, Judged, Mark, Settled},
 };
+use depot::Depot;
 use endpoint::Endpoint;
 use lane::{Lane, Waiting};
+use settle::{Account, Verdict};
 
 /// How often is looked for what is due, and for webhooks that another broker has changed.
 const TICK: Duration = Duration::from_secs(1);
@@ -63,6 +66,8 @@ pub(crate) struct Courier {
     pub(crate) holder: String,
     /// Woken when this broker has changed a webhook or has made something due.
     pub(crate) nudge: Arc<Notify>,
+    /// What agents send.
+    pub(crate) depot: Arc<Depot>,
     /// Most attempts at the same time.
     pub(crate) at_once: usize,
 }
@@ -157,7 +162,7 @@ impl Courier {
         if is_tick {
             self.look(hands).await?;
         }
-        if std::mem::take(&mut hands.sequence) && !hands.lanes.is_empty() {
+        if std::mem::take(&mut hands.sequence) && !(hands.lanes.is_empty() && self.depot.is_empty()) {
             self.sequence(hands).await.inspect_err(|_| hands.sequence = true)?;
         }
         self.claim(hands).await?;
@@ -169,19 +174,23 @@ impl Courier {
     async fn look(&self, hands: &mut Hands) -> Result<(), Error> {
         let (due, changes) = self.db.next_delivery().await?;
         if hands.changes != Some(changes) {
-            self.reload(hands).await?;
+            self.reload(hands, changes).await?;
             hands.changes = Some(changes);
             hands.sequence = true;
         }
-        if due.is_some_and(|due| due <= self.clock.now()) {
+        let now = self.clock.now();
+        let is_due = due.is_some_and(|due| due <= now);
+        if is_due {
             hands.hinted.extend(hands.lanes.keys());
         }
-        Ok(())
+        self.depot.look(&self.db, is_due, now).await
     }
 
     /// Reads the webhooks again; what is known of their receivers stays.
-    async fn reload(&self, hands: &mut Hands) -> Result<(), Error> {
+    async fn reload(&self, hands: &mut Hands, changes: u64) -> Result<(), Error> {
         let rows = self.db.enabled_webhooks().await?;
+        let (of_agents, rows): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.settings.deliver_by.is_some());
+        self.depot.learn(of_agents, &self.keyring, changes);
         let mut former = std::mem::take(&mut hands.lanes);
         for row in rows {
             let id = row.id;
@@ -210,7 +219,8 @@ impl Courier {
     async fn sequence(&self, hands: &mut Hands) -> Result<(), Error> {
         loop {
             let sequenced = self.db.sequence().await?;
-            hands.hinted.extend(sequenced.webhooks);
+            self.depot.hint(&sequenced.webhooks);
+            hands.hinted.extend(sequenced.webhooks.into_iter().filter(|id| hands.lanes.contains_key(id)));
             if sequenced.events == 0 {
                 return Ok(());
             }
@@ -287,34 +297,20 @@ impl Courier {
 
     /// Judges an attempt. One that panicked belongs to its lease.
     fn take(&self, hands: &mut Hands, finished: Option<Finished>) {
-        let Some(Finished { mut delivery, attempt, at }) = finished else { return };
-        let ok = attempt.class == WebhookResult::Success;
-        self.metrics.webhook_attempted(attempt.class, attempt.latency, ok.then(|| at.since(delivery.created_at)));
-        if let Some(lane) = hands.lanes.get_mut(&delivery.webhook) {
-            lane.ended(ok, at, attempt.retry_after);
+        let Some(Finished { delivery, attempt, at }) = finished else { return };
+        let webhook = delivery.webhook;
+        let verdict = settle::judge(delivery, attempt, at, self.ids.fraction());
+        verdict.count(&self.metrics);
+        let Verdict { settled, mark, pause, .. } = verdict;
+        if let Some(lane) = hands.lanes.get_mut(&webhook) {
+            lane.ended(mark.ok, at, pause);
         }
-        hands.marks.insert(delivery.webhook, Mark { id: delivery.webhook, ok, gone: attempt.class == WebhookResult::Gone });
-        let next = schedule::next(attempt.class, delivery.tries, attempt.retry_after, at, self.ids.fraction());
-        delivery.log.push(DeliveryAttempt {
-            number: delivery.attempts,
-            at,
-            result: attempt.class.as_str().to_owned(),
-            status: attempt.status,
-            latency_ms: u64::try_from(attempt.latency.as_millis()).unwrap_or(u64::MAX),
-            answer: attempt.excerpt,
-            trace_id: attempt.trace.as_ref().map(|trace| trace.trace_id().to_owned()),
-        });
-        delivery.last_trace = attempt.trace;
-        let judged = match next {
-            Next::Delivered => Judged::Delivered,
-            Next::Dead => Judged::Dead,
-            Next::Retry(at) => Judged::Again(at),
-        };
-        if delivery.ordering_key.is_some() && judged != Judged::Dead {
+        hands.marks.insert(webhook, mark);
+        if settled.delivery.ordering_key.is_some() && settled.judged != Judged::Dead {
             // The next in line is let go with it.
-            hands.hinted.insert(delivery.webhook);
+            hands.hinted.insert(webhook);
         }
-        hands.settled.push(Settled { delivery, judged });
+        hands.settled.push(settled);
     }
 
     /// Writes down what ended, all of it in one transaction.
@@ -323,29 +319,14 @@ impl Courier {
             return Ok(());
         }
         let now = self.clock.now();
-        let mut marks: Vec<_> = hands.marks.values().copied().collect();
-        marks.sort_by_key(|mark| mark.id);
         let mut tx = self.db.begin().await?;
-        let disabled = if marks.is_empty() { Vec::new() } else { tx.mark_webhooks(&marks, now).await? };
-        tx.settle_deliveries(&hands.settled, now).await?;
-        let trace = TraceContext::current();
-        let event = |webhook: &crate::store::DisabledWebhook| NewEvent {
-            id: EventId(self.ids.uuid(now)),
-            kind: "webhook.disabled",
-            stack: None,
-            agent: None,
-            generation: None,
-            data: json!({"webhook": webhook.name, "reason": webhook.reason, "failing_since": webhook.failing_since}),
-            trace: trace.as_ref(),
-            now,
-        };
-        tx.insert_events(&disabled.iter().map(event).collect::<Vec<_>>()).await?;
+        let account = Account { settled: hands.settled.iter().collect(), marks: hands.marks.values().copied().collect() };
+        let disabled = account.write(&mut tx, &*self.ids, now).await?;
         tx.commit().await?;
         hands.settled.clear();
         hands.marks.clear();
+        settle::tell_disabled(&disabled, &self.metrics);
         for webhook in disabled {
-            self.metrics.webhook_disabled();
-            warn!(webhook.id = %webhook.id, webhook.name = %webhook.name, reason = webhook.reason, "a webhook is disabled");
             if let Some(lane) = hands.lanes.remove(&webhook.id) {
                 let waiting = lane.waiting.into_iter();
                 hands

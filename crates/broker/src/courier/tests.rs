@@ -8,8 +8,10 @@ use brokkr_runtime::SeededIds;
 use brokkr_webhooks::{Guard, Verifier};
 use http::{HeaderMap, Method, StatusCode};
 use parking_lot::Mutex;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
+
+mod agents;
 
 use super::*;
 use crate::testing::{Engine, World};
@@ -146,6 +148,7 @@ fn courier(world: &World, holder: &str) -> Courier {
         installation: "here".to_owned(),
         holder: holder.to_owned(),
         nudge: Arc::clone(&state.webhooks_changed),
+        depot: Arc::clone(&state.depot),
         at_once: 64,
     }
 }

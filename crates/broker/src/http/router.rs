@@ -91,6 +91,8 @@ fn api() -> OpenApiRouter<AppState> {
         .routes(documented!(v1::work_claims::claim))
         .routes(documented!(v1::work_claims::renew))
         .routes(documented!(v1::work_reports::report))
+        .routes(documented!(v1::delivery_claims::claim))
+        .routes(documented!(v1::delivery_claims::report))
 }
 
 /// The `OpenAPI` 3.1 document, as it is committed.

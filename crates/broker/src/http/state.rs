@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::{cors::Origin, error::Failure, limits::SharedLimits};
 use crate::{
     board::Board,
+    courier::depot::Depot,
     domain::seal::Keyring,
     feed::Feed,
     presence::Presence,
@@ -30,6 +31,8 @@ pub(crate) struct Shared {
     pub(crate) presence: Arc<Presence>,
     /// Who waits for work orders.
     pub(crate) board: Arc<Board>,
+    /// Who waits for deliveries of webhooks.
+    pub(crate) depot: Arc<Depot>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ids: Arc<dyn Ids>,
     pub(crate) keyring: Arc<Keyring>,

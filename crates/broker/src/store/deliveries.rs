@@ -17,18 +17,26 @@ use super::{
     sql::{Row, id_set, json, set, statements, values},
 };
 
+/// What is read of a delivery with its event, before it is claimed.
+macro_rules! delivery_columns {
+    () => {
+        "o.id, o.destination, o.event_id, o.position, o.fan_out, o.ordering_key, o.created_at, o.traceparent, o.tracestate, e.type, e.stack_id,
+                e.agent_id, e.generation, e.data, (SELECT s.name FROM stacks s WHERE s.id = e.stack_id) AS stack,
+                (SELECT COALESCE(a.former_name, a.name) FROM agents a WHERE a.id = e.agent_id) AS agent"
+    };
+}
+pub(super) use delivery_columns;
+
 statements! {
     /// When the next delivery of anybody is due, and how often webhooks have changed: all that an idle broker asks.
     NEXT_DUE = Select outbox
         "SELECT (SELECT o.next_attempt_at FROM outbox o WHERE o.state = 'pending' ORDER BY o.next_attempt_at LIMIT 1) AS due,
                 (SELECT c.value FROM counters c WHERE c.name = 'webhooks') AS changes";
     CLAIMABLE = Select outbox
-        "SELECT o.id, o.destination, o.event_id, o.position, o.fan_out, o.ordering_key, o.created_at, o.traceparent, o.tracestate, e.type, e.stack_id, e.agent_id, e.generation, e.data,
-                (SELECT s.name FROM stacks s WHERE s.id = e.stack_id) AS stack,
-                (SELECT COALESCE(a.former_name, a.name) FROM agents a WHERE a.id = e.agent_id) AS agent
+        concat!("SELECT ", delivery_columns!(), "
          FROM each($1) CROSS JOIN outbox o CROSS JOIN events e WHERE o.id IN /*those of*/ (SELECT n.id FROM outbox n
              WHERE n.destination = item.value->>'id' AND n.state = 'pending' AND n.next_attempt_at <= $2
-             ORDER BY n.next_attempt_at, n.id LIMIT $3 /*lock free*/ /*those*/) AND e.id = o.event_id";
+             ORDER BY n.next_attempt_at, n.id LIMIT $3 /*lock free*/ /*those*/) AND e.id = o.event_id");
     /// What is read before a row is locked may be older than the row: what counts is answered by the claim itself.
     MARK_CLAIMED = Update outbox
         "UPDATE outbox SET attempts = attempts + 1, tries = tries + 1, token = token + 1, next_attempt_at = $2, lease_until = $2, lease_owner = $3
@@ -73,7 +81,7 @@ statements! {
              (SELECT w.id FROM webhooks w WHERE w.deleted_at IS NOT NULL) LIMIT $1)";
 }
 
-/// A delivery that this broker has under a lease, with its event.
+/// A delivery that somebody has under a lease, with its event.
 #[derive(Debug, Clone)]
 pub(crate) struct ClaimedDelivery {
     pub(crate) id: DeliveryId,
@@ -96,6 +104,17 @@ pub(crate) struct ClaimedDelivery {
     pub(crate) agent: Option<(AgentId, Option<String>)>,
     pub(crate) generation: Option<u64>,
     pub(crate) data: Json,
+}
+
+impl ClaimedDelivery {
+    /// Reads what belongs to the claim.
+    pub(super) fn take_claim(&mut self, row: &Row) -> Result<(), Error> {
+        (self.attempts, self.tries, self.token) = (number(row, "attempts")?, number(row, "tries")?, row.count("token")?);
+        self.log = DeliveryLog(row.opt_json("log")?.unwrap_or_default());
+        let last = row.opt_text("last_traceparent")?;
+        self.last_trace = last.and_then(|last| TraceContext::from_parts(&last, None));
+        Ok(())
+    }
 }
 
 /// Most attempts that are remembered of a delivery.
@@ -175,7 +194,7 @@ fn number(row: &Row, column: &'static str) -> Result<u32, Error> {
 }
 
 /// A delivery as it is found, before it is claimed.
-fn claimed(row: &Row) -> Result<ClaimedDelivery, Error> {
+pub(super) fn found(row: &Row) -> Result<ClaimedDelivery, Error> {
     Ok(ClaimedDelivery {
         id: row.parse("id")?,
         webhook: row.parse("destination")?,
@@ -245,7 +264,17 @@ impl Tx {
         until: Timestamp,
     ) -> Result<Vec<ClaimedDelivery>, Error> {
         let rows = self.all(&CLAIMABLE, values![id_set(webhooks)?, now, each]).await?;
-        let found = rows.iter().map(claimed).collect::<Result<Vec<_>, _>>()?;
+        let found = rows.iter().map(found).collect::<Result<Vec<_>, _>>()?;
+        self.mark_claimed(found, holder, until).await
+    }
+
+    /// Claims what was found and is locked.
+    pub(super) async fn mark_claimed(
+        &mut self,
+        found: Vec<ClaimedDelivery>,
+        holder: &str,
+        until: Timestamp,
+    ) -> Result<Vec<ClaimedDelivery>, Error> {
         if found.is_empty() {
             return Ok(found);
         }
@@ -255,22 +284,18 @@ impl Tx {
         let mut claimed = Vec::with_capacity(marked.len());
         for row in &marked {
             let Some(mut delivery) = found.remove(&row.parse("id")?) else { continue };
-            (delivery.attempts, delivery.tries, delivery.token) =
-                (number(row, "attempts")?, number(row, "tries")?, row.count("token")?);
-            delivery.log = DeliveryLog(row.opt_json("log")?.unwrap_or_default());
-            let last = row.opt_text("last_traceparent")?;
-            delivery.last_trace = last.and_then(|last| TraceContext::from_parts(&last, None));
+            delivery.take_claim(row)?;
             claimed.push(delivery);
         }
         Ok(claimed)
     }
 
     /// Writes what became of deliveries. Those that somebody else has claimed since stay as they are.
-    pub(crate) async fn settle_deliveries(&mut self, all: &[Settled], now: Timestamp) -> Result<(), Error> {
-        let is_over = |settled: &&Settled| matches!(settled.judged, Judged::Delivered | Judged::Dead);
+    pub(crate) async fn settle_deliveries(&mut self, all: &[&Settled], now: Timestamp) -> Result<(), Error> {
+        let is_over = |settled: &&&Settled| matches!(settled.judged, Judged::Delivered | Judged::Dead);
         let line =
             |settled: &Settled| settled.delivery.ordering_key.clone().map(|key| Line { webhook: settled.delivery.webhook, key });
-        let lines: Vec<_> = all.iter().filter(is_over).filter_map(line).collect();
+        let lines: Vec<_> = all.iter().filter(is_over).filter_map(|settled| line(settled)).collect();
         let ordered: Vec<_> = lines.iter().map(|line| line.webhook).collect();
         self.lock_webhooks(&ordered).await?;
         let items = all.iter().map(|one| settled(one, now)).collect::<Result<Vec<_>, _>>()?;

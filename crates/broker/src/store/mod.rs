@@ -1,5 +1,6 @@
 //! The store: SQL for SQLite and PostgreSQL from one text. One file per aggregate; every statement goes through [`sql`].
 
+mod agent_deliveries;
 mod agents;
 mod audit;
 mod changes;
@@ -27,6 +28,7 @@ mod tracing;
 mod webhooks;
 mod work_orders;
 
+pub(crate) use agent_deliveries::{DeliveryClaim, DueDelivery, SendingAgent};
 pub(crate) use agents::{AgentFilter, AgentRow, Marked, NewAgent};
 pub(crate) use audit::NewAuditEntry;
 pub(crate) use changes::{ChangeListener, Standing};

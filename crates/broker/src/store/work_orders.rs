@@ -189,7 +189,7 @@ pub(crate) struct ClaimedRow {
 }
 
 /// An agent as claims see it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Claimant {
     pub(crate) name: Name,
     pub(crate) labels: Labels,

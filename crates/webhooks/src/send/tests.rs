@@ -56,6 +56,10 @@ fn sender(address: SocketAddr) -> Sender {
     Sender::new(guard, "test", None).unwrap()
 }
 
+fn secret() -> Secret {
+    Secret::hmac([1; 32])
+}
+
 fn message(address: SocketAddr) -> Message {
     Message {
         id: "msg-1".to_owned(),
@@ -63,9 +67,11 @@ fn message(address: SocketAddr) -> Message {
         webhook: "chat".to_owned(),
         kind: "stack.created".to_owned(),
         body: br#"{"type":"stack.created"}"#.to_vec(),
-        content_type: crate::body::JSON,
-        headers: HeaderMap::from_iter([(header::AUTHORIZATION, HeaderValue::from_static("Bearer hunter2"))]),
-        secrets: vec![Secret::hmac([1; 32])],
+        headers: HeaderMap::from_iter([
+            (header::AUTHORIZATION, HeaderValue::from_static("Bearer hunter2")),
+            (header::CONTENT_TYPE, HeaderValue::from_static(crate::body::JSON)),
+        ]),
+        signing: Signing::Secrets(vec![secret()]),
         timeout: Duration::from_secs(20),
         traceparent: true,
         tracestate: false,
@@ -126,7 +132,7 @@ async fn the_receiver_gets_a_signed_message_with_the_place_of_the_attempt_and_no
         headers: HeaderMap::from_iter([(header::AUTHORIZATION, HeaderValue::from_static("hunter2"))]),
         ..message(address)
     };
-    let (secret, body) = (message.secrets[0].clone(), message.body.clone());
+    let (secret, body) = (secret(), message.body.clone());
     let attempt = sender(address).send(message, now()).await;
     assert_eq!((attempt.class, attempt.excerpt.as_str()), (AttemptClass::Success, "thanks ***"));
 
@@ -161,7 +167,7 @@ async fn tracestate_goes_along_where_it_is_wanted_and_neither_where_nothing_is()
             TraceContext::from_parts("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", Some("vendor=1")).unwrap();
         let mut message = message("127.0.0.1:1".parse().unwrap());
         (message.traceparent, message.tracestate) = (traceparent, tracestate);
-        let headers = headers(&message, Some(cause), NOW);
+        let headers = message.placed(Some(cause)).headers;
         assert_eq!(headers.contains_key("traceparent"), traceparent);
         assert_eq!(headers.contains_key("tracestate"), traceparent && tracestate);
     }

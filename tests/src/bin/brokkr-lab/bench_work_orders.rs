@@ -11,7 +11,7 @@ use std::{
 use brokkr_api::{
     LabelSelector, Labels, Name, TargetSelector, WorkOrderId,
     agents::CreateAgent,
-    client::{Client, Polled},
+    client::{Client, FreeHands, Polled},
     work_orders::{ClaimWork, CreateWorkOrder, JobWork, ReportWork, Work, WorkKind, WorkOutcome},
 };
 use brokkr_tests::{
@@ -167,7 +167,11 @@ async fn waits(broker: &Broker) -> Result<Vec<f64>, LabError> {
         return Err(fail("a first poll brings something"));
     };
     for _ in 0..ORDERS {
-        let poll = waiting.desired_state_or_work(Some(&etag), Duration::from_secs(30), Some(1));
+        let poll = waiting.desired_state_or_work(
+            Some(&etag),
+            Duration::from_secs(30),
+            FreeHands { work_orders: Some(1), ..FreeHands::default() },
+        );
         let made = async {
             // The poll is parked by then.
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -6,6 +6,7 @@ pub(crate) mod request;
 pub(crate) mod schedule;
 pub(crate) mod schema;
 pub(crate) mod sealed;
+pub(crate) mod senders;
 
 use brokkr_api::{DeliveryId, EventId, WebhookId};
 use sha2::{Digest, Sha256};

@@ -2,6 +2,7 @@
 
 use brokkr_api::{
     ErrorCode,
+    deliveries::{MAX_ANSWER, MAX_DELIVERIES, MAX_LATENCY_MS, MAX_RETRY_AFTER_SECONDS},
     deployment_objects::MAX_OBJECTS,
     labels::MAX_LABELS,
     policy::{MAX_DRIFT_FIELD, MAX_HELD, MAX_MANAGER, MAX_PATH},
@@ -14,6 +15,7 @@ use brokkr_api::{
         parameter_pattern,
     },
 };
+use brokkr_telemetry::metrics::WebhookResult;
 use serde_json::{Value, json};
 
 use super::{builds, entries};
@@ -194,6 +196,12 @@ fn fields() -> Vec<(&'static str, &'static str, Value)> {
         ("ReportWork", "reason", reason()),
         ("ReportWork", "message", message()),
         ("ReportWork", "log", json!({"maxLength": MAX_LOG})),
+        ("DeliveryReport", "token", json!({"maximum": i64::MAX})),
+        ("DeliveryReport", "result", json!({"enum": results()})),
+        ("DeliveryReport", "latency_ms", json!({"maximum": MAX_LATENCY_MS})),
+        ("DeliveryReport", "answer", json!({"maxLength": MAX_ANSWER})),
+        ("DeliveryReport", "retry_after_seconds", json!({"maximum": MAX_RETRY_AFTER_SECONDS})),
+        ("ReportDeliveries", "deliveries", json!({"maxItems": MAX_DELIVERIES})),
         ("CreateWebhook", "url", url()),
         ("CreateWebhook", "headers", headers()),
         ("UpdateWebhook", "url", url()),
@@ -201,6 +209,11 @@ fn fields() -> Vec<(&'static str, &'static str, Value)> {
         ("WebhookSettings", "events", events()),
         ("StackPolicy", "service_account", json!({"pattern": format!("^{DNS_LABEL}/{DNS_LABEL}(\\.{DNS_LABEL}){{0,2}}$")})),
     ]
+}
+
+/// How an attempt may have ended.
+fn results() -> Vec<&'static str> {
+    WebhookResult::ALL.iter().map(|result| result.as_str()).collect()
 }
 
 fn url() -> Value {

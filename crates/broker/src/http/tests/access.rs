@@ -84,6 +84,8 @@ const ROUTES: &[(&str, &str, Needs)] = &[
     ("POST", "/api/v1/agent/work-orders:claim", Needs::Permission(P::AgentWork)),
     ("POST", "/api/v1/agent/work-orders:renew", Needs::Permission(P::AgentWork)),
     ("POST", "/api/v1/agent/work-orders:report", Needs::Permission(P::AgentWork)),
+    ("POST", "/api/v1/agent/webhook-deliveries:claim", Needs::Permission(P::AgentWork)),
+    ("POST", "/api/v1/agent/webhook-deliveries:report", Needs::Permission(P::AgentWork)),
 ];
 
 /// What a route asks of its caller.

@@ -93,6 +93,14 @@ async fn a_list_takes_two_statements_at_most_and_a_write_eight() {
         for replay in [json!({"failed": true}), json!({"since": "2020-01-01T00:00:00Z", "until": "2030-01-01T00:00:00Z"})] {
             write(&world, &admin, Method::POST, "/api/v1/webhooks/chat/replay", replay).await;
         }
+        let by_agent = json!({"state": "enabled", "settings": {"ordered": true, "deliver_by": {"names": ["edge-0"]}}});
+        write(&world, &admin, Method::PATCH, "/api/v1/webhooks/chat", by_agent).await;
+        let claim = write(&world, &agents[0].key, Method::POST, "/api/v1/agent/webhook-deliveries:claim", json!({"limit": 64})).await;
+        let claimed = &claim.json["deliveries"][0];
+        let gone = json!({"id": claimed["id"], "token": claimed["token"], "result": "gone", "status": 410, "latency_ms": 1});
+        let report = json!({"deliveries": [gone]});
+        let answer = write(&world, &agents[0].key, Method::POST, "/api/v1/agent/webhook-deliveries:report", report).await;
+        assert_eq!(answer.json["results"], json!(["accepted"]));
         for list in LISTS {
             let answer = world.get(&admin, list).await.expect(200);
             at_most(&world, &answer, 2, list);

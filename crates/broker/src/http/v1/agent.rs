@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use brokkr_api::{
-    AgentId, ErrorCode, PROTOCOL_VERSION, StackId, Timestamp, WORK_HEADER,
+    AgentId, DELIVERIES_HEADER, ErrorCode, PROTOCOL_VERSION, StackId, Timestamp, WORK_HEADER,
     agents::{Hello, MAX_CAPABILITIES, Welcome},
     desired_state::{Content, DesiredDeployment, DesiredState, DesiredStateQuery, MAX_INLINE_BYTES},
     trace::WorkTrace,
@@ -20,7 +20,8 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tokio::time::Instant;
 
 use crate::{
-    board::Waiting,
+    board,
+    courier::depot,
     domain::handoff,
     http::{
         AppState,
@@ -106,16 +107,22 @@ pub(crate) async fn desired_state(
     if let Some(known) = known {
         Box::pin(refuse_older_database(&state, known)).await?;
         let started = Instant::now();
-        let free_hands = query.work_orders.unwrap_or(0) > 0;
+        let is_free = |hands: Option<u32>| hands.unwrap_or(0) > 0;
+        let free = Free { work: is_free(query.work_orders), deliveries: is_free(query.webhook_deliveries) };
         let wait = query.wait.unwrap_or_default().duration();
-        let (woken, waited) = wait_for_change(&state, &caller, known, wait, free_hands).await;
+        let (woken, waited) = wait_for_change(&state, &caller, known, wait, free).await;
         parked = if waited { started.elapsed() } else { Duration::ZERO };
         still_valid(&state, &caller)?;
         state.presence.agent_seen(caller.agent, state.clock.now());
         if woken != Woken::Change {
             let mut response = StatusCode::NOT_MODIFIED.into_response();
-            if woken == Woken::Work {
-                response.headers_mut().insert(WORK_HEADER, HeaderValue::from_static("waiting"));
+            let told = match woken {
+                Woken::Work => Some(WORK_HEADER),
+                Woken::Deliveries => Some(DELIVERIES_HEADER),
+                Woken::Change | Woken::Time => None,
+            };
+            if let Some(header) = told {
+                response.headers_mut().insert(header, HeaderValue::from_static("waiting"));
             }
             response.extensions_mut().insert(Parked(parked));
             return Ok(response);
@@ -211,6 +218,8 @@ enum Woken {
     Change,
     /// There is a work order for the agent.
     Work,
+    /// There is a delivery of a webhook for the agent.
+    Deliveries,
     /// Nothing is new.
     Time,
 }
@@ -221,16 +230,24 @@ impl Woken {
     }
 }
 
-/// Waits until the agent's highest change is above `known`, there is work for an agent with free hands, the key is revoked or the broker
+/// For what an agent has a free hand.
+#[derive(Debug, Clone, Copy)]
+struct Free {
+    work: bool,
+    deliveries: bool,
+}
+
+/// Waits until the agent's highest change is above `known`, there is something for its free hands, the key is revoked or the broker
 /// stops. Tells why it ends, and whether there was anything to wait for.
-async fn wait_for_change(state: &AppState, caller: &AgentCaller, known: u64, wait: Duration, free_hands: bool) -> (Woken, bool) {
+async fn wait_for_change(state: &AppState, caller: &AgentCaller, known: u64, wait: Duration, free: Free) -> (Woken, bool) {
     let mut highest = state.feed.subscribe(caller.agent);
     let mut newer = *highest.borrow_and_update() > known;
     if newer || wait.is_zero() {
         return (Woken::of(newer), false);
     }
     let _parked = state.db.metrics().poll_waiters.enter();
-    let at_the_board = free_hands.then(|| state.board.wait(caller.agent));
+    let at_the_board = free.work.then(|| state.board.wait(caller.agent));
+    let at_the_depot = free.deliveries.then(|| state.depot.wait(caller.agent));
     // A key opens nothing after its time, a parked poll included.
     let lifetime = caller.caller.row.expires_at.map_or(wait, |at| at.since(state.clock.now()));
     let deadline = with_others(Instant::now() + wait.min(lifetime));
@@ -240,6 +257,7 @@ async fn wait_for_change(state: &AppState, caller: &AgentCaller, known: u64, wai
             () = ending.cancelled() => return (Woken::of(newer), true),
             () = tokio::time::sleep_until(deadline) => return (Woken::of(newer), true),
             () = told_of_work(at_the_board.as_ref()) => return (Woken::Work, true),
+            () = told_of_deliveries(at_the_depot.as_ref()) => return (Woken::Deliveries, true),
             changed = highest.changed() => {
                 newer = *highest.borrow_and_update() > known;
                 if newer || changed.is_err() || still_valid(state, caller).is_err() {
@@ -250,7 +268,14 @@ async fn wait_for_change(state: &AppState, caller: &AgentCaller, known: u64, wai
     }
 }
 
-async fn told_of_work(waiting: Option<&Waiting>) {
+async fn told_of_work(waiting: Option<&board::Waiting>) {
+    match waiting {
+        Some(waiting) => waiting.told().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn told_of_deliveries(waiting: Option<&depot::Waiting>) {
     match waiting {
         Some(waiting) => waiting.told().await,
         None => std::future::pending().await,

@@ -6,6 +6,7 @@ pub(super) mod agents;
 pub(super) mod approvals;
 pub(super) mod audit;
 pub(super) mod deliveries;
+pub(super) mod delivery_claims;
 pub(super) mod deployment_objects;
 pub(super) mod deployments;
 pub(super) mod enrolments;

@@ -11,6 +11,7 @@ use brokkr_api::{
         WebhookWithSecret,
     },
 };
+use brokkr_webhooks::Guard;
 use http::StatusCode;
 use serde_json::{Value, json};
 
@@ -20,6 +21,7 @@ use crate::{
     domain::webhook::{
         request,
         sealed::{Sealed, new_secret},
+        senders::{Candidate, no_sender},
     },
     http::{
         AppState,
@@ -28,7 +30,7 @@ use crate::{
         error::{Failure, name_taken},
         record::Resource,
     },
-    store::{NewWebhook, Tx, WebhookRow},
+    store::{NewWebhook, SendingAgent, Tx, WebhookRow},
 };
 
 impl WebhookRow {
@@ -46,9 +48,16 @@ impl WebhookRow {
             state: self.state,
             disabled_reason: self.disabled_reason.clone(),
             failing_since: self.failing_since,
+            no_sender: None,
             created_at: self.created_at,
             updated_at: self.updated_at,
         }
+    }
+}
+
+impl SendingAgent {
+    fn candidate(&self, online: bool) -> Candidate<'_> {
+        Candidate { name: &self.name, labels: &self.labels, capabilities: &self.capabilities, online }
     }
 }
 
@@ -58,6 +67,32 @@ impl AppState {
             let detail = "the webhook is encrypted with a key that this broker does not have; its log says with which";
             Failure::with_cause(Problem::new(ErrorCode::Internal, detail), cause)
         })
+    }
+
+    /// Says of webhooks that agents are to send why none of them does.
+    async fn with_senders(&self, webhooks: &mut [Webhook]) -> Result<(), Failure> {
+        if webhooks.iter().all(|webhook| webhook.settings.deliver_by.is_none()) {
+            return Ok(());
+        }
+        let agents = self.db.sending_agents().await?;
+        let candidates = || agents.iter().map(|agent| agent.candidate(self.is_online(agent.last_seen_at)));
+        for webhook in webhooks {
+            let by = webhook.settings.deliver_by.as_ref();
+            webhook.no_sender = by.and_then(|by| no_sender(by, candidates()));
+        }
+        Ok(())
+    }
+
+    /// A webhook as it is shown.
+    async fn shown(&self, row: &WebhookRow, plain: &Sealed) -> Result<Webhook, Failure> {
+        let mut webhook = row.to_api(plain);
+        self.with_senders(std::slice::from_mut(&mut webhook)).await?;
+        Ok(webhook)
+    }
+
+    /// The guard of whoever sends, where that is the broker.
+    fn guard_of(&self, settings: &WebhookSettings) -> Option<&Guard> {
+        settings.deliver_by.is_none().then_some(&*self.guard)
     }
 
     fn seal_webhook(&self, id: WebhookId, sealed: &Sealed) -> Result<(String, Vec<u8>), Failure> {
@@ -101,7 +136,7 @@ pub(crate) async fn create(
     State(state): State<AppState>,
     Json(request): Json<CreateWebhook>,
 ) -> Result<(StatusCode, Json<WebhookWithSecret>), Failure> {
-    let url = request::url(&request.url, &state.guard)?;
+    let url = request::url(&request.url, state.guard_of(&request.settings))?;
     request::headers(&request.headers)?;
     check(&request.settings)?;
     let now = state.clock.now();
@@ -137,7 +172,8 @@ pub(crate) async fn create(
     leave_word(&mut tx, &state, &caller, "webhook.created", &row, now).await?;
     tx.commit().await?;
     state.webhooks_changed.notify_one();
-    Ok((StatusCode::CREATED, Json(WebhookWithSecret { webhook: row.to_api(&plain), secret: secret.for_receiver() })))
+    let webhook = state.shown(&row, &plain).await?;
+    Ok((StatusCode::CREATED, Json(WebhookWithSecret { webhook, secret: secret.for_receiver() })))
 }
 
 /// A page of webhooks, the oldest first. A generator sees its own.
@@ -150,7 +186,8 @@ pub(crate) async fn list(
 ) -> Result<Json<Page<Webhook>>, Failure> {
     let limit = page::limit(query.limit)?;
     let rows = state.db.list_webhooks(caller.scope, page::cursor(query.cursor.as_deref())?, limit + 1).await?;
-    let webhooks = rows.iter().map(|row| Ok(row.to_api(&state.open_webhook(row)?))).collect::<Result<Vec<_>, Failure>>()?;
+    let mut webhooks = rows.iter().map(|row| Ok(row.to_api(&state.open_webhook(row)?))).collect::<Result<Vec<_>, Failure>>()?;
+    state.with_senders(&mut webhooks).await?;
     Ok(Json(page::page(webhooks, limit, |webhook| webhook.id.to_string())))
 }
 
@@ -171,7 +208,7 @@ pub(crate) async fn read(
     Path(name): Path<Name>,
 ) -> Result<Json<Webhook>, Failure> {
     let row = find(&caller, &state, &name).await?;
-    Ok(Json(row.to_api(&state.open_webhook(&row)?)))
+    Ok(Json(state.shown(&row, &state.open_webhook(&row)?).await?))
 }
 
 /// Changes a webhook; what is absent stays.
@@ -184,7 +221,7 @@ pub(crate) async fn update(
     Path(name): Path<Name>,
     Json(request): Json<UpdateWebhook>,
 ) -> Result<Json<Webhook>, Failure> {
-    let url = request.url.as_deref().map(|url| request::url(url, &state.guard)).transpose()?;
+    let url = request.url.as_deref().map(|url| request::url(url, None)).transpose()?;
     if let Some(headers) = &request.headers {
         request::headers(headers)?;
     }
@@ -201,8 +238,13 @@ pub(crate) async fn update(
     if let Some(headers) = request.headers {
         plain.headers = lower(headers);
     }
+    let former = row.settings.clone();
     if let Some(settings) = request.settings {
         row.settings = settings;
+    }
+    if request.url.is_some() || former.deliver_by.is_some() {
+        // It may be the broker from here on who sends.
+        request::url(&plain.url, state.guard_of(&row.settings))?;
     }
     match request.state {
         Some(WebhookState::Enabled) => {
@@ -219,7 +261,7 @@ pub(crate) async fn update(
     leave_word(&mut tx, &state, &caller, "webhook.updated", &row, now).await?;
     tx.commit().await?;
     state.webhooks_changed.notify_one();
-    Ok(Json(row.to_api(&plain)))
+    Ok(Json(state.shown(&row, &plain).await?))
 }
 
 /// Deletes a webhook, and everything that waits for it.
@@ -266,5 +308,6 @@ pub(crate) async fn rotate(
     leave_word(&mut tx, &state, &caller, "webhook.secret_rotated", &row, now).await?;
     tx.commit().await?;
     state.webhooks_changed.notify_one();
-    Ok(Json(WebhookWithSecret { webhook: row.to_api(&plain), secret: secret.for_receiver() }))
+    let webhook = state.shown(&row, &plain).await?;
+    Ok(Json(WebhookWithSecret { webhook, secret: secret.for_receiver() }))
 }

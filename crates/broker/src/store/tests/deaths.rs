@@ -39,7 +39,7 @@ const fn write(by: By, name: &'static str, events: &'static [&'static str]) -> W
 }
 
 /// In this order, because each builds on those before.
-const WRITES: [Write; 36] = [
+const WRITES: [Write; 38] = [
     write(By::Person, "make an agent", &["agent.created"]),
     write(By::Person, "make a key", &["key.created"]),
     write(By::Person, "make a generator", &["generator.created"]),
@@ -74,6 +74,8 @@ const WRITES: [Write; 36] = [
     write(By::Person, "change a webhook", &["webhook.updated"]),
     write(By::Person, "replace a secret", &["webhook.secret_rotated"]),
     write(By::Person, "test a webhook", &["webhook.test"]),
+    write(By::Agent, "claim a delivery", &[]),
+    write(By::Agent, "report a delivery", &["webhook.disabled"]),
     write(By::Person, "send again", &["webhook.replayed"]),
     write(By::Person, "delete a webhook", &["webhook.deleted"]),
 ];
@@ -141,11 +143,23 @@ impl Ground {
                 world.post(&self.admin, "/api/v1/webhooks", body).await.expect(201)
             }
             "change a webhook" => {
-                let body = json!({"settings": {"events": ["stack.*"], "ordered": true}});
+                let body = json!({"settings": {"events": ["stack.*"], "ordered": true, "deliver_by": {"names": ["edge"]}}});
                 world.call(&self.admin, Method::PATCH, "/api/v1/webhooks/chat", body).await.expect(200)
             }
             "replace a secret" => world.post(&self.admin, "/api/v1/webhooks/chat/rotate", json!({})).await.expect(200),
             "test a webhook" => world.post(&self.admin, "/api/v1/webhooks/chat/test", json!(null)).await.expect(202),
+            "claim a delivery" => {
+                world.post(&self.edge.key, "/api/v1/agent/webhook-deliveries:claim", json!({"limit": 4})).await.expect(200)
+            }
+            "report a delivery" => {
+                let listed = world.get(&self.admin, "/api/v1/webhooks/chat/deliveries").await.expect(200).json;
+                let report =
+                    json!({"id": listed["items"][0]["id"], "token": 1, "result": "gone", "status": 410, "latency_ms": 1});
+                world
+                    .post(&self.edge.key, "/api/v1/agent/webhook-deliveries:report", json!({"deliveries": [report]}))
+                    .await
+                    .expect(200)
+            }
             "send again" => world.post(&self.admin, "/api/v1/webhooks/chat/replay", json!({"failed": true})).await.expect(200),
             "delete a webhook" => world.delete(&self.admin, "/api/v1/webhooks/chat").await.expect(204),
             "make a key" => world.post(&self.admin, "/api/v1/keys", json!({"name": "people", "role": "admin"})).await.expect(201),

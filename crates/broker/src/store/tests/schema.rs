@@ -15,6 +15,7 @@ use crate::{
 /// Every statement of every file: a new file is named here, or its statements are prepared by nobody.
 fn every_statement() -> Vec<&'static Statement> {
     let files = [
+        store::agent_deliveries::all_statements(),
         store::agents::all_statements(),
         store::audit::all_statements(),
         store::changes::all_statements(),
@@ -114,7 +115,7 @@ fn every_file_with_statements_is_in_the_list() {
         let text = if path.is_file() { std::fs::read_to_string(path).unwrap() } else { String::new() };
         declared += usize::from(text.contains("\nstatements! {"));
     }
-    assert_eq!(declared, 21, "add the new file to every_statement()");
+    assert_eq!(declared, 22, "add the new file to every_statement()");
 }
 
 static COLUMNS_OF_SQLITE: Statement = Statement::new(

@@ -36,6 +36,12 @@ pub(crate) struct CreateArgs {
     /// Only events about stacks of this generator; may be repeated
     #[arg(long = "generator", value_name = "NAME")]
     generators: Vec<Name>,
+    /// Agents with this label send, from their own networks; may be repeated [default: the broker sends]
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    by: Vec<(String, String)>,
+    /// This agent sends; may be repeated
+    #[arg(long, value_name = "NAME")]
+    by_agent: Vec<Name>,
     /// A header of every message, kept secret; may be repeated
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = header)]
     headers: Vec<(String, String)>,
@@ -86,6 +92,7 @@ pub(super) async fn run(connection: &ConnectionArgs, format: Format, args: Creat
         stacks: selector(args.stacks, args.stack_labels, "--stack-label")?,
         agents: selector(args.agents, args.agent_labels, "--agent-label")?,
         generators: args.generators,
+        deliver_by: selector(args.by_agent, args.by, "--by")?,
         format: if args.cloudevents { PayloadFormat::CloudEvents } else { PayloadFormat::Standard },
         ordered: args.ordered,
         traceparent: !args.no_traceparent,

@@ -37,7 +37,8 @@ fn row(webhook: &Webhook) -> Vec<String> {
 
 fn state(webhook: &Webhook) -> String {
     let failing = webhook.failing_since.map(|since| format!("failing for {}", output::ago(Some(since), output::now())));
-    match webhook.disabled_reason.clone().or(failing) {
+    let no_sender = webhook.no_sender.map(|why| why.in_words().to_owned());
+    match webhook.disabled_reason.clone().or(no_sender).or(failing) {
         Some(why) => format!("{} ({why})", webhook.state),
         None => webhook.state.to_string(),
     }
@@ -63,6 +64,7 @@ pub(super) fn webhook(format: Format, webhook: &Webhook) -> anyhow::Result<()> {
         ("stacks", selector(&settings.stacks)),
         ("agents", selector(&settings.agents)),
         ("generators", settings.generators.iter().map(Name::as_str).collect::<Vec<_>>().join(",")),
+        ("sent by", settings.deliver_by.as_ref().map_or_else(|| "the broker".to_owned(), output::targets)),
         ("format", settings.format.to_string()),
         ("ordered", settings.ordered.to_string()),
         ("created", webhook.created_at.to_string()),

@@ -1,4 +1,4 @@
-//! How many work orders may be carried out at once, and the bell that says that there may be some.
+//! How much of something may be done at once, and the bell that says that there may be some: work orders, deliveries of webhooks.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -28,11 +28,11 @@ impl Hands {
         self.number.saturating_sub(self.busy.load(Ordering::Acquire))
     }
 
-    pub(super) fn take(&self) {
+    pub(crate) fn take(&self) {
         self.busy.fetch_add(1, Ordering::AcqRel);
     }
 
-    pub(super) fn give_back(&self) {
+    pub(crate) fn give_back(&self) {
         self.busy.fetch_sub(1, Ordering::AcqRel);
         self.ring_for_work();
     }
@@ -50,11 +50,11 @@ impl Hands {
 
     /// Whether there may be work since it was asked last. An agent that nobody has told of work asks for none: ten thousand of them would
     /// keep a broker busy.
-    pub(super) fn may_be_work(&self) -> bool {
+    pub(crate) fn may_be_work(&self) -> bool {
         self.work.swap(false, Ordering::AcqRel)
     }
 
-    pub(super) async fn rung(&self) {
+    pub(crate) async fn rung(&self) {
         self.bell.notified().await;
     }
 }
