@@ -1,6 +1,9 @@
 //! The agent applying a large stack, again and again with other values.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
 
 use brokkr_api::Name;
 use brokkr_tests::{
@@ -12,7 +15,7 @@ use brokkr_tests::{
 use super::{
     Plan,
     effort::{Effort, Measuring},
-    mode::{Mode, compare},
+    mode::{Mode, compare, switch},
     sink::Sink,
 };
 use crate::bench_table::{Row, fail};
@@ -25,17 +28,21 @@ struct Subject {
     agent: Agent,
     stack: Name,
     namespace: String,
+    /// How often it has applied; each time other values.
+    runs: AtomicU32,
 }
 
 impl Subject {
     async fn measure(&self, broker: &Broker, plan: &Plan, mode: Mode, round: usize) -> Result<Effort, LabError> {
+        let run = self.runs.fetch_add(1, Ordering::Relaxed);
+        switch(&broker.admin(), Some(&self.agent.name), mode != Mode::Off).await?;
         let objects = 0..plan.objects;
         let manifests: String =
-            objects.map(|index| config_map(&self.namespace, &format!("object-{index:05}"), &round.to_string())).collect();
+            objects.map(|index| config_map(&self.namespace, &format!("object-{index:05}"), &run.to_string())).collect();
         let measuring = Measuring::begin(self.agent.process.pid())?;
         // The broker makes no spans: it passes on what it was sent, and the agent follows the flag of that.
         let flag = if mode.samples(round) { "01" } else { "00" };
-        let trace = u128::try_from(round).map_err(fail)? + 1;
+        let trace = u128::from(run) + 1;
         let client = broker.traced(&format!("00-{trace:032x}-00f067aa0ba902b7-{flag}"));
         client.put_deployment_objects(&self.stack, "application/yaml", manifests.into_bytes()).await.map_err(fail)?;
         let rollout = broker.settle(&self.stack).await;
@@ -49,7 +56,10 @@ impl Subject {
 
 pub(super) async fn run(plan: &Plan, sink: &Sink) -> Result<Vec<Row>, LabError> {
     let Plan { pairs, objects, .. } = plan;
-    println!("agent: {objects} ConfigMaps with other values, {pairs} times in each of {} modes", Mode::EACH.len());
+    println!(
+        "agent: {objects} ConfigMaps with other values, {pairs} times without and with tracing, for each of {} modes",
+        Mode::EACH.len()
+    );
     let cluster = Cluster::shared().await?;
     let broker = Broker::start(Engine::Sqlite, &[]).await?;
     let mut subjects = Vec::new();
@@ -58,13 +68,14 @@ pub(super) async fn run(plan: &Plan, sink: &Sink) -> Result<Vec<Row>, LabError> 
         let name = cluster.unique("bench");
         let agent = broker.agent(&name, &borrowed(&settings)).await?;
         let stack = broker.stack(&name, &[&agent]).await;
-        let subject = Subject { agent, stack, namespace: cluster.create_namespace("bench-tracing").await? };
+        let subject =
+            Subject { agent, stack, namespace: cluster.create_namespace("bench-tracing").await?, runs: AtomicU32::new(0) };
         // The first apply creates; the measured ones change.
         subject.measure(&broker, plan, Mode::Off, *pairs).await?;
         subjects.push((mode, subject));
     }
-    let measure = async |round, mode| match subjects.iter().find(|(of, _)| *of == mode) {
-        Some((_, subject)) => subject.measure(&broker, plan, mode, round).await,
+    let measure = async |round, mode, on| match subjects.iter().find(|(of, _)| *of == mode) {
+        Some((_, subject)) => subject.measure(&broker, plan, if on { mode } else { Mode::Off }, round).await,
         None => Err(fail("no agent of this mode")),
     };
     let rows = compare(&format!("agent applying {objects} objects"), *pairs, measure).await?;

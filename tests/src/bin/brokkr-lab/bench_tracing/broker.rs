@@ -17,7 +17,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use super::{
     Plan,
     effort::{Effort, Measuring},
-    mode::{Mode, compare},
+    mode::{Mode, compare, switch},
     sink::Sink,
 };
 use crate::bench_table::{Row, fail};
@@ -40,7 +40,6 @@ struct Subject {
     broker: Broker,
     admin: Client,
     agent: Client,
-    etag: String,
     stack: Name,
 }
 
@@ -54,20 +53,22 @@ impl Subject {
         let agent = broker.client(&admin.create_agent(&request).await.map_err(fail)?.secret);
         let nobody = TargetSelector { labels: None, names: Vec::new() };
         admin.put_stack(&name, &PutStack { targets: nobody, ..PutStack::default() }).await.map_err(fail)?;
-        let Polled::Changed { etag, .. } = agent.desired_state(None, Duration::ZERO).await.map_err(fail)? else {
-            return Err(fail("the first poll is answered in full"));
-        };
-        Ok(Self { broker, admin, agent, etag, stack: name })
+        Ok(Self { broker, admin, agent, stack: name })
     }
 
-    async fn measure(&self, plan: &Plan, round: usize) -> Result<Effort, LabError> {
+    async fn measure(&self, plan: &Plan, round: &str, on: bool) -> Result<Effort, LabError> {
+        switch(&self.admin, None, on).await?;
+        let Polled::Changed { etag, .. } = self.agent.desired_state(None, Duration::ZERO).await.map_err(fail)? else {
+            return Err(fail("the first poll is answered in full"));
+        };
+        let etag = etag.as_str();
         let measuring = Measuring::begin(self.broker.process.pid())?;
         let every = (plan.polls / plan.writes.max(1)).max(1);
         let polls = stream::iter(0..plan.polls).map(|number| async move {
             if number % every == 0 && number / every < plan.writes {
                 self.write(&format!("{round}-{number}")).await?;
             }
-            match self.agent.desired_state(Some(&self.etag), Duration::ZERO).await {
+            match self.agent.desired_state(Some(etag), Duration::ZERO).await {
                 Ok(Polled::Unchanged) => Ok(()),
                 Ok(Polled::Changed { .. }) => Err(fail("something is new to the agent")),
                 Err(error) => Err(fail(error)),
@@ -87,16 +88,19 @@ impl Subject {
 
 pub(super) async fn run(plan: &Plan, engine: Engine, name: &str, sink: &Sink) -> Result<Vec<Row>, LabError> {
     let Plan { pairs, polls, writes, .. } = plan;
-    println!("broker on {name}: {polls} polls and {writes} writes, {pairs} times in each of {} modes", Mode::EACH.len());
+    println!(
+        "broker on {name}: {polls} polls and {writes} writes, {pairs} times without and with tracing, for each of {} modes",
+        Mode::EACH.len()
+    );
     let mut subjects = Vec::new();
     for mode in Mode::EACH {
         let subject = Subject::start(engine, mode, sink).await?;
         // Statements are prepared, pools are full.
-        subject.measure(plan, usize::MAX).await?;
+        subject.measure(plan, "warm", false).await?;
         subjects.push((mode, subject));
     }
-    let measure = async |round, mode| match subjects.iter().find(|(of, _)| *of == mode) {
-        Some((_, subject)) => subject.measure(plan, round).await,
+    let measure = async |round, mode, on: bool| match subjects.iter().find(|(of, _)| *of == mode) {
+        Some((_, subject)) => subject.measure(plan, &format!("{round}-{on}"), on && mode != Mode::Off).await,
         None => Err(fail("no broker of this mode")),
     };
     compare(&format!("broker on {name}"), *pairs, measure).await
