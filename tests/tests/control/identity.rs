@@ -235,7 +235,7 @@ async fn an_agent_without_a_key_enrols_even_if_the_answer_is_lost_and_names_its_
         assert_eq!((book.enrolled[0].name.as_str(), book.enrolled[0].cluster.as_str()), ("edge", "cellar"));
         assert_eq!(book.enrolled[0].cluster_uid, uid);
         assert!(book.clusters.iter().all(|cluster| *cluster == uid), "{:?}", book.clusters);
-        assert_eq!(book.capabilities, ["suspension", "key-rotation"]);
+        assert_eq!(book.capabilities, ["suspension", "key-rotation", "webhooks"]);
         assert_eq!(kept(&key), book.key, "the key is kept");
     }
     agent.kill();
