@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug};
 
 use crate::{
+    parked::{Parked, Place, Seat, Waiting},
     roster::{Roster, SKEW},
     store::{Claimant, Db, Error, Queue},
 };
@@ -51,8 +52,7 @@ struct Inner {
     ready: HashMap<String, Ready>,
     /// What is ready was not read, because nobody waited.
     stale: bool,
-    parked: HashMap<u64, Parked>,
-    next: u64,
+    parked: Parked,
     told: HashMap<AgentId, Told>,
     roster: Roster,
 }
@@ -62,34 +62,9 @@ struct Ready {
     orders: u64,
 }
 
-struct Parked {
-    agent: AgentId,
-    told: Arc<Notify>,
-}
-
 struct Told {
     queue: String,
     at: Instant,
-}
-
-/// A poll that waits at the board, until it is dropped.
-pub(crate) struct Waiting {
-    board: Arc<Board>,
-    number: u64,
-    told: Arc<Notify>,
-}
-
-impl Waiting {
-    /// Returns when there is work for this agent.
-    pub(crate) async fn told(&self) {
-        self.told.notified().await;
-    }
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        self.board.inner.lock().parked.remove(&self.number);
-    }
 }
 
 impl Inner {
@@ -105,7 +80,7 @@ impl Inner {
 
     /// Tells one who begins to wait, if there is an order for it that nobody was told of.
     fn offer(&mut self, number: u64, now: Instant) {
-        let Some(Parked { agent, told }) = self.parked.get(&number) else { return };
+        let Some(Seat { agent, told }) = self.parked.get(number) else { return };
         if self.told.get(agent).is_some_and(|told| now.duration_since(told.at) < PATIENCE) {
             return;
         }
@@ -130,17 +105,14 @@ impl Inner {
         if open.is_empty() {
             return;
         }
-        let mut waiting: Vec<u64> = self.parked.keys().copied().collect();
-        waiting.sort_unstable();
-        for number in waiting {
-            let Some(parked) = self.parked.get(&number) else { continue };
-            let agent = parked.agent;
+        for seat in self.parked.iter() {
+            let agent = seat.agent;
             if self.told.contains_key(&agent) {
                 continue;
             }
             let found = open.iter().find(|(id, _)| self.ready.get(*id).is_some_and(|ready| self.matches(agent, &ready.queue)));
             let Some(queue) = found.map(|(id, _)| id.clone()) else { continue };
-            parked.told.notify_one();
+            seat.told.notify_one();
             if let Some(left) = open.get_mut(&queue) {
                 *left -= 1;
                 if *left == 0 {
@@ -155,14 +127,17 @@ impl Inner {
     }
 }
 
+impl Place for Board {
+    fn leave(&self, number: u64) {
+        self.inner.lock().parked.remove(number);
+    }
+}
+
 impl Board {
     /// An agent waits, with a free hand.
     pub(crate) fn wait(self: &Arc<Self>, agent: AgentId) -> Waiting {
-        let told = Arc::new(Notify::new());
         let mut inner = self.inner.lock();
-        inner.next += 1;
-        let number = inner.next;
-        inner.parked.insert(number, Parked { agent, told: Arc::clone(&told) });
+        let (number, told) = inner.parked.add(agent);
         if inner.stale {
             self.nudge.notify_one();
         } else if !inner.ready.is_empty() {
@@ -172,7 +147,7 @@ impl Board {
                 self.nudge.notify_one();
             }
         }
-        Waiting { board: Arc::clone(self), number, told }
+        Waiting::new(Arc::<Self>::clone(self), number, told)
     }
 
     /// Reads the board soon: called after a commit that made an order claimable.

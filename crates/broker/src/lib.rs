@@ -11,6 +11,7 @@ mod http;
 mod jobs;
 mod keyring;
 mod maintenance;
+mod parked;
 mod presence;
 mod roster;
 mod sampler;

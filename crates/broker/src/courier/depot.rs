@@ -5,14 +5,14 @@
 //! a second later.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
 
 use brokkr_api::{AgentId, DeliveryId, Timestamp, WebhookId};
 use parking_lot::Mutex;
-use tokio::{sync::Notify, time::Instant};
+use tokio::time::Instant;
 use tracing::warn;
 
 use super::{
@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     domain::seal::Keyring,
+    parked::{Parked, Place, Seat, Waiting},
     roster::Roster,
     store::{Claimant, ClaimedDelivery, Db, DeliveryClaim, DueDelivery, Error, WebhookRow},
 };
@@ -48,9 +49,7 @@ struct Inner {
     changes: Option<u64>,
     /// Which webhooks have something due, as far as this broker knows.
     ready: HashSet<WebhookId>,
-    /// Who waits, whoever has waited longest first.
-    parked: BTreeMap<u64, Parked>,
-    next: u64,
+    parked: Parked,
     told: HashMap<AgentId, Instant>,
     /// Of which webhooks somebody was told, and when; nothing where nobody who waits could be.
     offered: HashMap<WebhookId, Option<Instant>>,
@@ -74,31 +73,6 @@ struct Out {
     token: u64,
     since: Timestamp,
     until: Timestamp,
-}
-
-struct Parked {
-    agent: AgentId,
-    told: Arc<Notify>,
-}
-
-/// A poll that waits at the depot, until it is dropped.
-pub(crate) struct Waiting {
-    depot: Arc<Depot>,
-    number: u64,
-    told: Arc<Notify>,
-}
-
-impl Waiting {
-    /// Returns when there is something for this agent to send.
-    pub(crate) async fn told(&self) {
-        self.told.notified().await;
-    }
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        self.depot.inner.lock().parked.remove(&self.number);
-    }
 }
 
 /// What was chosen and counts as begun; not any more when this is dropped before the claim.
@@ -157,7 +131,7 @@ impl Inner {
     /// Tells one who begins to wait, if there is something for it that nobody was told of.
     fn offer(&mut self, number: u64, now: Instant) {
         self.refresh(now);
-        let Some(Parked { agent, told }) = self.parked.get(&number) else { return };
+        let Some(Seat { agent, told }) = self.parked.get(number) else { return };
         let (agent, told) = (*agent, Arc::clone(told));
         if self.told.contains_key(&agent) {
             return;
@@ -175,8 +149,8 @@ impl Inner {
         self.refresh(now);
         let open: Vec<_> = self.ready.iter().filter(|webhook| !self.offered.contains_key(webhook)).copied().collect();
         for webhook in open {
-            let is_free = |parked: &&Parked| !self.told.contains_key(&parked.agent) && self.matches(parked.agent, webhook);
-            let found = self.parked.values().find(is_free).map(|parked| (parked.agent, Arc::clone(&parked.told)));
+            let is_free = |seat: &&Seat| !self.told.contains_key(&seat.agent) && self.matches(seat.agent, webhook);
+            let found = self.parked.iter().find(is_free).map(|seat| (seat.agent, Arc::clone(&seat.told)));
             // Where nobody could be told, whoever comes next is asked, and nobody of these again.
             let is_busy = || self.told.keys().any(|agent| self.matches(*agent, webhook));
             match found {
@@ -198,6 +172,12 @@ impl Berth {
     fn is_for(&self, claimant: &Claimant) -> bool {
         let by = self.lane.endpoint.settings.deliver_by.as_ref();
         by.is_some_and(|by| by.matches(&claimant.name, &claimant.labels))
+    }
+}
+
+impl Place for Depot {
+    fn leave(&self, number: u64) {
+        self.inner.lock().parked.remove(number);
     }
 }
 
@@ -248,11 +228,8 @@ impl Depot {
 
     /// An agent waits, with a free hand.
     pub(crate) fn wait(self: &Arc<Self>, agent: AgentId) -> Waiting {
-        let told = Arc::new(Notify::new());
         let mut inner = self.inner.lock();
-        inner.next += 1;
-        let number = inner.next;
-        inner.parked.insert(number, Parked { agent, told: Arc::clone(&told) });
+        let (number, told) = inner.parked.add(agent);
         if !inner.berths.is_empty() {
             if inner.roster.get(agent).is_none() {
                 inner.strangers = true;
@@ -260,7 +237,7 @@ impl Depot {
                 inner.offer(number, Instant::now());
             }
         }
-        Waiting { depot: Arc::clone(self), number, told }
+        Waiting::new(Arc::<Self>::clone(self), number, told)
     }
 
     /// These webhooks have something due.

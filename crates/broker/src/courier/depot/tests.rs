@@ -1,5 +1,7 @@
 //! Who is told, and what is chosen, without a database.
 
+use std::collections::BTreeMap;
+
 use brokkr_api::{
     Labels, Name, TargetSelector,
     webhooks::{WebhookSettings, WebhookState},

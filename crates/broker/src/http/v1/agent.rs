@@ -20,8 +20,6 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tokio::time::Instant;
 
 use crate::{
-    board,
-    courier::depot,
     domain::handoff,
     http::{
         AppState,
@@ -29,6 +27,7 @@ use crate::{
         body::{Json, Path, Query},
         error::Failure,
     },
+    parked::Waiting,
     store::DesiredRow,
 };
 
@@ -256,8 +255,8 @@ async fn wait_for_change(state: &AppState, caller: &AgentCaller, known: u64, wai
         tokio::select! {
             () = ending.cancelled() => return (Woken::of(newer), true),
             () = tokio::time::sleep_until(deadline) => return (Woken::of(newer), true),
-            () = told_of_work(at_the_board.as_ref()) => return (Woken::Work, true),
-            () = told_of_deliveries(at_the_depot.as_ref()) => return (Woken::Deliveries, true),
+            () = told(at_the_board.as_ref()) => return (Woken::Work, true),
+            () = told(at_the_depot.as_ref()) => return (Woken::Deliveries, true),
             changed = highest.changed() => {
                 newer = *highest.borrow_and_update() > known;
                 if newer || changed.is_err() || still_valid(state, caller).is_err() {
@@ -268,14 +267,7 @@ async fn wait_for_change(state: &AppState, caller: &AgentCaller, known: u64, wai
     }
 }
 
-async fn told_of_work(waiting: Option<&board::Waiting>) {
-    match waiting {
-        Some(waiting) => waiting.told().await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn told_of_deliveries(waiting: Option<&depot::Waiting>) {
+async fn told(waiting: Option<&Waiting>) {
     match waiting {
         Some(waiting) => waiting.told().await,
         None => std::future::pending().await,
