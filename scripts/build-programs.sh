@@ -14,11 +14,7 @@ mkdir -p "$folder"
 folder=$(realpath "$folder")
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-case $architecture in
-  amd64) target=x86_64-unknown-linux-gnu ;;
-  arm64) target=aarch64-unknown-linux-gnu ;;
-  *) echo "error: $architecture is neither amd64 nor arm64" >&2; exit 2 ;;
-esac
+target=$(scripts/rust-target.sh "$architecture")
 compiler=${target/-unknown-/-}-gcc
 command -v "$compiler" >/dev/null || { echo "error: $compiler is missing (Debian package gcc-$(tr _ - <<<"${compiler%-gcc}"))" >&2; exit 1; }
 if command -v rustup >/dev/null && ! rustup target list --installed | grep -qx "$target"; then rustup target add "$target" >&2; fi

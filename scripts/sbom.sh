@@ -9,11 +9,7 @@ architecture=$1
 mkdir -p "$2"
 folder=$(realpath "$2")
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-case $architecture in
-  amd64) target=x86_64-unknown-linux-gnu ;;
-  arm64) target=aarch64-unknown-linux-gnu ;;
-  *) echo "error: $architecture is neither amd64 nor arm64" >&2; exit 2 ;;
-esac
+target=$(scripts/rust-target.sh "$architecture")
 command -v jq >/dev/null || { echo "error: jq is missing (scripts/setup.sh installs it)" >&2; exit 1; }
 tool=$(scripts/cyclonedx.sh)
 work=$(mktemp -d)
