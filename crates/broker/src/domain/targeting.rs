@@ -17,20 +17,31 @@ pub(crate) struct TargetChange {
     pub(crate) agent: AgentId,
     pub(crate) stack: StackId,
     pub(crate) action: Action,
+    /// The phase before; none where there was no deployment.
+    #[serde(skip)]
+    pub(crate) from: Option<Phase>,
     pub(crate) phase: Phase,
     pub(crate) generation: u64,
     pub(crate) digest: Option<String>,
 }
 
-/// What an agent has of a stack.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Current {
-    /// It has it, or will.
-    Has,
-    /// It was told to remove it and has not acknowledged that.
-    Leaves,
-    /// Nothing.
-    HasNot,
+/// An agent's deployment of a stack; none of each where there was never any.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Current {
+    pub(crate) action: Option<Action>,
+    pub(crate) phase: Option<Phase>,
+}
+
+impl Current {
+    /// It has the stack, or will.
+    pub(crate) fn has(self) -> bool {
+        self.action == Some(Action::Apply)
+    }
+
+    /// It was told to remove the stack and has not acknowledged that.
+    pub(crate) fn leaves(self) -> bool {
+        !self.has() && matches!(self.phase, Some(Phase::Deleting | Phase::Progressing | Phase::Failed))
+    }
 }
 
 /// What targeting needs of an agent.
@@ -49,26 +60,27 @@ pub(crate) struct Target<'a> {
 }
 
 /// What happens to one deployment when a stack's selector meets an agent; nothing when it stays as it is.
-pub(crate) fn change(target: &Target<'_>, agent: &Candidate<'_>, has: bool) -> Option<TargetChange> {
+pub(crate) fn change(target: &Target<'_>, agent: &Candidate<'_>, current: Current) -> Option<TargetChange> {
     let wanted = target.selector.matches(agent.name, agent.labels);
-    let (action, phase, digest) = match (wanted, has) {
+    let (action, phase, digest) = match (wanted, current.has()) {
         (true, false) => (Action::Apply, Phase::Pending, target.digest.map(str::to_owned)),
         // What was never handed to an agent needs no tombstone.
         (false, true) if target.generation == 0 => (Action::Withdraw, Phase::Deleted, None),
         (false, true) => (Action::Withdraw, Phase::Deleting, None),
         _ => return None,
     };
-    Some(TargetChange { agent: agent.id, stack: target.id, action, phase, generation: target.generation, digest })
+    let (agent, stack, from) = (agent.id, target.id, current.phase);
+    Some(TargetChange { agent, stack, action, from, phase, generation: target.generation, digest })
 }
 
 /// What an agent has to do with a stack already, as a new revision.
-pub(crate) fn again(target: &Target<'_>, agent: AgentId, has: bool) -> TargetChange {
-    let (action, phase, digest) = if has {
+pub(crate) fn again(target: &Target<'_>, agent: AgentId, current: Current) -> TargetChange {
+    let (action, phase, digest) = if current.has() {
         (Action::Apply, Phase::Pending, target.digest.map(str::to_owned))
     } else {
         (Action::Withdraw, Phase::Deleting, None)
     };
-    TargetChange { agent, stack: target.id, action, phase, generation: target.generation, digest }
+    TargetChange { agent, stack: target.id, action, from: current.phase, phase, generation: target.generation, digest }
 }
 
 /// Whether a change that takes a stack from `lost` of the `had` agents that have it must have been looked at before.
@@ -111,12 +123,14 @@ mod tests {
         let selector = TargetSelector { names: names[..2].to_vec(), labels: None };
         let target = Target { id: StackId(id(&ids)), selector: &selector, generation: 3, digest: Some("sha256:x") };
 
-        let has = [false, true, true, false];
-        let changes: Vec<_> = agents.iter().zip(has).filter_map(|(agent, has)| change(&target, agent, has)).collect();
+        let healthy = Current { action: Some(Action::Apply), phase: Some(Phase::Healthy) };
+        let current = [Current::default(), healthy, healthy, Current::default()];
+        let changes: Vec<_> = agents.iter().zip(current).filter_map(|(agent, current)| change(&target, agent, current)).collect();
 
         let seen: Vec<_> = changes.iter().map(|change| (change.agent, change.action, change.digest.as_deref())).collect();
         assert_eq!(seen, [(agents[0].id, Action::Apply, Some("sha256:x")), (agents[2].id, Action::Withdraw, None)]);
-        assert_eq!(changes[1].phase, Phase::Deleting);
+        assert_eq!((changes[0].from, changes[0].phase), (None, Phase::Pending));
+        assert_eq!((changes[1].from, changes[1].phase), (Some(Phase::Healthy), Phase::Deleting));
     }
 
     #[test]
@@ -125,7 +139,8 @@ mod tests {
         let (name, labels, selector) = ("edge".parse().unwrap(), Labels::default(), TargetSelector::default());
         let target = Target { id: StackId(id(&ids)), selector: &selector, generation: 0, digest: None };
         let agent = Candidate { id: AgentId(id(&ids)), name: &name, labels: &labels };
-        assert_eq!(change(&target, &agent, true).unwrap().phase, Phase::Deleted);
+        let pending = Current { action: Some(Action::Apply), phase: Some(Phase::Pending) };
+        assert_eq!(change(&target, &agent, pending).unwrap().phase, Phase::Deleted);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use brokkr_telemetry::TraceContext;
 use super::{
     Db, Error, Tx,
     deployment_objects::StoredContent,
-    rollouts::{action, trace},
+    rollouts::{action, current, trace},
     sql::{Row, set, statements, values},
     suspensions::{StoredSuspension, widest},
     tracing::StoredTracing,
@@ -237,13 +237,12 @@ impl Tx {
     pub(crate) async fn agents_and_stack(&mut self, stack: StackId) -> Result<StackAgents, Error> {
         let rows = self.all(&AGENTS_AND_STACK, values![stack]).await?;
         let target = |row: &Row| {
-            let (action, phase) = (row.opt_text("action")?, row.opt_text("phase")?);
-            let current = match (action.as_deref(), phase.as_deref()) {
-                (Some("apply"), _) => Current::Has,
-                (_, Some("deleting" | "progressing" | "failed")) => Current::Leaves,
-                _ => Current::HasNot,
-            };
-            Ok(AgentTarget { id: row.parse("id")?, name: row.parse("name")?, labels: row.json("labels")?, current })
+            Ok(AgentTarget {
+                id: row.parse("id")?,
+                name: row.parse("name")?,
+                labels: row.json("labels")?,
+                current: current(row)?,
+            })
         };
         let mut found = StackAgents { agents: Vec::with_capacity(rows.len()), fleet: None };
         for row in &rows {

@@ -46,7 +46,7 @@ pub(crate) use presence::PickedUp;
 pub(crate) use restore::{Restore, Restored};
 pub(crate) use rollouts::DeploymentView;
 pub(crate) use sql::{Db, Tx};
-pub(crate) use stacks::{AcceptGeneration, DeletedStack, Scope, StackFilter, StackRow, StackTargets};
+pub(crate) use stacks::{AcceptGeneration, DeletedStack, Phases, Scope, StackFilter, StackRow, StackTargets};
 pub(crate) use suspensions::{StoredSuspension, widest};
 #[cfg(test)]
 pub(crate) use tests::close as close_for_tests;

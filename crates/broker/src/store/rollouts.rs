@@ -14,6 +14,7 @@ use super::{
     sql::{Row, statements, values},
     suspensions::widest,
 };
+use crate::domain::targeting::Current;
 
 /// What every reading of deployments selects. The phase that is shown is `suspended` where something that is not finished is held back.
 macro_rules! deployment_columns {
@@ -95,6 +96,14 @@ pub(super) fn action(row: &Row) -> Result<Action, Error> {
 pub(super) fn phase(row: &Row, column: &'static str) -> Result<Phase, Error> {
     let text = row.text(column)?;
     Phase::parse(&text).ok_or_else(|| Error::Corrupt { column, source: text.into() })
+}
+
+/// What the row says of a deployment that may not be there.
+pub(super) fn current(row: &Row) -> Result<Current, Error> {
+    if row.opt_text("action")?.is_none() {
+        return Ok(Current::default());
+    }
+    Ok(Current { action: Some(action(row)?), phase: Some(phase(row, "phase")?) })
 }
 
 pub(super) fn trace(row: &Row) -> Result<Option<TraceContext>, Error> {

@@ -1,15 +1,19 @@
 //! Stacks. Reads start from the caller's scope, so that forgetting whose stacks they are is hard.
 
+use std::collections::BTreeMap;
+
 use brokkr_api::{
     AgentId, DeploymentObjectId, GeneratorId, Labels, Name, StackId, TargetSelector, Timestamp, policy::StackPolicy,
-    stacks::Stack, suspension::SuspensionScope,
+    rollouts::Phase, stacks::Stack, suspension::SuspensionScope,
 };
 
 use super::{
     Db, Error, Tx,
+    rollouts::{current, phase},
     sql::{Row, Value, id_set, json, statements, values},
     suspensions::{StoredSuspension, widest},
 };
+use crate::domain::targeting::Current;
 
 /// What every reading of a stack selects, with the number of its agents and what suspends the fleet.
 macro_rules! stack_columns {
@@ -20,20 +24,44 @@ macro_rules! stack_columns {
     };
 }
 
+/// The phases of the deployments that a statement is about to give another one, each with how many are in it: `failed=1 healthy=9`.
+macro_rules! phases_of {
+    ($stack:literal, $which:literal) => {
+        concat!(
+            ", (SELECT string_agg(p.phase || '=' || p.n, ' ') FROM (SELECT d.phase, count(*) AS n FROM deployments d
+             WHERE d.stack_id = ",
+            $stack,
+            ".id AND ",
+            $which,
+            " GROUP BY d.phase) p) AS phases"
+        )
+    };
+}
+
+/// A stack as the caller addresses it, locked, with something else about it.
+macro_rules! lock_stack {
+    ($more:expr) => {
+        concat!(
+            "SELECT s.id, s.name, s.generator_id, s.labels, s.targets, s.generation, s.digest, s.row_version, s.policy, s.suspension, s.created_at,
+             s.updated_at, s.deleting_since", $more, "
+         FROM stacks s WHERE s.deleted_at IS NULL AND ((s.name = $1 AND COALESCE(s.generator_id, '') = $2)
+             OR (s.id = $1 AND ($3 = 1 OR COALESCE(s.generator_id, '') = $2))) /*lock*/"
+        )
+    };
+}
+
 // `name or id in scope` is the same condition everywhere: $1 is a name or an id, $2 the owner's id, and $3 is 1 where everybody's stacks
 // may be addressed by their id.
 statements! {
-    LOCK_STACK = Select stacks
-        "SELECT id, name, generator_id, labels, targets, generation, digest, row_version, policy, suspension, created_at, updated_at,
-             deleting_since
-         FROM stacks WHERE deleted_at IS NULL AND ((name = $1 AND COALESCE(generator_id, '') = $2)
-             OR (id = $1 AND ($3 = 1 OR COALESCE(generator_id, '') = $2))) /*lock*/";
+    LOCK_STACK = Select stacks lock_stack!("");
+    LOCK_STACK_TO_DELETE = Select stacks lock_stack!(phases_of!("s", "d.phase NOT IN ('deleted', 'orphaned')"));
     LOCK_STACKS = Select stacks
         "SELECT s.id FROM stacks s WHERE s.id IN
              (SELECT d.stack_id FROM deployments d WHERE d.agent_id = $1 AND d.stack_id IN (SELECT item.value->>'id' FROM each($2)))
          ORDER BY s.id /*lock*/";
     LOCK_STACKS_TO_ORPHAN = Select stacks
-        "SELECT s.id, s.deleting_since FROM stacks s WHERE s.id IN
+        "SELECT s.id, s.deleting_since, (SELECT d.phase FROM deployments d WHERE d.agent_id = $1 AND d.stack_id = s.id) AS phase
+         FROM stacks s WHERE s.id IN
              (SELECT d.stack_id FROM deployments d WHERE d.agent_id = $1 AND d.phase NOT IN ('deleted', 'orphaned'))
          ORDER BY s.id /*lock*/";
     FIND_STACK = Select stacks
@@ -54,7 +82,7 @@ statements! {
     UPDATE_STACK = Update stacks
         "UPDATE stacks SET labels = $2, targets = $3, updated_at = $4, policy = $5, row_version = row_version + 1 WHERE id = $1";
     ACCEPT_GENERATION = Update stacks
-        "UPDATE stacks SET generation = next_generation, next_generation = next_generation + 1, digest = $4, updated_at = $5,
+        concat!("UPDATE stacks SET generation = next_generation, next_generation = next_generation + 1, digest = $4, updated_at = $5,
              row_version = row_version + 1
          WHERE deleted_at IS NULL AND deleting_since IS NULL AND ((name = $1 AND COALESCE(generator_id, '') = $2)
                OR (id = $1 AND ($3 = 1 OR COALESCE(generator_id, '') = $2)))
@@ -64,7 +92,7 @@ statements! {
            AND (CAST($8 AS BIGINT) IS NULL OR $9 + (SELECT COALESCE(SUM(c.bytes), 0) FROM contents c JOIN stacks own ON own.id = c.stack_id
                 WHERE own.generator_id = stacks.generator_id) <= $8)
          RETURNING id, name, generator_id, labels, targets, generation, digest, row_version, policy, suspension, created_at, updated_at,
-             deleting_since";
+             deleting_since", phases_of!("stacks", "d.action = 'apply'"));
     SET_STACK_SUSPENSION = Update stacks
         "UPDATE stacks SET suspension = $2, updated_at = $3, row_version = row_version + 1 WHERE id = $1";
     MARK_DELETING = Update stacks
@@ -91,7 +119,7 @@ statements! {
              (SELECT 1 FROM deployment_objects o WHERE o.stack_id = contents.stack_id AND o.digest = contents.digest)
            AND NOT EXISTS (SELECT 1 FROM deployments d WHERE d.stack_id = contents.stack_id AND d.digest = contents.digest)";
     TARGETS_AND_AGENT = Select stacks
-        "SELECT s.id, s.targets, s.generation, s.digest, CAST(CASE WHEN d.action = 'apply' THEN 1 ELSE 0 END AS BIGINT) AS has
+        "SELECT s.id, s.targets, s.generation, s.digest, d.action, d.phase
          FROM stacks s LEFT JOIN deployments d ON d.stack_id = s.id AND d.agent_id = $1
          WHERE s.deleting_since IS NULL AND s.deleted_at IS NULL";
 }
@@ -151,8 +179,19 @@ pub(crate) struct StackTargets {
     pub(crate) targets: TargetSelector,
     pub(crate) generation: u64,
     pub(crate) digest: Option<String>,
-    /// Whether the agent that was asked for has it.
-    pub(crate) has: bool,
+    /// What the agent that was asked for has of it.
+    pub(crate) current: Current,
+}
+
+/// How many deployments are in each phase.
+pub(crate) type Phases = BTreeMap<Phase, u64>;
+
+/// What an agent that is given up still has to do with.
+#[derive(Debug, Default)]
+pub(crate) struct ToOrphan {
+    pub(crate) phases: Phases,
+    /// Stacks that are being deleted.
+    pub(crate) deleting: Vec<StackId>,
 }
 
 /// What a new generation is conditional on.
@@ -204,6 +243,16 @@ fn policy(row: &StackRow) -> Result<Option<String>, Error> {
     (!row.policy.is_default()).then(|| json("policy", &row.policy)).transpose()
 }
 
+fn phases(row: &Row) -> Result<Phases, Error> {
+    let text = row.opt_text("phases")?.unwrap_or_default();
+    let count = |part: &str| {
+        let (phase, count) = part.split_once('=')?;
+        Some((Phase::parse(phase)?, count.parse().ok()?))
+    };
+    let phases: Option<Phases> = text.split_whitespace().map(count).collect();
+    phases.ok_or_else(|| Error::Corrupt { column: "phases", source: text.into() })
+}
+
 fn stack(row: &Row) -> Result<StackRow, Error> {
     Ok(StackRow {
         id: row.parse("id")?,
@@ -245,21 +294,27 @@ impl Tx {
         self.optional(&LOCK_STACK, scope.address(name)).await?.as_ref().map(stack).transpose()
     }
 
+    /// The same, with the phases of the deployments that have still to be deleted.
+    pub(crate) async fn lock_stack_to_delete(&mut self, scope: Scope, name: &Name) -> Result<Option<(StackRow, Phases)>, Error> {
+        let row = self.optional(&LOCK_STACK_TO_DELETE, scope.address(name)).await?;
+        row.map(|row| Ok((stack(&row)?, phases(&row)?))).transpose()
+    }
+
     /// Locks those of these stacks that an agent has a deployment of: of two last acknowledgements the second one sees the first.
     pub(crate) async fn lock_stacks_of_agent(&mut self, agent: AgentId, stacks: &[StackId]) -> Result<(), Error> {
         self.all(&LOCK_STACKS, values![agent, id_set(stacks)?]).await.map(drop)
     }
 
-    /// Locks the stacks that an agent still has to do with. Tells which of them are being deleted.
-    pub(crate) async fn lock_stacks_to_orphan(&mut self, agent: AgentId) -> Result<Vec<StackId>, Error> {
-        let rows = self.all(&LOCK_STACKS_TO_ORPHAN, values![agent]).await?;
-        let mut deleting = Vec::new();
-        for row in &rows {
+    /// Locks the stacks that an agent still has to do with.
+    pub(crate) async fn lock_stacks_to_orphan(&mut self, agent: AgentId) -> Result<ToOrphan, Error> {
+        let mut found = ToOrphan::default();
+        for row in &self.all(&LOCK_STACKS_TO_ORPHAN, values![agent]).await? {
+            *found.phases.entry(phase(row, "phase")?).or_default() += 1;
             if row.opt_time("deleting_since")?.is_some() {
-                deleting.push(row.parse("id")?);
+                found.deleting.push(row.parse("id")?);
             }
         }
-        Ok(deleting)
+        Ok(found)
     }
 
     /// Stores a new stack; false when its owner has `max_stacks` already.
@@ -282,13 +337,14 @@ impl Tx {
         self.execute(&UPDATE_STACK, values).await.map(drop)
     }
 
-    /// Takes the next generation, and locks the stack; nothing when a condition does not hold.
+    /// Takes the next generation, and locks the stack; nothing when a condition does not hold. Tells the phases that its deployments
+    /// are in.
     pub(crate) async fn accept_generation(
         &mut self,
         scope: Scope,
         name: &Name,
         accept: &AcceptGeneration<'_>,
-    ) -> Result<Option<StackRow>, Error> {
+    ) -> Result<Option<(StackRow, Phases)>, Error> {
         let number = |number: Option<u64>| number.map(|number| i64::try_from(number).unwrap_or(i64::MAX));
         let mut values = scope.address(name);
         values.extend(values![
@@ -299,7 +355,8 @@ impl Tx {
             number(accept.max_bytes),
             accept.bytes
         ]);
-        self.optional(&ACCEPT_GENERATION, values).await?.as_ref().map(stack).transpose()
+        let row = self.optional(&ACCEPT_GENERATION, values).await?;
+        row.map(|row| Ok((stack(&row)?, phases(&row)?))).transpose()
     }
 
     pub(crate) async fn suspend_stack(
@@ -345,7 +402,7 @@ impl Tx {
                     targets: row.json("targets")?,
                     generation: row.count("generation")?,
                     digest: row.opt_text("digest")?,
-                    has: row.int("has")? == 1,
+                    current: current(row)?,
                 })
             })
             .collect()

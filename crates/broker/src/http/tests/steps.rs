@@ -174,8 +174,11 @@ async fn every_change_of_phase_is_a_log_record_with_its_trace_from_to_and_reason
         let failed = world.post(&agent.key, "/api/v1/agent/reports", failed).await.expect(200);
         let applied = world.report_all(&agent, "applied").await.expect(200);
         world.report_all(&agent, "applied").await.expect(200);
+        world.agent("pole", json!({"site": "a"})).await;
+        traced_apply(&world, &secret("two")).await.expect(201);
         let elsewhere = json!({"labels": {"site": "b"}});
         world.call(&world.admin, Method::PATCH, "/api/v1/agents/edge", elsewhere).await.expect(200);
+        world.delete(&world.admin, "/api/v1/stacks/shop").await.expect(202);
         world.post(&world.admin, "/api/v1/agents:abandon", json!({"agent": "edge"})).await.expect(200);
 
         let lines: Vec<Value> = world.capture.logs().iter().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -195,12 +198,17 @@ async fn every_change_of_phase_is_a_log_record_with_its_trace_from_to_and_reason
         );
         let begun = of("deployments begin a new phase");
         assert_eq!(begun[1]["trace_id"], accepted.header("x-trace-id"));
-        let begun = begun.iter().map(|line| json!([line["to"], line["reason"], line["agents"], line["stacks"]]));
+        let begun = begun.iter().map(|line| json!([line["from"], line["to"], line["reason"], line["agents"], line["stacks"]]));
         let expected = json!([
-            ["pending", "targets_changed", 1, null],
-            ["pending", "new_generation", 1, null],
-            ["deleting", "labels_changed", null, 1],
-            ["orphaned", "agent_abandoned", null, 1],
+            ["none", "pending", "targets_changed", 1, null],
+            ["pending", "pending", "new_generation", 1, null],
+            ["none", "pending", "labels_changed", null, 1],
+            ["pending", "pending", "new_generation", 1, null],
+            ["applied", "pending", "new_generation", 1, null],
+            ["pending", "deleting", "labels_changed", null, 1],
+            ["pending", "deleting", "deletion_requested", 1, null],
+            ["deleting", "deleting", "deletion_requested", 1, null],
+            ["deleting", "orphaned", "agent_abandoned", null, 1],
         ]);
         assert_eq!(Value::from_iter(begun), expected);
     })

@@ -31,15 +31,15 @@ pub(crate) async fn abandon(
     let agent = tx.lock_agent(&request.agent).await?.ok_or_else(|| Failure::not_found("agent", &request.agent))?;
     let change = tx.next_change().await?;
     // First the stacks, then the deployments, as reports lock them.
-    let deleting = tx.lock_stacks_to_orphan(agent.id).await?;
+    let held = tx.lock_stacks_to_orphan(agent.id).await?;
     let stacks = tx.orphan(agent.id, change, now).await?;
     tx.abandon_agent(agent.id, change, now).await?;
     let orphaned = stacks.len() as u64;
-    phases::of_agent(agent.id, &agent.name, orphaned, Phase::Orphaned, "agent_abandoned");
+    phases::of_agent(agent.id, &agent.name, phases::all_to(&held.phases, Phase::Orphaned), "agent_abandoned");
     leave(&mut tx, &state, &caller, "agent.abandoned", (agent.id, &agent.name), json!({"orphaned": orphaned}), now).await?;
-    if !deleting.is_empty() {
+    if !held.deleting.is_empty() {
         // Those that waited for this agent alone are deleted now.
-        let deleted = tx.finish_deletions(&deleting, now).await?;
+        let deleted = tx.finish_deletions(&held.deleting, now).await?;
         let trace = TraceContext::current();
         let events: Vec<_> = deleted.iter().map(|stack| deleted_event(&state, stack, trace.as_ref(), now)).collect();
         tx.insert_events(&events).await?;

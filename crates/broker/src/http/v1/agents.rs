@@ -151,14 +151,12 @@ pub(super) async fn retarget(
     let stacks = tx.targets_and_agent(id).await?;
     let concerns = |stack: &StackTargets| {
         let (selector, digest) = (&stack.targets, stack.digest.as_deref());
-        change(&Target { id: stack.id, selector, generation: stack.generation, digest }, &candidate, stack.has)
+        change(&Target { id: stack.id, selector, generation: stack.generation, digest }, &candidate, stack.current)
     };
     let changes: Vec<_> = spans::target().in_scope(|| stacks.iter().filter_map(concerns).collect());
     let trace = TraceContext::current();
     tx.change_targets(&changes, &RevisionSource { change_seq, now, trace: trace.as_ref() }).await?;
-    for (to, stacks) in phases::begun(&changes) {
-        phases::of_agent(id, name, stacks, to, "labels_changed");
-    }
+    phases::of_agent(id, name, phases::begun(&changes), "labels_changed");
     Ok(())
 }
 

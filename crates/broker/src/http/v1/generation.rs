@@ -23,7 +23,7 @@ use crate::{
         error::Failure,
         record::{Change, Resource, record},
     },
-    store::{AcceptGeneration, Error, NewDeploymentObject, RevisionSource, StackRow, StoredContent, Tx},
+    store::{AcceptGeneration, Error, NewDeploymentObject, Phases, RevisionSource, StackRow, StoredContent, Tx},
 };
 
 /// How often a stack may change between the refusal of a generation and the question why, before the caller is told to try again.
@@ -79,8 +79,8 @@ pub(super) async fn accept(
     for _ in 0..ATTEMPTS {
         let mut tx = state.db.begin().await?;
         let accepted = tx.accept_generation(caller.scope, name, &conditions(caller, state, new)).await?;
-        if let Some(stack) = accepted {
-            match store(&mut tx, caller, state, &stack, new).await {
+        if let Some((stack, before)) = accepted {
+            match store(&mut tx, caller, state, (&stack, &before), new).await {
                 Ok(accepted) => {
                     tx.commit().await?;
                     state.changed();
@@ -133,7 +133,7 @@ async fn store(
     tx: &mut Tx,
     caller: &Caller,
     state: &AppState,
-    stack: &StackRow,
+    (stack, before): (&StackRow, &Phases),
     new: &NewGeneration,
 ) -> Result<AcceptedDeploymentObject, Refusal> {
     let send = send_span(stack, stack.generation, None);
@@ -169,7 +169,7 @@ async fn store(
         let agents = rolled.inspect_err(|error| spans::record_error(&plan, error.error_type()))?;
         spans::record_agents(&plan, agents);
         drop(plan);
-        phases::of_stack(stack, agents, Phase::Pending, "new_generation");
+        phases::of_stack(stack, phases::all_to(before, Phase::Pending), "new_generation");
         let change = Change {
             kind: "deployment_object.created",
             resource: Resource::new("stack", stack.id, &stack.name),

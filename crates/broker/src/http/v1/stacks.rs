@@ -203,7 +203,8 @@ pub(crate) async fn delete(
     let condition = conditional::if_match(&headers)?;
     let now = state.clock.now();
     let mut tx = state.db.begin().await?;
-    let mut stack = tx.lock_stack(caller.scope, &name).await?.ok_or_else(|| Failure::not_found("stack", &name))?;
+    let locked = tx.lock_stack_to_delete(caller.scope, &name).await?;
+    let (mut stack, before) = locked.ok_or_else(|| Failure::not_found("stack", &name))?;
     if stack.deleting_since.is_some() {
         drop(tx);
         let Versioned(_, version, stack) = found(&caller, &state, &name).await?;
@@ -227,7 +228,8 @@ pub(crate) async fn delete(
     })?;
     spans::record_agents(&plan, agents);
     drop(plan);
-    phases::of_stack(&stack, agents, Phase::Deleting, "deletion_requested");
+    let to = if stack.generation == 0 { Phase::Deleted } else { Phase::Deleting };
+    phases::of_stack(&stack, phases::all_to(&before, to), "deletion_requested");
     spans::record_fan_out(&send, agents);
     drop(send);
     // What was never delivered, or is gone everywhere already, is deleted at once.

@@ -13,7 +13,7 @@ use super::{
     stacks::{deleting, send_span},
 };
 use crate::{
-    domain::targeting::{Candidate, Current, Target, TargetChange, again, change, needs_preview, preview_token},
+    domain::targeting::{Candidate, Target, TargetChange, again, change, needs_preview, preview_token},
     http::{
         AppState,
         auth::{Allowed, StacksWrite},
@@ -105,9 +105,9 @@ pub(super) fn consequence(
         delivered: stack.generation > 0,
     };
     for agent in agents {
-        let has = agent.current == Current::Has;
+        let has = agent.current.has();
         let candidate = Candidate { id: agent.id, name: &agent.name, labels: &agent.labels };
-        let change = change(&target, &candidate, has);
+        let change = change(&target, &candidate, agent.current);
         let changed = change.is_some();
         match change {
             Some(change) => {
@@ -120,11 +120,11 @@ pub(super) fn consequence(
                 consequence.changes.push(change);
             }
             None if has => consequence.kept += 1,
-            None if agent.current == Current::Leaves => consequence.leaving += 1,
+            None if agent.current.leaves() => consequence.leaving += 1,
             None => continue,
         }
         if other_policy && !changed {
-            consequence.changes.push(again(&target, agent.id, has));
+            consequence.changes.push(again(&target, agent.id, agent.current));
         }
     }
     consequence
@@ -170,8 +170,6 @@ pub(super) async fn carry_out(tx: &mut Tx, stack: &StackRow, consequence: &Conse
             spans::record_error(span, error.error_type());
         }
     })?;
-    for (to, agents) in phases::begun(&consequence.changes) {
-        phases::of_stack(stack, agents, to, "targets_changed");
-    }
+    phases::of_stack(stack, phases::begun(&consequence.changes), "targets_changed");
     Ok(())
 }
