@@ -89,7 +89,7 @@ pub(crate) async fn record<'a>(
         data: change.data.to_string(),
         now: change.now,
     };
-    audit(tx, state, actor.into(), entry).await?;
+    let entry = stored(state, actor.into(), entry);
     let current = TraceContext::current();
     let event = NewEvent {
         id: EventId(state.ids.uuid(change.now)),
@@ -101,7 +101,7 @@ pub(crate) async fn record<'a>(
         trace: change.trace.or(current.as_ref()),
         now: change.now,
     };
-    Ok(tx.insert_events(&[event]).await?)
+    Ok(tx.record(&entry, &[event]).await?)
 }
 
 /// What an entry of the audit log says beside who it was.
@@ -113,8 +113,8 @@ struct Entry<'a> {
     now: Timestamp,
 }
 
-async fn audit(tx: &mut Tx, state: &AppState, actor: Actor<'_>, entry: Entry<'_>) -> Result<(), Failure> {
-    let entry = NewAuditEntry {
+fn stored<'a>(state: &AppState, actor: Actor<'a>, entry: Entry<'a>) -> NewAuditEntry<'a> {
+    NewAuditEntry {
         id: AuditId(state.ids.uuid(entry.now)),
         actor_key: actor.key,
         actor_name: actor.name.as_str(),
@@ -129,8 +129,7 @@ async fn audit(tx: &mut Tx, state: &AppState, actor: Actor<'_>, entry: Entry<'_>
         trace_id: TraceContext::current().map(|trace| trace.trace_id().to_string()),
         request_id: actor.request_id,
         now: entry.now,
-    };
-    Ok(tx.insert_audit(&entry).await?)
+    }
 }
 
 /// Writes the audit entry of something whose event the caller has written.
@@ -143,7 +142,8 @@ pub(crate) async fn audit_alone<'a>(
     data: &Value,
     now: Timestamp,
 ) -> Result<(), Failure> {
-    audit(tx, state, actor.into(), Entry { action, resource, outcome: AuditOutcome::Success, data: data.to_string(), now }).await
+    let entry = Entry { action, resource, outcome: AuditOutcome::Success, data: data.to_string(), now };
+    Ok(tx.insert_audit(&stored(state, actor.into(), entry)).await?)
 }
 
 /// Writes down that a known key was used for what it may not do. `what` is method and route, never a raw path.
@@ -156,6 +156,6 @@ pub(crate) async fn record_denial(state: &AppState, caller: &Caller, what: &str)
         now: state.clock.now(),
     };
     let mut tx = state.db.begin().await?;
-    audit(&mut tx, state, caller.into(), entry).await?;
+    tx.insert_audit(&stored(state, caller.into(), entry)).await?;
     Ok(tx.commit().await?)
 }

@@ -9,13 +9,20 @@ use brokkr_api::{
 use super::{
     Db, Error, Tx,
     keys::role_of,
-    sql::{Row, statements, values},
+    sql::{Row, Value, statements, values},
 };
 
-statements! {
-    INSERT_AUDIT = Insert audit
+/// Takes the fourteen values of an entry.
+macro_rules! insert_audit {
+    () => {
         "INSERT INTO audit (id, actor_key, actor_name, actor_role, generator_id, action, resource_kind, resource_id, resource_name, outcome,
-             data, trace_id, request_id, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
+             data, trace_id, request_id, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
+    };
+}
+pub(super) use insert_audit;
+
+statements! {
+    INSERT_AUDIT = Insert audit insert_audit!();
     LIST_AUDIT = Select audit
         "SELECT id, actor_key, actor_name, actor_role, generator_id, action, resource_kind, resource_id, resource_name, outcome, data, trace_id,
                 request_id, created_at
@@ -43,25 +50,32 @@ pub(crate) struct NewAuditEntry<'a> {
     pub(crate) now: Timestamp,
 }
 
+impl NewAuditEntry<'_> {
+    /// In the order of the statement.
+    pub(super) fn values(&self) -> Vec<Value> {
+        values![
+            self.id,
+            self.actor_key,
+            self.actor_name,
+            self.actor_role.as_str(),
+            self.generator,
+            self.action,
+            self.resource_kind,
+            self.resource_id.clone(),
+            self.resource_name,
+            self.outcome.as_str(),
+            self.data.as_str(),
+            self.trace_id.clone(),
+            self.request_id,
+            self.now
+        ]
+    }
+}
+
 impl Tx {
+    /// Writes the entry of something that is no event.
     pub(crate) async fn insert_audit(&mut self, entry: &NewAuditEntry<'_>) -> Result<(), Error> {
-        let values = values![
-            entry.id,
-            entry.actor_key,
-            entry.actor_name,
-            entry.actor_role.as_str(),
-            entry.generator,
-            entry.action,
-            entry.resource_kind,
-            entry.resource_id.clone(),
-            entry.resource_name,
-            entry.outcome.as_str(),
-            entry.data.as_str(),
-            entry.trace_id.clone(),
-            entry.request_id,
-            entry.now
-        ];
-        self.execute(&INSERT_AUDIT, values).await.map(drop)
+        self.execute(&INSERT_AUDIT, entry.values()).await.map(drop)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Deliveries on their way. A claim is a few statements for all webhooks together, and costs the same whatever waits: what is due of each is
 //! found in an index that holds nothing else.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use brokkr_api::{
     AgentId, DeliveryId, EventId, StackId, Timestamp, WebhookId,
@@ -52,8 +52,13 @@ statements! {
     PROMOTE = Update outbox
         "UPDATE outbox SET state = 'pending', next_attempt_at = $2
          WHERE state = 'held' AND id IN (SELECT (SELECT h.id FROM outbox h WHERE h.destination = item.value->>'webhook' AND h.ordering_key = item.value->>'key'
-                  AND h.finished_at IS NULL ORDER BY h.position LIMIT 1) FROM each($1) WHERE NOT EXISTS (SELECT 1 FROM outbox p
+                  AND h.finished_at IS NULL AND h.position IS NOT NULL ORDER BY h.position LIMIT 1) FROM each($1) WHERE NOT EXISTS (SELECT 1 FROM outbox p
                   WHERE p.destination = item.value->>'webhook' AND p.ordering_key = item.value->>'key' AND p.finished_at IS NULL AND p.state = 'pending'))";
+    PLACE = Update outbox
+        "UPDATE outbox SET position = (SELECT e.position FROM events e WHERE e.id = outbox.event_id),
+             state = CASE WHEN ordering_key IS NULL THEN 'pending' ELSE 'held' END
+         WHERE event_id IN /*those of*/ (SELECT e.id FROM events e WHERE e.position BETWEEN $1 AND $2 /*those*/) AND state = 'held' AND position IS NULL
+         RETURNING destination, ordering_key";
     INSERT_DELIVERY = Insert outbox
         "INSERT INTO outbox (id, event_id, destination, state, attempts, next_attempt_at, traceparent, tracestate, created_at)
          VALUES ($1, $2, $3, 'pending', 0, $4, $5, $6, $4)";
@@ -301,6 +306,25 @@ impl Tx {
         let items = all.iter().map(|one| settled(one, now)).collect::<Result<Vec<_>, _>>()?;
         self.execute(&SETTLE, values![set(&items)?]).await?;
         self.promote(&lines, now).await
+    }
+
+    /// Puts the deliveries of the events with these positions where they belong, and tells which webhooks have some. Those without order
+    /// are due, those of a line are behind whatever is in it.
+    pub(super) async fn place_deliveries(&mut self, first: i64, last: i64, now: Timestamp) -> Result<Vec<WebhookId>, Error> {
+        let rows = self.all(&PLACE, values![first, last]).await?;
+        let (mut webhooks, mut lines) = (HashSet::new(), HashSet::new());
+        for row in &rows {
+            let webhook = row.parse("destination")?;
+            webhooks.insert(webhook);
+            if let Some(key) = row.opt_text("ordering_key")? {
+                lines.insert(Line { webhook, key });
+            }
+        }
+        // Whoever finishes the first of a line lets the next one go: not while another is put behind it.
+        let ordered: HashSet<_> = lines.iter().map(|line| line.webhook).collect();
+        self.lock_webhooks(&Vec::from_iter(ordered)).await?;
+        self.promote(&Vec::from_iter(lines), now).await?;
+        Ok(Vec::from_iter(webhooks))
     }
 
     /// Lets the next of each line go.

@@ -5,24 +5,39 @@ use brokkr_telemetry::TraceContext;
 use serde::Serialize;
 
 use super::{
-    Db, Error, Scope, Tx,
+    Db, Error, NewAuditEntry, Scope, Tx,
+    audit::insert_audit,
+    fan_out::returning,
     rollouts::trace,
-    sql::{Row, set, statements, values},
+    sql::{Row, Value, set, statements, values},
 };
 
+/// Writes events, and answers what their deliveries need.
+macro_rules! insert_events {
+    ($events:literal, $first:literal, $known:literal) => {
+        concat!(
+            "INSERT INTO events (id, type, stack_id, agent_id, generation, data, traceparent, tracestate, created_at)
+             SELECT item.value->>'id', item.value->>'type', item.value->>'stack', item.value->>'agent',
+                 CAST(item.value->>'generation' AS BIGINT), item.value->>'data', item.value->>'traceparent', item.value->>'tracestate',
+                 CAST(item.value->>'at' AS BIGINT) FROM each(",
+            $events,
+            ") WHERE TRUE ",
+            returning!($first, $known)
+        )
+    };
+}
+
 statements! {
-    INSERT_EVENTS = Insert events
-        "INSERT INTO events (id, type, stack_id, agent_id, generation, data, traceparent, tracestate, created_at)
-         SELECT item.value->>'id', item.value->>'type', item.value->>'stack', item.value->>'agent',
-             CAST(item.value->>'generation' AS BIGINT), item.value->>'data', item.value->>'traceparent', item.value->>'tracestate',
-             CAST(item.value->>'at' AS BIGINT) FROM each($1)";
+    INSERT_EVENTS = Insert events insert_events!("$1", "$2", "$3");
+    INSERT_EVENTS_AND_AUDIT = Insert events
+        concat!("/*first*/ ", insert_audit!(), " /*then*/ ", insert_events!("$15", "$16", "$17"));
     TAKE_LEASE = Insert leases
         "INSERT INTO leases (name, holder, token, expires_at) VALUES ($1, $2, 1, $3)
          ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, expires_at = excluded.expires_at,
              token = CASE WHEN leases.holder = excluded.holder THEN leases.token ELSE leases.token + 1 END
          WHERE leases.holder = excluded.holder OR leases.expires_at < $4
          RETURNING token";
-    UNSEQUENCED = Select events "SELECT id FROM events WHERE position IS NULL ORDER BY created_at, id LIMIT 500";
+    UNSEQUENCED = Select events "SELECT id, created_at FROM events WHERE position IS NULL ORDER BY created_at, id LIMIT 500";
     LOCK_POSITIONS = Select counters "SELECT value FROM counters WHERE name = 'event_position' /*lock*/";
     NEXT_POSITIONS = Update counters "UPDATE counters SET value = value + $1 WHERE name = 'event_position' RETURNING value";
     GIVE_POSITIONS = Update events
@@ -96,32 +111,46 @@ struct Positioned<'a> {
 }
 
 impl Tx {
-    /// Writes events in one statement, whatever their number.
+    /// Writes events and the deliveries that they cause, in two statements at most, whatever their number.
     pub(crate) async fn insert_events(&mut self, events: &[NewEvent<'_>]) -> Result<(), Error> {
         if events.is_empty() {
             return Ok(());
         }
-        self.tell();
-        let items: Vec<_> = events.iter().map(Item::of).collect();
-        self.execute(&INSERT_EVENTS, values![set(&items)?]).await.map(drop)
+        let values = self.values_of(events)?;
+        let rows = self.all(&INSERT_EVENTS, values).await?;
+        self.enqueue(events, &rows).await
     }
 
-    /// Gives committed events their positions, in the order in which they happened, and writes the deliveries that they cause. At most
-    /// 500 at once.
+    /// The same, and the entry of the audit log about them, in no statement more.
+    pub(crate) async fn record(&mut self, entry: &NewAuditEntry<'_>, events: &[NewEvent<'_>]) -> Result<(), Error> {
+        let mut values = entry.values();
+        values.extend(self.values_of(events)?);
+        let rows = self.all(&INSERT_EVENTS_AND_AUDIT, values).await?;
+        self.enqueue(events, &rows).await
+    }
+
+    fn values_of(&mut self, events: &[NewEvent<'_>]) -> Result<Vec<Value>, Error> {
+        self.tell();
+        let items: Vec<_> = events.iter().map(Item::of).collect();
+        let first = events.first().map(|event| event.id.to_string());
+        Ok(values![set(&items)?, first, self.filters().version])
+    }
+
+    /// Gives committed events their positions, in the order in which they happened, and their deliveries their places. At most 500 at
+    /// once.
     async fn give_positions(&mut self) -> Result<Sequenced, Error> {
         // Whoever comes second looks when the first is done, so that no position is given for nothing.
         self.optional(&LOCK_POSITIONS, vec![]).await?;
         let rows = self.all(&UNSEQUENCED, vec![]).await?;
         let ids = rows.iter().map(|row| row.text("id")).collect::<Result<Vec<_>, _>>()?;
-        if ids.is_empty() {
-            return Ok(Sequenced::default());
-        }
+        let times = rows.iter().map(|row| row.time("created_at")).collect::<Result<Vec<_>, _>>()?;
+        let Some(newest) = times.into_iter().max() else { return Ok(Sequenced::default()) };
         let count = i64::try_from(ids.len()).unwrap_or(i64::MAX);
         let row = self.optional(&NEXT_POSITIONS, values![count]).await?.ok_or_else(|| Error::absent("value"))?;
         let first = row.int("value")? - count + 1;
         let positioned: Vec<_> = ids.iter().zip(first..).map(|(id, position)| Positioned { id, position }).collect();
         self.execute(&GIVE_POSITIONS, values![set(&positioned)?]).await?;
-        let webhooks = self.fan_out(first, first + count - 1).await?;
+        let webhooks = self.place_deliveries(first, first + count - 1, newest).await?;
         Ok(Sequenced { events: ids.len(), webhooks })
     }
 }
@@ -202,8 +231,8 @@ impl Db {
         Ok(Some(traces.into_iter().flatten().collect()))
     }
 
-    /// Gives waiting events their positions and webhooks their deliveries, in one transaction: an event that has a position has its
-    /// deliveries, and it has them once. Several brokers may do it at the same time.
+    /// Gives waiting events their positions and their deliveries their places, in one transaction. Several brokers may do it at the same
+    /// time.
     pub(crate) async fn sequence(&self) -> Result<Sequenced, Error> {
         let mut tx = self.begin().await?;
         let given = tx.give_positions().await?;

@@ -1,13 +1,15 @@
-//! From events to deliveries: in the transaction that gives events their positions, in a number of statements that depends neither on
-//! the events nor on the webhooks.
+//! From events to deliveries: the rows of the outbox are written in the transaction of the change that the events tell of, by one
+//! statement more, whatever the number of events and webhooks. Who wants what is remembered; the statement that writes the events
+//! says whether webhooks have changed since, and what they are now.
 
-use std::collections::{HashMap, HashSet};
+use std::{collections::HashMap, sync::Arc};
 
-use brokkr_api::{EventId, GeneratorId, Timestamp, WebhookId, webhooks::WebhookSettings};
+use brokkr_api::{EventId, GeneratorId, WebhookId, webhooks::WebhookSettings};
+use parking_lot::RwLock;
 use serde::Serialize;
 
 use super::{
-    Error, Tx,
+    Error, NewEvent, Tx,
     sql::{Row, set, statements, values},
 };
 use crate::domain::webhook::{
@@ -15,44 +17,65 @@ use crate::domain::webhook::{
     filter::{Subject, SubjectStack, wants},
 };
 
+/// What the statement that writes events answers, with `$known` as the version of the webhooks that the broker remembers. What the
+/// events are about is asked only where somebody may want them, and all webhooks only with one event.
+macro_rules! returning {
+    ($first:literal, $known:literal) => {
+        concat!(
+            "RETURNING id, (SELECT c.value FROM counters c WHERE c.name = 'webhooks') AS version,
+             CASE WHEN events.id = ", $first, " AND (SELECT c.value FROM counters c WHERE c.name = 'webhooks') <> ", $known, "
+                 THEN (SELECT string_agg(w.id || ' ' || COALESCE(w.generator_id, '') || ' ' || w.settings, '\n') FROM webhooks w
+                       WHERE w.state = 'enabled' AND w.deleted_at IS NULL) END AS webhooks,
+             CASE WHEN EXISTS (SELECT 1 FROM webhooks w WHERE w.state = 'enabled' AND w.deleted_at IS NULL)
+                 THEN (SELECT s.name || ' ' || COALESCE(s.generator_id, '') || ' ' || COALESCE(g.name, '') || ' ' || s.labels
+                       FROM stacks s LEFT JOIN generators g ON g.id = s.generator_id WHERE s.id = events.stack_id) END AS stack,
+             CASE WHEN EXISTS (SELECT 1 FROM webhooks w WHERE w.state = 'enabled' AND w.deleted_at IS NULL)
+                 THEN (SELECT COALESCE(a.former_name, a.name) || ' ' || a.labels FROM agents a WHERE a.id = events.agent_id) END AS agent"
+        )
+    };
+}
+pub(super) use returning;
+
 statements! {
-    FILTERS = Select webhooks
-        "SELECT w.id, w.generator_id, w.settings, w.created_at FROM webhooks w WHERE w.state = 'enabled' AND w.deleted_at IS NULL";
-    SUBJECTS = Select events
-        "SELECT e.id, e.position, e.type, e.stack_id, e.agent_id, e.traceparent, e.tracestate, e.created_at, s.name AS stack, s.labels AS stack_labels,
-                s.generator_id, g.name AS generator, COALESCE(a.former_name, a.name) AS agent, a.labels AS agent_labels
-         FROM events e LEFT JOIN stacks s ON s.id = e.stack_id LEFT JOIN generators g ON g.id = s.generator_id
-         LEFT JOIN agents a ON a.id = e.agent_id WHERE e.position BETWEEN $1 AND $2 ORDER BY e.position";
-    /// Of one key all wait behind the first that is not finished.
+    /// They wait for the positions of their events.
     INSERT_DELIVERIES = Insert outbox
-        "INSERT INTO outbox (id, event_id, destination, ordering_key, position, fan_out, state, attempts, next_attempt_at, traceparent, tracestate,
+        "INSERT INTO outbox (id, event_id, destination, ordering_key, fan_out, state, attempts, next_attempt_at, traceparent, tracestate,
              created_at)
-         SELECT item.value->>'id', item.value->>'event', item.value->>'webhook', item.value->>'key', CAST(item.value->>'position' AS BIGINT),
-             CAST(item.value->>'fan_out' AS BIGINT),
-             CASE WHEN item.value->>'place' = 'free' OR (item.value->>'place' = 'first' AND NOT EXISTS (SELECT 1 FROM outbox o
-                  WHERE o.destination = item.value->>'webhook' AND o.ordering_key = item.value->>'key' AND o.finished_at IS NULL))
-                  THEN 'pending' ELSE 'held' END,
+         SELECT item.value->>'id', item.value->>'event', item.value->>'webhook', item.value->>'key', CAST(item.value->>'fan_out' AS BIGINT), 'held',
              0, CAST(item.value->>'at' AS BIGINT), item.value->>'traceparent', item.value->>'tracestate', CAST(item.value->>'at' AS BIGINT)
-         FROM each($1) WHERE TRUE ON CONFLICT (event_id, destination) DO NOTHING";
+         FROM each($1)";
 }
 
 /// What decides whether a webhook gets an event.
+#[derive(Debug)]
 struct Filter {
     id: WebhookId,
     owner: Option<GeneratorId>,
     settings: WebhookSettings,
-    created_at: Timestamp,
 }
 
-/// An event with what it is about.
-struct Cause {
-    id: EventId,
-    position: i64,
-    subject: Subject,
-    key: Option<String>,
-    traceparent: Option<String>,
-    tracestate: Option<String>,
-    created_at: Timestamp,
+/// Every enabled webhook, as of one version of them. A new database is at version 0 and has none.
+#[derive(Debug, Default)]
+pub(super) struct Filters {
+    pub(super) version: i64,
+    all: Vec<Filter>,
+}
+
+/// The newest that were seen committed.
+#[derive(Clone, Default)]
+pub(super) struct KnownFilters(Arc<RwLock<Arc<Filters>>>);
+
+impl KnownFilters {
+    pub(super) fn newest(&self) -> Arc<Filters> {
+        Arc::clone(&self.0.read())
+    }
+
+    pub(super) fn learn(&self, filters: Arc<Filters>) {
+        let mut known = self.0.write();
+        if known.version < filters.version {
+            *known = filters;
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -60,98 +83,94 @@ struct Item<'a> {
     id: String,
     event: EventId,
     webhook: WebhookId,
-    key: Option<&'a str>,
-    /// Without order, the first of its key here, or behind one that is here.
-    place: &'static str,
-    position: i64,
+    key: Option<String>,
     fan_out: usize,
     traceparent: Option<&'a str>,
     tracestate: Option<&'a str>,
     at: i64,
 }
 
-fn filter(row: &Row) -> Result<Filter, Error> {
-    Ok(Filter {
-        id: row.parse("id")?,
-        owner: row.opt_parse("generator_id")?,
-        settings: row.json("settings")?,
-        created_at: row.time("created_at")?,
-    })
+fn corrupt(column: &'static str) -> impl Fn(&str) -> Error {
+    move |text| Error::Corrupt { column, source: text.into() }
 }
 
-fn cause(row: &Row) -> Result<Cause, Error> {
-    let stack = match row.opt_parse("stack")? {
-        Some(name) => Some(SubjectStack {
-            name,
-            labels: row.opt_json("stack_labels")?.unwrap_or_default(),
-            generator: row.opt_parse("generator_id")?.zip(row.opt_parse("generator")?),
-        }),
-        None => None,
-    };
-    let agent = match row.opt_parse("agent")? {
-        Some(name) => Some((name, row.opt_json("agent_labels")?.unwrap_or_default())),
-        None => None,
-    };
-    Ok(Cause {
-        id: row.parse("id")?,
-        position: row.int("position")?,
-        subject: Subject { kind: row.text("type")?, stack, agent },
-        key: row.opt_text("stack_id")?.or(row.opt_text("agent_id")?),
-        traceparent: row.opt_text("traceparent")?,
-        tracestate: row.opt_text("tracestate")?,
-        created_at: row.time("created_at")?,
+fn parsed<T: std::str::FromStr>(text: &str) -> Option<T> {
+    text.parse().ok()
+}
+
+/// `id owner settings`
+fn filter(line: &str) -> Option<Filter> {
+    let [id, owner, settings] = line.splitn(3, ' ').collect::<Vec<_>>().try_into().ok()?;
+    let owner = if owner.is_empty() { None } else { Some(parsed(owner)?) };
+    Some(Filter { id: parsed(id)?, owner, settings: serde_json::from_str(settings).ok()? })
+}
+
+/// `name owner owner's-name labels`
+fn stack(text: &str) -> Option<SubjectStack> {
+    let [name, id, generator, labels] = text.splitn(4, ' ').collect::<Vec<_>>().try_into().ok()?;
+    let generator = if id.is_empty() { None } else { Some((parsed(id)?, parsed(generator)?)) };
+    Some(SubjectStack { name: parsed(name)?, labels: serde_json::from_str(labels).ok()?, generator })
+}
+
+/// `name labels`
+fn agent(text: &str) -> Option<(brokkr_api::Name, brokkr_api::Labels)> {
+    let (name, labels) = text.split_once(' ')?;
+    Some((parsed(name)?, serde_json::from_str(labels).ok()?))
+}
+
+fn filters(version: i64, lines: &str) -> Result<Filters, Error> {
+    let all = lines.lines().map(|line| filter(line).ok_or_else(|| corrupt("webhooks")(line))).collect::<Result<_, _>>()?;
+    Ok(Filters { version, all })
+}
+
+fn subject(kind: &str, row: &Row) -> Result<Subject, Error> {
+    let (about, by) = (row.opt_text("stack")?, row.opt_text("agent")?);
+    Ok(Subject {
+        kind: kind.to_owned(),
+        stack: about.map(|text| stack(&text).ok_or_else(|| corrupt("stack")(&text))).transpose()?,
+        agent: by.map(|text| agent(&text).ok_or_else(|| corrupt("agent")(&text))).transpose()?,
     })
 }
 
 impl Tx {
-    /// Writes the deliveries that the events with these positions cause, and tells which webhooks have some.
-    pub(super) async fn fan_out(&mut self, first: i64, last: i64) -> Result<Vec<WebhookId>, Error> {
-        let filters = self.all(&FILTERS, vec![]).await?.iter().map(filter).collect::<Result<Vec<_>, _>>()?;
-        if filters.is_empty() {
-            return Ok(Vec::new());
+    /// Writes a delivery of each of these events for each webhook that wants it. The rows are what the statement answered that wrote the
+    /// events.
+    pub(super) async fn enqueue(&mut self, events: &[NewEvent<'_>], rows: &[Row]) -> Result<(), Error> {
+        let mut answers = HashMap::with_capacity(rows.len());
+        for row in rows {
+            answers.insert(row.parse::<EventId>("id")?, row);
         }
-        let causes = self.all(&SUBJECTS, values![first, last]).await?.iter().map(cause).collect::<Result<Vec<_>, _>>()?;
-        let mut items = Vec::new();
-        let mut seen = HashSet::new();
-        let mut ordered = HashMap::new();
-        for cause in &causes {
-            let wanted = filters
-                .iter()
-                .filter(|filter| filter.created_at <= cause.created_at && wants(&filter.settings, filter.owner, &cause.subject));
-            let wanted: Vec<_> = wanted.collect();
-            for filter in &wanted {
-                let key = cause.key.as_deref().filter(|_| filter.settings.ordered);
-                let place = match key {
-                    None => "free",
-                    Some(key) if seen.insert((filter.id, key)) => "first",
-                    Some(_) => "behind",
-                };
-                if key.is_some() {
-                    ordered.insert(filter.id, ());
-                }
-                items.push(Item {
-                    id: delivery_id(cause.id, filter.id).to_string(),
-                    event: cause.id,
-                    webhook: filter.id,
-                    key,
-                    place,
-                    position: cause.position,
-                    fan_out: wanted.len(),
-                    traceparent: cause.traceparent.as_deref(),
-                    tracestate: cause.tracestate.as_deref(),
-                    at: cause.created_at.as_micros(),
-                });
+        if let Some(first) = events.first().and_then(|event| answers.get(&event.id)) {
+            let version = first.int("version")?;
+            if self.filters().version != version {
+                self.filters = Some(Arc::new(filters(version, &first.opt_text("webhooks")?.unwrap_or_default())?));
             }
         }
-        if items.is_empty() {
-            return Ok(Vec::new());
+        let filters = self.filters();
+        if filters.all.is_empty() {
+            return Ok(());
         }
-        // Whoever finishes the first of a line lets the next one go: not while another is put behind it.
-        let ordered: Vec<_> = ordered.into_keys().collect();
-        self.lock_webhooks(&ordered).await?;
-        self.execute(&INSERT_DELIVERIES, values![set(&items)?]).await?;
-        let webhooks: HashSet<_> = items.iter().map(|item| item.webhook).collect();
-        Ok(webhooks.into_iter().collect())
+        let mut items = Vec::new();
+        for event in events {
+            let row = answers.get(&event.id).ok_or_else(|| Error::absent("id"))?;
+            let subject = subject(event.kind, row)?;
+            let wanted: Vec<_> = filters.all.iter().filter(|filter| wants(&filter.settings, filter.owner, &subject)).collect();
+            let key = event.stack.map(|id| id.to_string()).or_else(|| event.agent.map(|id| id.to_string()));
+            items.extend(wanted.iter().map(|filter| Item {
+                id: delivery_id(event.id, filter.id).to_string(),
+                event: event.id,
+                webhook: filter.id,
+                key: key.clone().filter(|_| filter.settings.ordered),
+                fan_out: wanted.len(),
+                traceparent: event.trace.map(|trace| trace.traceparent.as_str()),
+                tracestate: event.trace.and_then(|trace| trace.tracestate.as_deref()),
+                at: event.now.as_micros(),
+            }));
+        }
+        if items.is_empty() {
+            return Ok(());
+        }
+        self.execute(&INSERT_DELIVERIES, values![set(&items)?]).await.map(drop)
     }
 }
 

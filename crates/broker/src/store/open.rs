@@ -18,7 +18,9 @@ use sqlx::{
 };
 
 use super::{
-    Error, migrations,
+    Error,
+    fan_out::KnownFilters,
+    migrations,
     sql::{Db, DbTarget, Engine, Instruments, statements, values},
 };
 use crate::config::DatabaseConfig;
@@ -178,7 +180,13 @@ async fn open_postgres(
     // Of its own, so that the session that listens for ever takes none from the statements.
     let listen = PgPoolOptions::new().max_connections(1).acquire_timeout(Duration::from_secs(5)).connect_lazy_with(direct);
     let instruments = Instruments { metrics, target };
-    Ok(Db { engine: Engine::Postgres(pool), listen: Some(listen), instruments, told: Arc::default() })
+    Ok(Db {
+        engine: Engine::Postgres(pool),
+        listen: Some(listen),
+        instruments,
+        told: Arc::default(),
+        filters: KnownFilters::default(),
+    })
 }
 
 /// The file of an SQLite database; nothing for every other.
@@ -213,7 +221,13 @@ async fn open_sqlite(
     let namespace = path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
     let target = DbTarget { system: "sqlite", namespace, server_address: None };
     let instruments = Instruments { metrics, target };
-    Ok(Db { engine: Engine::Sqlite { write, read }, listen: None, instruments, told: Arc::default() })
+    Ok(Db {
+        engine: Engine::Sqlite { write, read },
+        listen: None,
+        instruments,
+        told: Arc::default(),
+        filters: KnownFilters::default(),
+    })
 }
 
 /// Makes an empty file that is missing. It holds manifests, and manifests hold Secrets: nobody else may ever read it.

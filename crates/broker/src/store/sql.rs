@@ -6,6 +6,8 @@
 //! written meanwhile: whoever holds the counter of changes must not wait for whoever waits for the counter. `/*lock free*/` locks
 //! those that nobody else has locked and leaves out the rest, for work that may be left to whoever has them. `IN /*those of*/ (… /*those*/)`
 //! is IN on SQLite, which looks the found keys up; PostgreSQL would ask the inner question for every row, and is given an array of keys.
+//! `/*first*/ … /*then*/ …` are two writes that have nothing to do with each other in one statement: PostgreSQL makes the first a common
+//! table, SQLite runs them one after the other within one call.
 
 #[cfg(test)]
 pub(crate) mod fault;
@@ -27,7 +29,10 @@ use sqlx::{Executor, PgPool, SqlitePool};
 use tokio::sync::Notify;
 use tracing::{Dispatch, instrument::WithSubscriber};
 
-use super::Error;
+use super::{
+    Error,
+    fan_out::{Filters, KnownFilters},
+};
 use value::{pg_arguments, sqlite_arguments};
 
 pub(crate) use row::Row;
@@ -145,6 +150,8 @@ pub(crate) struct Db {
     pub(super) instruments: Instruments,
     /// Woken when a transaction of this broker has committed events.
     pub(super) told: Arc<Notify>,
+    /// Who wants which events.
+    pub(super) filters: KnownFilters,
 }
 
 /// A write transaction; dropped without [`Tx::commit`] it is rolled back.
@@ -153,6 +160,9 @@ pub(crate) struct Tx {
     instruments: Instruments,
     told: Arc<Notify>,
     tells: bool,
+    known: KnownFilters,
+    /// Read in this transaction, whose own changes they may hold: everybody's when it is committed.
+    pub(super) filters: Option<Arc<Filters>>,
 }
 
 enum TxEngine {
@@ -213,7 +223,14 @@ impl Db {
             })
         };
         let engine = self.instruments.observe_transaction("BEGIN", run).await?;
-        Ok(Tx { engine, instruments: self.instruments.clone(), told: Arc::clone(&self.told), tells: false })
+        Ok(Tx {
+            engine,
+            instruments: self.instruments.clone(),
+            told: Arc::clone(&self.told),
+            tells: false,
+            known: self.filters.clone(),
+            filters: None,
+        })
     }
 }
 
@@ -265,6 +282,11 @@ impl Tx {
         self.instruments.observe_transaction("NOTIFY", run).await.map(drop)
     }
 
+    /// Who wants which events, as far as this transaction knows.
+    pub(super) fn filters(&self) -> Arc<Filters> {
+        self.filters.clone().unwrap_or_else(|| self.known.newest())
+    }
+
     /// There is an event in this transaction: whoever waits for one is woken when it is committed.
     pub(super) fn tell(&mut self) {
         self.tells = true;
@@ -283,8 +305,13 @@ impl Tx {
         let committed = self.instruments.observe_transaction("COMMIT", run).await;
         #[cfg(test)]
         fault::step();
-        if self.tells && committed.is_ok() {
-            self.told.notify_one();
+        if committed.is_ok() {
+            if let Some(filters) = self.filters {
+                self.known.learn(filters);
+            }
+            if self.tells {
+                self.told.notify_one();
+            }
         }
         committed
     }

@@ -8,6 +8,7 @@ mod fleet;
 mod hangs;
 mod lifecycle;
 mod migrations;
+mod outbox;
 mod presence;
 mod restore;
 mod schema;

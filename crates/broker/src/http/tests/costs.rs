@@ -49,6 +49,9 @@ async fn a_list_takes_two_statements_at_most_and_a_write_eight() {
             async move { world.agent(&format!("edge-{number}"), json!({"site": "a"})).await }
         }))
         .await;
+        // Somebody who wants to hear of everything: each write has its deliveries.
+        let listener = json!({"name": "listener", "url": "https://hooks.example.com/"});
+        write(&world, &admin, Method::POST, "/api/v1/webhooks", listener).await;
         let stack = "/api/v1/stacks/shop";
         let settings = |site: &str| json!({"labels": {}, "targets": {"labels": {"matchLabels": {"site": site}}}});
         write(&world, &admin, Method::PUT, stack, settings("a")).await;

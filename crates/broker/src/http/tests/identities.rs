@@ -55,7 +55,7 @@ async fn an_agent_enrols_with_a_token_and_is_what_the_token_says() {
 
         let enrolled = enrol(&world, &token, "edge", "uid-1").await.expect(201);
         let key = secret(&enrolled);
-        assert_eq!(world.statements(&enrolled).len(), 8, "{:?}", world.statements(&enrolled));
+        assert_eq!(world.statements(&enrolled).len(), 7, "{:?}", world.statements(&enrolled));
         let desired = world.get(&key, "/api/v1/agent/desired-state").await.expect(200).json;
         assert_eq!(desired["deployments"][0]["stack"], "shop");
         let agent = world.get(&world.admin, "/api/v1/agents/edge").await.expect(200).json;

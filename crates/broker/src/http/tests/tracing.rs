@@ -35,7 +35,7 @@ async fn one_trace_runs_from_the_caller_through_the_statements_to_what_the_agent
             assert!([server.span_id(), send.span_id(), plan.span_id()].contains(&sql.parent_id()), "{}", sql.name());
             assert_eq!(sql.attribute("db.query.text"), None);
         }
-        assert_eq!(world.statements(&accepted).len(), 8);
+        assert_eq!(world.statements(&accepted).len(), 7);
 
         let work = world.desired(&agent).await.json["deployments"][0]["trace"].clone();
         assert_eq!(work["traceparent"], format!("00-{TRACE}-{}-01", send.span_id()));

@@ -30,9 +30,13 @@ impl Statement {
                 render(self.text, "json_array_elements(CAST(", " AS json)) AS item(value)", LOCK, LOCK_FREE)
                     .replace("IN /*those of*/ (", "= ANY(ARRAY(")
                     .replace("/*those*/)", "))")
+                    .replace("/*first*/", "WITH first AS (")
+                    .replace("/*then*/", ")")
                     .into(),
             ),
-            sqlite: Box::leak(render(self.text, "json_each(", ") AS item", "", "").into()),
+            sqlite: Box::leak(
+                render(self.text, "json_each(", ") AS item", "", "").replace("/*first*/ ", "").replace(" /*then*/", ";").into(),
+            ),
         })
     }
 }
@@ -87,6 +91,10 @@ mod tests {
         );
         assert_eq!(THOSE.rendered().postgres, "SELECT 1 WHERE id = ANY(ARRAY(SELECT id FROM a ))");
         assert_eq!(THOSE.rendered().sqlite, "SELECT 1 WHERE id IN /*those of*/ (SELECT id FROM a /*those*/)");
+        static TWO: Statement =
+            Statement::new("TWO", DbOperation::Insert, "b", "/*first*/ INSERT INTO a SELECT 1 /*then*/ INSERT INTO b SELECT 2");
+        assert_eq!(TWO.rendered().postgres, "WITH first AS ( INSERT INTO a SELECT 1 ) INSERT INTO b SELECT 2");
+        assert_eq!(TWO.rendered().sqlite, "INSERT INTO a SELECT 1; INSERT INTO b SELECT 2");
         let rendered = SAMPLE.rendered();
         assert_eq!(
             rendered.postgres,

@@ -40,6 +40,8 @@ const fn write(by: By, name: &'static str, events: &'static [&'static str]) -> W
 
 /// In this order, because each builds on those before.
 const WRITES: [Write; 38] = [
+    // It wants to know of all the others: their deliveries belong to them.
+    write(By::Person, "make a webhook", &["webhook.created"]),
     write(By::Person, "make an agent", &["agent.created"]),
     write(By::Person, "make a key", &["key.created"]),
     write(By::Person, "make a generator", &["generator.created"]),
@@ -70,7 +72,6 @@ const WRITES: [Write; 38] = [
     write(By::Person, "abandon an agent", &["agent.abandoned"]),
     write(By::Person, "set tracing", &["tracing.set"]),
     write(By::Agent, "report tracing", &[]),
-    write(By::Person, "make a webhook", &["webhook.created"]),
     write(By::Person, "change a webhook", &["webhook.updated"]),
     write(By::Person, "replace a secret", &["webhook.secret_rotated"]),
     write(By::Person, "test a webhook", &["webhook.test"]),
@@ -152,7 +153,7 @@ impl Ground {
                 world.post(&self.edge.key, "/api/v1/agent/webhook-deliveries:claim", json!({"limit": 4})).await.expect(200)
             }
             "report a delivery" => {
-                let listed = world.get(&self.admin, "/api/v1/webhooks/chat/deliveries").await.expect(200).json;
+                let listed = world.get(&self.admin, "/api/v1/webhooks/chat/deliveries?state=pending").await.expect(200).json;
                 let report =
                     json!({"id": listed["items"][0]["id"], "token": 1, "result": "gone", "status": 410, "latency_ms": 1});
                 world

@@ -63,7 +63,8 @@ async fn a_set_is_read_once_and_not_once_for_every_row() {
     let Engine::Sqlite { write, .. } = &world.state.db.engine else { panic!("another engine") };
     let mut seen = 0;
     for statement in every_statement().into_iter().filter(|statement| statement.rendered().sqlite.contains("json_each(")) {
-        let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {}", statement.rendered().sqlite));
+        let text = statement.rendered().sqlite.rsplit("; ").next().unwrap_or_default();
+        let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {text}"));
         let rows = sqlx::query(explain).fetch_all(write).await.unwrap();
         // (id, parent, _, what): those of one parent are loops within each other, in this order.
         let plan: Vec<(i64, i64, String)> = rows.iter().map(|row| (row.get(0), row.get(1), row.get(3))).collect();

@@ -138,7 +138,7 @@ static QUEUE: Statement = Statement::new(
     DbOperation::Insert,
     "outbox",
     "INSERT INTO outbox (id, event_id, destination, state, attempts, next_attempt_at, created_at)
-     SELECT e.id, e.id, w.id, 'pending', 0, $1, $1 FROM events e CROSS JOIN webhooks w",
+     SELECT e.id, e.id, w.id, 'pending', 0, $1, $1 FROM events e CROSS JOIN webhooks w WHERE NOT EXISTS (SELECT 1 FROM outbox o WHERE o.event_id = e.id)",
 );
 
 #[tokio::test]
