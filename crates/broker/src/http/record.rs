@@ -82,6 +82,17 @@ pub(crate) async fn record<'a>(
     actor: impl Into<Actor<'a>>,
     change: Change<'_>,
 ) -> Result<(), Failure> {
+    record_with(tx, state, actor, change, vec![]).await
+}
+
+/// The same, with events of what follows from the change.
+pub(crate) async fn record_with<'a>(
+    tx: &mut Tx,
+    state: &AppState,
+    actor: impl Into<Actor<'a>>,
+    change: Change<'_>,
+    following: Vec<NewEvent<'_>>,
+) -> Result<(), Failure> {
     let entry = Entry {
         action: change.kind,
         resource: &change.resource,
@@ -91,7 +102,7 @@ pub(crate) async fn record<'a>(
     };
     let entry = stored(state, actor.into(), entry);
     let current = TraceContext::current();
-    let event = NewEvent {
+    let mut events = vec![NewEvent {
         id: EventId(state.ids.uuid(change.now)),
         kind: change.kind,
         stack: change.stack,
@@ -100,8 +111,9 @@ pub(crate) async fn record<'a>(
         data: change.data,
         trace: change.trace.or(current.as_ref()),
         now: change.now,
-    };
-    Ok(tx.record(&entry, &[event]).await?)
+    }];
+    events.extend(following);
+    Ok(tx.record(&entry, &events).await?)
 }
 
 /// What an entry of the audit log says beside who it was.

@@ -28,7 +28,8 @@ statements! {
     MARK_AGENT = Insert change_feed
         "INSERT INTO change_feed (agent_id, seq) VALUES ($1, $2) ON CONFLICT (agent_id) DO UPDATE SET seq = excluded.seq";
     ABANDON_AGENT = Update agents
-        "UPDATE agents SET abandoned_at = $2, updated_at = $2, former_name = name, name = $3, offline_since = NULL WHERE id = $1";
+        "UPDATE agents SET abandoned_at = $2, updated_at = $2, former_name = name, name = 'abandoned-' || REPLACE(id, '-', ''), offline_since = NULL
+         WHERE name = $1 AND abandoned_at IS NULL RETURNING id";
     LOCK_AGENT = Select agents
         concat!(agent_columns!(), "
          FROM agents a WHERE a.name = $1 AND a.abandoned_at IS NULL /*lock*/");
@@ -172,12 +173,9 @@ impl Tx {
         self.notify(change_seq).await
     }
 
-    /// Gives the agent up: its name is free, its keys open nothing.
-    pub(crate) async fn abandon_agent(&mut self, id: AgentId, change_seq: u64, now: Timestamp) -> Result<(), Error> {
-        // Unique, and a name by our own rules.
-        let name = format!("abandoned-{}", id.0.simple());
-        self.execute(&ABANDON_AGENT, values![id, now, name]).await?;
-        self.revoke_all(id, now, change_seq).await
+    /// Gives the agent of this name up: the name is free, and the agent has one that is unique, by our own rules.
+    pub(crate) async fn abandon_agent(&mut self, name: &Name, now: Timestamp) -> Result<Option<AgentId>, Error> {
+        self.optional(&ABANDON_AGENT, values![name.as_str(), now]).await?.map(|row| row.parse("id")).transpose()
     }
 
     /// Marks those agents as missed that were not seen since then, and were not marked.

@@ -57,8 +57,9 @@ statements! {
         "UPDATE deployments SET approved_plan = $4, change_seq = $5
          WHERE stack_id = $1 AND agent_id = $2 AND revision = $3 AND held_plan = $4 AND COALESCE(approved_plan, '') <> $4
            AND phase NOT IN ('deleted', 'orphaned')";
-    ORPHAN = Update deployments
-        "UPDATE deployments SET revision = revision + 1, action = 'withdraw', digest = NULL, phase = 'orphaned', change_seq = $2, desired_at = $3,
+    ORPHAN_AND_REVOKE = Update deployments
+        "/*first*/ UPDATE api_keys SET revoked_at = $3, change_seq = $2 WHERE agent_id = $1 AND revoked_at IS NULL
+         /*then*/ UPDATE deployments SET revision = revision + 1, action = 'withdraw', digest = NULL, phase = 'orphaned', change_seq = $2, desired_at = $3,
              finished_at = $3, held_plan = NULL, held_objects = NULL, approved_plan = NULL
          WHERE agent_id = $1 AND phase NOT IN ('deleted', 'orphaned') RETURNING stack_id";
     AGENTS_AND_STACK = Select agents
@@ -228,9 +229,9 @@ impl Tx {
         self.execute(&TOUCH_STACK, values![stack, change_seq]).await.map(drop)
     }
 
-    /// Orphans everything that an agent has. Tells of which stacks.
+    /// Orphans everything that an agent has, and revokes its keys. Tells of which stacks.
     pub(crate) async fn orphan(&mut self, agent: AgentId, change_seq: u64, now: Timestamp) -> Result<Vec<StackId>, Error> {
-        self.all(&ORPHAN, values![agent, change_seq, now]).await?.iter().map(|row| row.parse("stack_id")).collect()
+        self.all(&ORPHAN_AND_REVOKE, values![agent, change_seq, now]).await?.iter().map(|row| row.parse("stack_id")).collect()
     }
 
     /// Every agent, by name, and what it has to do with a stack now; and what suspends the fleet.

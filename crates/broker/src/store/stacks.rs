@@ -103,9 +103,9 @@ statements! {
          WHERE id IN (SELECT item.value->>'id' FROM each($1)) AND deleting_since IS NOT NULL AND deleted_at IS NULL AND NOT EXISTS
              (SELECT 1 FROM deployments d WHERE d.stack_id = stacks.id AND d.phase NOT IN ('deleted', 'orphaned'))
          RETURNING id, name, generation";
-    DROP_OBJECTS = Delete deployment_objects
-        "DELETE FROM deployment_objects WHERE stack_id IN (SELECT item.value->>'id' FROM each($1))";
-    DROP_CONTENTS = Delete contents "DELETE FROM contents WHERE stack_id IN (SELECT item.value->>'id' FROM each($1))";
+    DROP_CONTENT = Delete contents
+        "/*first*/ DELETE FROM deployment_objects WHERE stack_id IN (SELECT item.value->>'id' FROM each($1))
+         /*then*/ DELETE FROM contents WHERE stack_id IN (SELECT item.value->>'id' FROM each($1))";
     OLD_GENERATIONS = Select deployment_objects
         "SELECT o.id FROM deployment_objects o JOIN stacks s ON s.id = o.stack_id
          WHERE o.stack_id IN (SELECT m.stack_id FROM deployment_objects m GROUP BY m.stack_id HAVING count(*) > $1 + 1)
@@ -388,8 +388,7 @@ impl Tx {
 
     /// Removes every generation of these stacks.
     pub(crate) async fn drop_content(&mut self, ids: &[StackId]) -> Result<(), Error> {
-        self.execute(&DROP_OBJECTS, values![id_set(ids)?]).await?;
-        self.execute(&DROP_CONTENTS, values![id_set(ids)?]).await.map(drop)
+        self.execute(&DROP_CONTENT, values![id_set(ids)?]).await.map(drop)
     }
 
     /// The selectors of all stacks that are not being deleted, and whether the agent has them now.

@@ -120,6 +120,16 @@ async fn a_list_takes_two_statements_at_most_and_a_write_eight() {
         write(&world, &admin, Method::DELETE, stack, Value::Null).await;
         let body = world.report_of(&agents[0], "deleted").await;
         write(&world, &agents[0].key, Method::POST, "/api/v1/agent/reports", body).await;
+        write(&world, &admin, Method::PUT, "/api/v1/stacks/last", settings("a")).await;
+        write(&world, &admin, Method::PUT, "/api/v1/stacks/empty", settings("a")).await;
+        write(&world, &admin, Method::DELETE, "/api/v1/stacks/empty", Value::Null).await;
+        write(&world, &admin, Method::PUT, "/api/v1/stacks/last/deployment-objects", config_map("one")).await;
+        write(&world, &admin, Method::DELETE, "/api/v1/stacks/last", Value::Null).await;
+        // Of the last one the deletion ends with it.
+        for agent in world.get(&admin, "/api/v1/stacks/last/deployments").await.json["items"].as_array().unwrap() {
+            write(&world, &admin, Method::POST, "/api/v1/agents:abandon", json!({"agent": agent["agent"]})).await;
+        }
+        world.get(&admin, "/api/v1/stacks/last").await.expect(404);
     })
     .await;
 }

@@ -8,12 +8,13 @@ use brokkr_api::{
 use brokkr_telemetry::TraceContext;
 use serde_json::json;
 
-use super::{agents::leave, phases, reports::deleted_event};
+use super::{agents::change_of, phases, reports::deleted_event};
 use crate::http::{
     AppState,
     auth::{AgentsWrite, Allowed},
     body::Json,
     error::Failure,
+    record::record_with,
 };
 
 /// Says that an agent is gone for ever: its deployments become orphaned, its keys are revoked and its name is free again.
@@ -28,27 +29,24 @@ pub(crate) async fn abandon(
 ) -> Result<Json<AbandonedAgent>, Failure> {
     let now = state.clock.now();
     let mut tx = state.db.begin().await?;
-    let agent = tx.lock_agent(&request.agent).await?.ok_or_else(|| Failure::not_found("agent", &request.agent))?;
-    let change = tx.next_change().await?;
+    let agent = tx.abandon_agent(&request.agent, now).await?.ok_or_else(|| Failure::not_found("agent", &request.agent))?;
+    let change_seq = tx.next_change().await?;
     // First the stacks, then the deployments, as reports lock them.
-    let held = tx.lock_stacks_to_orphan(agent.id).await?;
-    let stacks = tx.orphan(agent.id, change, now).await?;
-    tx.abandon_agent(agent.id, change, now).await?;
+    let held = tx.lock_stacks_to_orphan(agent).await?;
+    let stacks = tx.orphan(agent, change_seq, now).await?;
     let orphaned = stacks.len() as u64;
-    phases::of_agent(agent.id, &agent.name, phases::all_to(&held.phases, Phase::Orphaned), "agent_abandoned");
-    leave(&mut tx, &state, &caller, "agent.abandoned", (agent.id, &agent.name), json!({"orphaned": orphaned}), now).await?;
-    if !held.deleting.is_empty() {
-        // Those that waited for this agent alone are deleted now.
-        let deleted = tx.finish_deletions(&held.deleting, now).await?;
-        let trace = TraceContext::current();
-        let events: Vec<_> = deleted.iter().map(|stack| deleted_event(&state, stack, trace.as_ref(), now)).collect();
-        tx.insert_events(&events).await?;
-    }
-    tx.notify(change).await?;
+    phases::of_agent(agent, &request.agent, phases::all_to(&held.phases, Phase::Orphaned), "agent_abandoned");
+    // Those that waited for this agent alone are deleted now.
+    let deleted = if held.deleting.is_empty() { Vec::new() } else { tx.finish_deletions(&held.deleting, now).await? };
+    let trace = TraceContext::current();
+    let events = deleted.iter().map(|stack| deleted_event(&state, stack, trace.as_ref(), now)).collect();
+    let change = change_of("agent.abandoned", (agent, &request.agent), json!({"orphaned": orphaned}), now);
+    record_with(&mut tx, &state, &caller, change, events).await?;
+    tx.notify(change_seq).await?;
     tx.commit().await?;
     state.changed();
     for stack in stacks {
         state.feed.reported(stack);
     }
-    Ok(Json(AbandonedAgent { agent_id: agent.id, orphaned }))
+    Ok(Json(AbandonedAgent { agent_id: agent, orphaned }))
 }

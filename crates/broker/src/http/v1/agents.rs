@@ -170,10 +170,18 @@ pub(super) async fn leave<'a>(
     data: serde_json::Value,
     now: Timestamp,
 ) -> Result<(), Failure> {
+    record(tx, state, actor, change_of(kind, (id, name), data, now)).await
+}
+
+/// A change of an agent.
+pub(super) fn change_of<'a>(
+    kind: &'static str,
+    (id, name): (AgentId, &'a Name),
+    data: serde_json::Value,
+    now: Timestamp,
+) -> Change<'a> {
     let resource = Resource::new("agent", id, name);
-    let change =
-        Change { kind, resource, stack: None, agent: Some(id), generation: None, data: named(data, name), trace: None, now };
-    record(tx, state, actor, change).await
+    Change { kind, resource, stack: None, agent: Some(id), generation: None, data: named(data, name), trace: None, now }
 }
 
 /// The agent's name belongs to every event about it.

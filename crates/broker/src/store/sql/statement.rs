@@ -35,7 +35,7 @@ impl Statement {
                     .into(),
             ),
             sqlite: Box::leak(
-                render(self.text, "json_each(", ") AS item", "", "").replace("/*first*/ ", "").replace(" /*then*/", ";").into(),
+                render(self.text, "json_each(", ") AS item", "", "").replace("/*first*/ ", "").replace("/*then*/", ";").into(),
             ),
         })
     }
@@ -94,7 +94,7 @@ mod tests {
         static TWO: Statement =
             Statement::new("TWO", DbOperation::Insert, "b", "/*first*/ INSERT INTO a SELECT 1 /*then*/ INSERT INTO b SELECT 2");
         assert_eq!(TWO.rendered().postgres, "WITH first AS ( INSERT INTO a SELECT 1 ) INSERT INTO b SELECT 2");
-        assert_eq!(TWO.rendered().sqlite, "INSERT INTO a SELECT 1; INSERT INTO b SELECT 2");
+        assert_eq!(TWO.rendered().sqlite, "INSERT INTO a SELECT 1 ; INSERT INTO b SELECT 2");
         let rendered = SAMPLE.rendered();
         assert_eq!(
             rendered.postgres,

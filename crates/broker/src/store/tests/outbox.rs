@@ -54,7 +54,8 @@ async fn a_change_and_its_deliveries_are_committed_together_or_neither_is() {
         world.agent("edge", json!({})).await;
         world.clock.advance(Duration::from_secs(1));
         world.stack("shop", json!({"site": "a"})).await.expect(200);
-        let written = ["stack.created stacks held nowhere", "agent.created agents held nowhere", "stack.updated stacks held nowhere"];
+        let written =
+            ["stack.created stacks held nowhere", "agent.created agents held nowhere", "stack.updated stacks held nowhere"];
         assert_eq!(outbox(&world).await, written, "before anybody looks at the events");
 
         while world.state.db.sequence_events().await.unwrap() > 0 {}
