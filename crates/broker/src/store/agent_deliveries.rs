@@ -8,7 +8,7 @@ use super::{
     Db, Error, Tx,
     deliveries::{ClaimedDelivery, delivery_columns, found},
     sql::{Row, id_set, set, statements, values},
-    work_orders::Claimant,
+    work_claims::Claimant,
 };
 
 statements! {

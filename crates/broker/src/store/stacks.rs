@@ -9,7 +9,7 @@ use brokkr_api::{
 
 use super::{
     Db, Error, Tx,
-    rollouts::{current, phase},
+    rollouts::current,
     sql::{Row, Value, id_set, json, statements, values},
     suspensions::{StoredSuspension, widest},
 };
@@ -50,19 +50,15 @@ macro_rules! lock_stack {
     };
 }
 
+pub(super) use {lock_stack, phases_of};
+
 // `name or id in scope` is the same condition everywhere: $1 is a name or an id, $2 the owner's id, and $3 is 1 where everybody's stacks
 // may be addressed by their id.
 statements! {
     LOCK_STACK = Select stacks lock_stack!("");
-    LOCK_STACK_TO_DELETE = Select stacks lock_stack!(phases_of!("s", "d.phase NOT IN ('deleted', 'orphaned')"));
     LOCK_STACKS = Select stacks
         "SELECT s.id FROM stacks s WHERE s.id IN
              (SELECT d.stack_id FROM deployments d WHERE d.agent_id = $1 AND d.stack_id IN (SELECT item.value->>'id' FROM each($2)))
-         ORDER BY s.id /*lock*/";
-    LOCK_STACKS_TO_ORPHAN = Select stacks
-        "SELECT s.id, s.deleting_since, (SELECT d.phase FROM deployments d WHERE d.agent_id = $1 AND d.stack_id = s.id) AS phase
-         FROM stacks s WHERE s.id IN
-             (SELECT d.stack_id FROM deployments d WHERE d.agent_id = $1 AND d.phase NOT IN ('deleted', 'orphaned'))
          ORDER BY s.id /*lock*/";
     FIND_STACK = Select stacks
         concat!(stack_columns!(), "
@@ -95,17 +91,6 @@ statements! {
              deleting_since", phases_of!("stacks", "d.action = 'apply'"));
     SET_STACK_SUSPENSION = Update stacks
         "UPDATE stacks SET suspension = $2, updated_at = $3, row_version = row_version + 1 WHERE id = $1";
-    MARK_DELETING = Update stacks
-        "UPDATE stacks SET deleting_since = $2, updated_at = $2, row_version = row_version + 1, deleted_at = CASE WHEN $3 = 1 THEN CAST($2 AS BIGINT) END
-         WHERE id = $1";
-    FINISH_DELETIONS = Update stacks
-        "UPDATE stacks SET deleted_at = $2, updated_at = $2
-         WHERE id IN (SELECT item.value->>'id' FROM each($1)) AND deleting_since IS NOT NULL AND deleted_at IS NULL AND NOT EXISTS
-             (SELECT 1 FROM deployments d WHERE d.stack_id = stacks.id AND d.phase NOT IN ('deleted', 'orphaned'))
-         RETURNING id, name, generation";
-    DROP_CONTENT = Delete contents
-        "/*first*/ DELETE FROM deployment_objects WHERE stack_id IN (SELECT item.value->>'id' FROM each($1))
-         /*then*/ DELETE FROM contents WHERE stack_id IN (SELECT item.value->>'id' FROM each($1))";
     OLD_GENERATIONS = Select deployment_objects
         "SELECT o.id FROM deployment_objects o JOIN stacks s ON s.id = o.stack_id
          WHERE o.stack_id IN (SELECT m.stack_id FROM deployment_objects m GROUP BY m.stack_id HAVING count(*) > $1 + 1)
@@ -186,14 +171,6 @@ pub(crate) struct StackTargets {
 /// How many deployments are in each phase.
 pub(crate) type Phases = BTreeMap<Phase, u64>;
 
-/// What an agent that is given up still has to do with.
-#[derive(Debug, Default)]
-pub(crate) struct ToOrphan {
-    pub(crate) phases: Phases,
-    /// Stacks that are being deleted.
-    pub(crate) deleting: Vec<StackId>,
-}
-
 /// What a new generation is conditional on.
 pub(crate) struct AcceptGeneration<'a> {
     pub(crate) digest: &'a str,
@@ -203,13 +180,6 @@ pub(crate) struct AcceptGeneration<'a> {
     /// Most bytes of the owner's content.
     pub(crate) max_bytes: Option<u64>,
     pub(crate) now: Timestamp,
-}
-
-/// A stack whose deletion every agent has acknowledged.
-pub(crate) struct DeletedStack {
-    pub(crate) id: StackId,
-    pub(crate) name: Name,
-    pub(crate) generation: u64,
 }
 
 /// Which stacks a list shows.
@@ -243,7 +213,7 @@ fn policy(row: &StackRow) -> Result<Option<String>, Error> {
     (!row.policy.is_default()).then(|| json("policy", &row.policy)).transpose()
 }
 
-fn phases(row: &Row) -> Result<Phases, Error> {
+pub(super) fn phases(row: &Row) -> Result<Phases, Error> {
     let text = row.opt_text("phases")?.unwrap_or_default();
     let count = |part: &str| {
         let (phase, count) = part.split_once('=')?;
@@ -253,7 +223,7 @@ fn phases(row: &Row) -> Result<Phases, Error> {
     phases.ok_or_else(|| Error::Corrupt { column: "phases", source: text.into() })
 }
 
-fn stack(row: &Row) -> Result<StackRow, Error> {
+pub(super) fn stack(row: &Row) -> Result<StackRow, Error> {
     Ok(StackRow {
         id: row.parse("id")?,
         name: row.parse("name")?,
@@ -294,27 +264,9 @@ impl Tx {
         self.optional(&LOCK_STACK, scope.address(name)).await?.as_ref().map(stack).transpose()
     }
 
-    /// The same, with the phases of the deployments that have still to be deleted.
-    pub(crate) async fn lock_stack_to_delete(&mut self, scope: Scope, name: &Name) -> Result<Option<(StackRow, Phases)>, Error> {
-        let row = self.optional(&LOCK_STACK_TO_DELETE, scope.address(name)).await?;
-        row.map(|row| Ok((stack(&row)?, phases(&row)?))).transpose()
-    }
-
     /// Locks those of these stacks that an agent has a deployment of: of two last acknowledgements the second one sees the first.
     pub(crate) async fn lock_stacks_of_agent(&mut self, agent: AgentId, stacks: &[StackId]) -> Result<(), Error> {
         self.all(&LOCK_STACKS, values![agent, id_set(stacks)?]).await.map(drop)
-    }
-
-    /// Locks the stacks that an agent still has to do with.
-    pub(crate) async fn lock_stacks_to_orphan(&mut self, agent: AgentId) -> Result<ToOrphan, Error> {
-        let mut found = ToOrphan::default();
-        for row in &self.all(&LOCK_STACKS_TO_ORPHAN, values![agent]).await? {
-            *found.phases.entry(phase(row, "phase")?).or_default() += 1;
-            if row.opt_time("deleting_since")?.is_some() {
-                found.deleting.push(row.parse("id")?);
-            }
-        }
-        Ok(found)
     }
 
     /// Stores a new stack; false when its owner has `max_stacks` already.
@@ -367,28 +319,6 @@ impl Tx {
     ) -> Result<(), Error> {
         let suspension = suspension.map(|suspension| json("suspension", suspension)).transpose()?;
         self.execute(&SET_STACK_SUSPENSION, values![id, suspension, now]).await.map(drop)
-    }
-
-    /// Asks for the deletion; `finished` when no agent has to acknowledge it.
-    pub(crate) async fn mark_deleting(&mut self, id: StackId, finished: bool, now: Timestamp) -> Result<(), Error> {
-        self.execute(&MARK_DELETING, values![id, now, i64::from(finished)]).await.map(drop)
-    }
-
-    /// Ends those deletions that every agent has acknowledged: the names are free again and the content is gone.
-    pub(crate) async fn finish_deletions(&mut self, ids: &[StackId], now: Timestamp) -> Result<Vec<DeletedStack>, Error> {
-        let rows = self.all(&FINISH_DELETIONS, values![id_set(ids)?, now]).await?;
-        let deleted =
-            |row: &Row| Ok(DeletedStack { id: row.parse("id")?, name: row.parse("name")?, generation: row.count("generation")? });
-        let stacks: Vec<DeletedStack> = rows.iter().map(deleted).collect::<Result<_, Error>>()?;
-        if !stacks.is_empty() {
-            self.drop_content(&stacks.iter().map(|stack| stack.id).collect::<Vec<_>>()).await?;
-        }
-        Ok(stacks)
-    }
-
-    /// Removes every generation of these stacks.
-    pub(crate) async fn drop_content(&mut self, ids: &[StackId]) -> Result<(), Error> {
-        self.execute(&DROP_CONTENT, values![id_set(ids)?]).await.map(drop)
     }
 
     /// The selectors of all stacks that are not being deleted, and whether the agent has them now.

@@ -19,6 +19,7 @@ fn every_statement() -> Vec<&'static Statement> {
         store::agents::all_statements(),
         store::audit::all_statements(),
         store::changes::all_statements(),
+        store::deletion::all_statements(),
         store::deliveries::all_statements(),
         store::deployment_objects::all_statements(),
         store::deployments::all_statements(),
@@ -29,6 +30,7 @@ fn every_statement() -> Vec<&'static Statement> {
         store::open::all_statements(),
         store::outcomes::all_statements(),
         store::presence::all_statements(),
+        store::replays::all_statements(),
         store::restore::all_statements(),
         store::rollouts::all_statements(),
         store::stacks::all_statements(),
@@ -36,6 +38,7 @@ fn every_statement() -> Vec<&'static Statement> {
         store::totals::all_statements(),
         store::tracing::all_statements(),
         store::webhooks::all_statements(),
+        store::work_claims::all_statements(),
         store::work_orders::all_statements(),
     ];
     files.concat()
@@ -116,7 +119,7 @@ fn every_file_with_statements_is_in_the_list() {
         let text = if path.is_file() { std::fs::read_to_string(path).unwrap() } else { String::new() };
         declared += usize::from(text.contains("\nstatements! {"));
     }
-    assert_eq!(declared, 22, "add the new file to every_statement()");
+    assert_eq!(declared, 25, "add the new file to every_statement()");
 }
 
 static COLUMNS_OF_SQLITE: Statement = Statement::new(
