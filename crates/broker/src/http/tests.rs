@@ -18,6 +18,7 @@ mod targeting;
 mod trace_settings;
 mod tracing;
 mod work_model;
+mod work_order_requests;
 mod work_orders;
 
 use std::time::Duration;
