@@ -8,6 +8,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 architecture=${1:-$(dpkg --print-architecture)}
 home=${CARGO_HOME:-$HOME/.cargo}
+commit=$(git rev-parse HEAD)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
@@ -15,7 +16,7 @@ trap 'rm -rf "$work"' EXIT
 build() { # folder, results
   mkdir -p "$1" "$work/home-$2"
   ln -s "$home/registry" "$work/home-$2/registry"
-  git archive HEAD | tar -x -C "$1"
+  git archive "$commit" | tar -x -C "$1"
   CARGO_HOME="$work/home-$2" "$1/scripts/build-programs.sh" "$architecture" "$work/$2"
   CARGO_HOME="$work/home-$2" "$1/scripts/sbom.sh" "$architecture" "$work/$2"
   rm -rf "$1"

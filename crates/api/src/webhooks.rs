@@ -57,7 +57,7 @@ words! {
     DeliveryState {
         /// It waits for its time, or is on its way.
         Pending = "pending",
-        /// It waits for an earlier one of the same stack.
+        /// It waits for an earlier one of the same stack, or for a moment until it has its place.
         Held = "held",
         /// The receiver has it.
         Delivered = "delivered",

@@ -1,4 +1,4 @@
-//! Sends webhooks. One task of each broker gives events their deliveries as soon as they are committed, claims what is due for all webhooks
+//! Sends webhooks. One task of each broker gives deliveries their places as soon as they are committed, claims what is due for all webhooks
 //! together, sends it at the same time, and writes down together how it went.
 //!
 //! Brokers work side by side: a delivery belongs to whoever has claimed it, for the time of a lease. What a broker does not write down because
@@ -215,7 +215,7 @@ impl Courier {
         Ok(())
     }
 
-    /// Gives committed events their positions and deliveries.
+    /// Gives committed events their positions and deliveries their places.
     async fn sequence(&self, hands: &mut Hands) -> Result<(), Error> {
         loop {
             let sequenced = self.db.sequence().await?;

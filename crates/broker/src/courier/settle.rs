@@ -67,8 +67,8 @@ impl Account<'_> {
     /// Writes it down, with the events of webhooks that are disabled by it.
     pub(crate) async fn write(mut self, tx: &mut Tx, ids: &dyn Ids, now: Timestamp) -> Result<Vec<DisabledWebhook>, Error> {
         self.marks.sort_by_key(|mark| mark.id);
-        let disabled = if self.marks.is_empty() { Vec::new() } else { tx.mark_webhooks(&self.marks, now).await? };
-        tx.settle_deliveries(&self.settled, now).await?;
+        tx.settle_deliveries(&self.settled, &self.marks, now).await?;
+        let disabled = tx.disable_webhooks(&self.marks, now).await?;
         let trace = TraceContext::current();
         let event = |webhook: &DisabledWebhook| NewEvent {
             id: EventId(ids.uuid(now)),

@@ -19,6 +19,8 @@ use crate::{
 
 /// Most agents of one round that get a span.
 const MOST_SPANS: usize = 100;
+/// Most agents that are marked in one transaction: there may be many webhooks that hear of each.
+const BATCH: u32 = 500;
 
 /// Marks agents as offline and online.
 pub(crate) struct Offline {
@@ -34,13 +36,22 @@ impl Job for Offline {
     const PERIOD: Duration = FLUSH;
 
     async fn round(&mut self, round: Round) -> Result<(), Error> {
+        // Agents return within a wait, and their return is known after a flush.
+        let may_miss = round.undisturbed >= self.active + FLUSH;
+        let mut left = MOST_SPANS;
+        while self.batch(may_miss, &mut left).await? {}
+        Ok(())
+    }
+}
+
+impl Offline {
+    /// Marks some; tells whether there may be more. `left` is how many may still get a span.
+    async fn batch(&self, may_miss: bool, left: &mut usize) -> Result<bool, Error> {
         let now = self.clock.now();
         let missed_since = now.before(self.active);
         let mut tx = self.db.begin().await?;
-        let online = tx.mark_online(missed_since).await?;
-        // Agents return within a wait, and their return is known after a flush.
-        let patience = self.active + FLUSH;
-        let offline = if round.undisturbed >= patience { tx.mark_offline(missed_since).await? } else { Vec::new() };
+        let online = tx.mark_online(missed_since, BATCH).await?;
+        let offline = if may_miss { tx.mark_offline(missed_since, BATCH).await? } else { Vec::new() };
         let trace = TraceContext::current();
         let event = |kind, agent| self.event(kind, agent, trace.as_ref(), now);
         let events: Vec<_> = online
@@ -49,24 +60,22 @@ impl Job for Offline {
             .chain(offline.iter().map(|agent| event("agent.offline", agent)))
             .collect();
         if events.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         tx.insert_events(&events).await?;
         tx.commit().await?;
-        for (told, agent) in offline.iter().enumerate() {
+        for agent in &offline {
             // When a whole fleet is cut off, its spans would push all others out of the queue.
-            let span =
-                if told < MOST_SPANS { spans::agent_offline(agent.name.as_str(), agent.cluster.as_str()) } else { Span::none() };
+            let span = if *left > 0 { spans::agent_offline(agent.name.as_str(), agent.cluster.as_str()) } else { Span::none() };
+            *left = left.saturating_sub(1);
             span.in_scope(|| tracing::warn!(agent.id = %agent.id, agent.name = %agent.name, "an agent is offline"));
         }
         for agent in &online {
             tracing::info!(agent.id = %agent.id, agent.name = %agent.name, "an agent is online again");
         }
-        Ok(())
+        Ok(online.len().max(offline.len()) >= BATCH as usize)
     }
-}
 
-impl Offline {
     fn event<'a>(&self, kind: &'static str, agent: &Marked, trace: Option<&'a TraceContext>, now: Timestamp) -> NewEvent<'a> {
         NewEvent {
             id: EventId(self.ids.uuid(now)),

@@ -18,6 +18,9 @@ const YOUNGEST: Duration = Duration::from_secs(24 * 3_600);
 /// How long a key that opens nothing any more is listed.
 const KEYS: Duration = Duration::from_secs(30 * 24 * 3_600);
 
+/// How long the row of a deleted webhook stays at least.
+const WEBHOOKS: Duration = Duration::from_secs(600);
+
 /// Removes what is old enough.
 pub(crate) struct Retention {
     pub(crate) db: Db,
@@ -37,7 +40,7 @@ impl Job for Retention {
         while self.db.prune_keys(before(KEYS), BATCH).await? == u64::from(BATCH) {}
         while self.db.prune_work_orders(days(self.config.work_orders_days), BATCH).await? == u64::from(BATCH) {}
         while self.db.prune_deliveries(days(self.config.deliveries_days), BATCH).await? == u64::from(BATCH) {}
-        self.db.prune_webhooks().await?;
+        self.db.prune_webhooks(before(WEBHOOKS)).await?;
         while self.db.prune_history(self.config.generations, before(YOUNGEST), BATCH).await? == u64::from(BATCH) {}
         Ok(())
     }

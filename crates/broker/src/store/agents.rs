@@ -28,7 +28,7 @@ statements! {
     MARK_AGENT = Insert change_feed
         "INSERT INTO change_feed (agent_id, seq) VALUES ($1, $2) ON CONFLICT (agent_id) DO UPDATE SET seq = excluded.seq";
     ABANDON_AGENT = Update agents
-        "UPDATE agents SET abandoned_at = $2, updated_at = $2, former_name = name, name = 'abandoned-' || REPLACE(id, '-', ''), offline_since = NULL
+        "UPDATE agents SET abandoned_at = $2, updated_at = $2, former_name = name, offline_since = NULL
          WHERE name = $1 AND abandoned_at IS NULL RETURNING id";
     LOCK_AGENT = Select agents
         concat!(agent_columns!(), "
@@ -44,10 +44,13 @@ statements! {
     MARK_OFFLINE = Update agents
         "UPDATE agents SET offline_since = (SELECT p.last_seen_at FROM presence p WHERE p.agent_id = agents.id)
          WHERE offline_since IS NULL AND abandoned_at IS NULL AND deactivated_at IS NULL
-           AND id IN (SELECT p.agent_id FROM presence p WHERE p.last_seen_at < $1) RETURNING id, name, cluster_name";
+           AND id IN (SELECT a.id FROM agents a JOIN presence p ON p.agent_id = a.id
+                WHERE a.offline_since IS NULL AND a.abandoned_at IS NULL AND a.deactivated_at IS NULL AND p.last_seen_at < $1 LIMIT $2)
+         RETURNING id, name, cluster_name";
     MARK_ONLINE = Update agents
         "UPDATE agents SET offline_since = NULL
-         WHERE offline_since IS NOT NULL AND id IN (SELECT p.agent_id FROM presence p WHERE p.last_seen_at >= $1)
+         WHERE offline_since IS NOT NULL AND id IN (SELECT a.id FROM agents a JOIN presence p ON p.agent_id = a.id
+                WHERE a.offline_since IS NOT NULL AND p.last_seen_at >= $1 LIMIT $2)
          RETURNING id, name, cluster_name";
     BIND_CLUSTER = Update agents
         "UPDATE agents SET cluster_uid = $2, version = $3, kubernetes_version = $4, protocol = $5, updated_at = $6, capabilities = $7
@@ -173,19 +176,20 @@ impl Tx {
         self.notify(change_seq).await
     }
 
-    /// Gives the agent of this name up: the name is free, and the agent has one that is unique, by our own rules.
+    /// Gives the agent of this name up. It keeps its name until [`Tx::orphan`]: a change of what is unique locks out whoever refers to the
+    /// row, and may not wait for the counter of changes.
     pub(crate) async fn abandon_agent(&mut self, name: &Name, now: Timestamp) -> Result<Option<AgentId>, Error> {
         self.optional(&ABANDON_AGENT, values![name.as_str(), now]).await?.map(|row| row.parse("id")).transpose()
     }
 
-    /// Marks those agents as missed that were not seen since then, and were not marked.
-    pub(crate) async fn mark_offline(&mut self, not_seen_since: Timestamp) -> Result<Vec<Marked>, Error> {
-        self.all(&MARK_OFFLINE, values![not_seen_since]).await?.iter().map(marked).collect()
+    /// Marks agents as missed that were not seen since then, and were not marked; at most so many.
+    pub(crate) async fn mark_offline(&mut self, not_seen_since: Timestamp, limit: u32) -> Result<Vec<Marked>, Error> {
+        self.all(&MARK_OFFLINE, values![not_seen_since, limit]).await?.iter().map(marked).collect()
     }
 
-    /// Takes the mark from those agents that were seen since then.
-    pub(crate) async fn mark_online(&mut self, seen_since: Timestamp) -> Result<Vec<Marked>, Error> {
-        self.all(&MARK_ONLINE, values![seen_since]).await?.iter().map(marked).collect()
+    /// Takes the mark from agents that were seen since then; at most so many.
+    pub(crate) async fn mark_online(&mut self, seen_since: Timestamp, limit: u32) -> Result<Vec<Marked>, Error> {
+        self.all(&MARK_ONLINE, values![seen_since, limit]).await?.iter().map(marked).collect()
     }
 
     /// Binds the agent to its cluster; `None` when it is bound to another.

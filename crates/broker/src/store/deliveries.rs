@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::Value as Json;
 
 use super::{
-    Db, Error, Tx,
+    Db, Error, Mark, Tx,
     rollouts::trace,
     sql::{Row, id_set, json, set, statements, values},
 };
@@ -43,8 +43,11 @@ statements! {
          FROM each($1) WHERE outbox.id = item.value->>'id' AND outbox.state = 'pending'
          RETURNING outbox.id AS id, outbox.attempts AS attempts, outbox.tries AS tries, outbox.token AS token, outbox.log AS log,
              outbox.last_traceparent AS last_traceparent";
-    SETTLE = Update outbox
-        "UPDATE outbox SET state = item.value->>'state', attempts = CAST(item.value->>'attempts' AS BIGINT), tries = CAST(item.value->>'tries' AS BIGINT),
+    /// Which receiver works again is not failing, which fails has done so since the first time.
+    MARK_AND_SETTLE = Update outbox
+        "/*first*/ UPDATE webhooks SET failing_since = CASE WHEN item.value->>'ok' = 'y' THEN NULL ELSE CAST($3 AS BIGINT) END
+         FROM each($2) WHERE webhooks.id = item.value->>'id' AND (item.value->>'ok' = 'y') = (failing_since IS NOT NULL)
+         /*then*/ UPDATE outbox SET state = item.value->>'state', attempts = CAST(item.value->>'attempts' AS BIGINT), tries = CAST(item.value->>'tries' AS BIGINT),
              next_attempt_at = CAST(item.value->>'next' AS BIGINT), finished_at = CAST(item.value->>'finished' AS BIGINT),
              log = item.value->>'log', last_traceparent = item.value->>'trace', lease_until = NULL, lease_owner = NULL
          FROM each($1) WHERE outbox.id = item.value->>'id' AND token = CAST(item.value->>'token' AS BIGINT) AND state = 'pending'";
@@ -53,7 +56,7 @@ statements! {
         "UPDATE outbox SET state = 'pending', next_attempt_at = $2
          WHERE state = 'held' AND id IN (SELECT (SELECT h.id FROM outbox h WHERE h.destination = item.value->>'webhook' AND h.ordering_key = item.value->>'key'
                   AND h.finished_at IS NULL AND h.position IS NOT NULL ORDER BY h.position LIMIT 1) FROM each($1) WHERE NOT EXISTS (SELECT 1 FROM outbox p
-                  WHERE p.destination = item.value->>'webhook' AND p.ordering_key = item.value->>'key' AND p.finished_at IS NULL AND p.state = 'pending'))";
+                  WHERE p.destination = item.value->>'webhook' AND p.ordering_key = item.value->>'key' AND p.state = 'pending'))";
     PLACE = Update outbox
         "UPDATE outbox SET position = (SELECT e.position FROM events e WHERE e.id = outbox.event_id),
              state = CASE WHEN ordering_key IS NULL THEN 'pending' ELSE 'held' END
@@ -66,7 +69,7 @@ statements! {
         "DELETE FROM outbox WHERE id IN (SELECT o.id FROM outbox o WHERE o.finished_at IS NOT NULL AND o.finished_at < $1 ORDER BY o.finished_at LIMIT $2)";
     PRUNE_DELIVERIES_OF_DELETED = Delete outbox
         "DELETE FROM outbox WHERE id IN (SELECT o.id FROM outbox o WHERE o.destination IN
-             (SELECT w.id FROM webhooks w WHERE w.deleted_at IS NOT NULL) LIMIT $1)";
+             (SELECT w.id FROM webhooks w WHERE w.deleted_at IS NOT NULL) AND (o.state <> 'held' OR o.position IS NOT NULL) LIMIT $1)";
 }
 
 /// A delivery that somebody has under a lease, with its event.
@@ -245,16 +248,17 @@ impl Tx {
         Ok(claimed)
     }
 
-    /// Writes what became of deliveries. Those that somebody else has claimed since stay as they are.
-    pub(crate) async fn settle_deliveries(&mut self, all: &[&Settled], now: Timestamp) -> Result<(), Error> {
+    /// Writes what became of deliveries, and how their receivers are. Those that somebody else has claimed since stay as they are.
+    pub(crate) async fn settle_deliveries(&mut self, all: &[&Settled], marks: &[Mark], now: Timestamp) -> Result<(), Error> {
         let is_over = |settled: &&&Settled| matches!(settled.judged, Judged::Delivered | Judged::Dead);
         let line =
             |settled: &Settled| settled.delivery.ordering_key.clone().map(|key| Line { webhook: settled.delivery.webhook, key });
         let lines: Vec<_> = all.iter().filter(is_over).filter_map(|settled| line(settled)).collect();
-        let ordered: Vec<_> = lines.iter().map(|line| line.webhook).collect();
-        self.lock_webhooks(&ordered).await?;
+        let failing = marks.iter().filter(|mark| !mark.ok).map(|mark| mark.id);
+        let locked: HashSet<_> = lines.iter().map(|line| line.webhook).chain(failing).collect();
+        self.lock_webhooks(&Vec::from_iter(locked)).await?;
         let items = all.iter().map(|one| settled(one, now)).collect::<Result<Vec<_>, _>>()?;
-        self.execute(&SETTLE, values![set(&items)?]).await?;
+        self.execute(&MARK_AND_SETTLE, values![set(&items)?, set(marks)?, now]).await?;
         self.promote(&lines, now).await
     }
 

@@ -59,6 +59,7 @@ statements! {
            AND phase NOT IN ('deleted', 'orphaned')";
     ORPHAN_AND_REVOKE = Update deployments
         "/*first*/ UPDATE api_keys SET revoked_at = $3, change_seq = $2 WHERE agent_id = $1 AND revoked_at IS NULL
+         /*next*/ UPDATE agents SET name = 'abandoned-' || REPLACE(id, '-', '') WHERE id = $1
          /*then*/ UPDATE deployments SET revision = revision + 1, action = 'withdraw', digest = NULL, phase = 'orphaned', change_seq = $2, desired_at = $3,
              finished_at = $3, held_plan = NULL, held_objects = NULL, approved_plan = NULL
          WHERE agent_id = $1 AND phase NOT IN ('deleted', 'orphaned') RETURNING stack_id";
@@ -229,7 +230,7 @@ impl Tx {
         self.execute(&TOUCH_STACK, values![stack, change_seq]).await.map(drop)
     }
 
-    /// Orphans everything that an agent has, and revokes its keys. Tells of which stacks.
+    /// Orphans everything that an agent has, revokes its keys and gives its name back. Tells of which stacks.
     pub(crate) async fn orphan(&mut self, agent: AgentId, change_seq: u64, now: Timestamp) -> Result<Vec<StackId>, Error> {
         self.all(&ORPHAN_AND_REVOKE, values![agent, change_seq, now]).await?.iter().map(|row| row.parse("stack_id")).collect()
     }

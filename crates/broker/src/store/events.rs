@@ -129,11 +129,16 @@ impl Tx {
         self.enqueue(events, &rows).await
     }
 
-    fn values_of(&mut self, events: &[NewEvent<'_>]) -> Result<Vec<Value>, Error> {
+    /// From here on the transaction goes by what it knows now of the webhooks, because the answer is told against that: somebody else's
+    /// commit may teach this broker more while the statement runs.
+    pub(super) fn values_of(&mut self, events: &[NewEvent<'_>]) -> Result<Vec<Value>, Error> {
         self.tell();
+        let known = self.filters();
         let items: Vec<_> = events.iter().map(Item::of).collect();
         let first = events.first().map(|event| event.id.to_string());
-        Ok(values![set(&items)?, first, self.filters().version])
+        let values = values![set(&items)?, first, known.version];
+        self.filters = Some(known);
+        Ok(values)
     }
 
     /// Gives committed events their positions, in the order in which they happened, and their deliveries their places. At most 500 at

@@ -4,7 +4,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use brokkr_api::{EventId, GeneratorId, WebhookId, webhooks::WebhookSettings};
+use brokkr_api::{EventId, GeneratorId, WebhookId};
 use parking_lot::RwLock;
 use serde::Serialize;
 
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::domain::webhook::{
     delivery_id,
-    filter::{Subject, SubjectStack, wants},
+    filter::{Subject, SubjectStack, Wishes, wants},
 };
 
 /// What the statement that writes events answers, with `$known` as the version of the webhooks that the broker remembers. What the
@@ -46,12 +46,15 @@ statements! {
          FROM each($1)";
 }
 
+/// Most deliveries of one statement, which has to end within the time that the server allows it.
+const MOST_AT_ONCE: usize = 5_000;
+
 /// What decides whether a webhook gets an event.
 #[derive(Debug)]
 struct Filter {
     id: WebhookId,
     owner: Option<GeneratorId>,
-    settings: WebhookSettings,
+    wishes: Wishes,
 }
 
 /// Every enabled webhook, as of one version of them. A new database is at version 0 and has none.
@@ -102,7 +105,7 @@ fn parsed<T: std::str::FromStr>(text: &str) -> Option<T> {
 fn filter(line: &str) -> Option<Filter> {
     let [id, owner, settings] = line.splitn(3, ' ').collect::<Vec<_>>().try_into().ok()?;
     let owner = if owner.is_empty() { None } else { Some(parsed(owner)?) };
-    Some(Filter { id: parsed(id)?, owner, settings: serde_json::from_str(settings).ok()? })
+    Some(Filter { id: parsed(id)?, owner, wishes: serde_json::from_str(settings).ok()? })
 }
 
 /// `name owner owner's-name labels`
@@ -154,23 +157,23 @@ impl Tx {
         for event in events {
             let row = answers.get(&event.id).ok_or_else(|| Error::absent("id"))?;
             let subject = subject(event.kind, row)?;
-            let wanted: Vec<_> = filters.all.iter().filter(|filter| wants(&filter.settings, filter.owner, &subject)).collect();
+            let wanted: Vec<_> = filters.all.iter().filter(|filter| wants(&filter.wishes, filter.owner, &subject)).collect();
             let key = event.stack.map(|id| id.to_string()).or_else(|| event.agent.map(|id| id.to_string()));
             items.extend(wanted.iter().map(|filter| Item {
                 id: delivery_id(event.id, filter.id).to_string(),
                 event: event.id,
                 webhook: filter.id,
-                key: key.clone().filter(|_| filter.settings.ordered),
+                key: key.clone().filter(|_| filter.wishes.ordered),
                 fan_out: wanted.len(),
                 traceparent: event.trace.map(|trace| trace.traceparent.as_str()),
                 tracestate: event.trace.and_then(|trace| trace.tracestate.as_deref()),
                 at: event.now.as_micros(),
             }));
         }
-        if items.is_empty() {
-            return Ok(());
+        for items in items.chunks(MOST_AT_ONCE) {
+            self.execute(&INSERT_DELIVERIES, values![set(items)?]).await?;
         }
-        self.execute(&INSERT_DELIVERIES, values![set(&items)?]).await.map(drop)
+        Ok(())
     }
 }
 

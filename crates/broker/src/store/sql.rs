@@ -6,8 +6,8 @@
 //! written meanwhile: whoever holds the counter of changes must not wait for whoever waits for the counter. `/*lock free*/` locks
 //! those that nobody else has locked and leaves out the rest, for work that may be left to whoever has them. `IN /*those of*/ (… /*those*/)`
 //! is IN on SQLite, which looks the found keys up; PostgreSQL would ask the inner question for every row, and is given an array of keys.
-//! `/*first*/ … /*then*/ …` are two writes that have nothing to do with each other in one statement: PostgreSQL makes the first a common
-//! table, SQLite runs them one after the other within one call.
+//! `/*first*/ … /*next*/ … /*then*/ …` are writes that have nothing to do with each other in one statement: PostgreSQL makes all but the
+//! last common tables, SQLite runs them one after the other within one call.
 
 #[cfg(test)]
 pub(crate) mod fault;
@@ -161,7 +161,7 @@ pub(crate) struct Tx {
     told: Arc<Notify>,
     tells: bool,
     known: KnownFilters,
-    /// Read in this transaction, whose own changes they may hold: everybody's when it is committed.
+    /// As this transaction goes by them. They may hold its own changes: they are everybody's when it is committed.
     pub(super) filters: Option<Arc<Filters>>,
 }
 

@@ -42,10 +42,6 @@ statements! {
     NEXT_WEBHOOK_CHANGE = Update counters "UPDATE counters SET value = value + 1 WHERE name = 'webhooks'";
     ENABLED_WEBHOOKS = Select webhooks
         concat!("SELECT ", columns!(), " FROM webhooks w WHERE w.state = 'enabled' AND w.deleted_at IS NULL");
-    /// Who works again is not failing, who fails has done so since the first time.
-    MARK_WEBHOOKS = Update webhooks
-        "UPDATE webhooks SET failing_since = CASE WHEN item.value->>'ok' = 'y' THEN NULL ELSE CAST($2 AS BIGINT) END
-         FROM each($1) WHERE webhooks.id = item.value->>'id' AND (item.value->>'ok' = 'y') = (failing_since IS NOT NULL)";
     DISABLE_WEBHOOKS = Update webhooks
         "UPDATE webhooks SET state = 'disabled', updated_at = $3, row_version = row_version + 1,
              disabled_reason = CASE WHEN item.value->>'gone' = 'y' THEN 'receiver_gone' ELSE 'failed_for_days' END
@@ -59,7 +55,7 @@ statements! {
     RESEAL_WEBHOOK = Update webhooks
         "UPDATE webhooks SET sealed = $3, sealed_key = $4 WHERE id = $1 AND row_version = $2";
     PRUNE_WEBHOOKS = Delete webhooks
-        "DELETE FROM webhooks WHERE deleted_at IS NOT NULL AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.destination = webhooks.id)";
+        "DELETE FROM webhooks WHERE deleted_at < $1 AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.destination = webhooks.id)";
 }
 
 /// A webhook as it is read.
@@ -183,9 +179,8 @@ impl Tx {
         Ok(())
     }
 
-    /// Remembers how attempts went, and disables whose receiver is gone or has failed for days.
-    pub(crate) async fn mark_webhooks(&mut self, marks: &[Mark], now: Timestamp) -> Result<Vec<DisabledWebhook>, Error> {
-        self.execute(&MARK_WEBHOOKS, values![set(marks)?, now]).await?;
+    /// Disables whose receiver is gone or has failed for days.
+    pub(crate) async fn disable_webhooks(&mut self, marks: &[Mark], now: Timestamp) -> Result<Vec<DisabledWebhook>, Error> {
         if marks.iter().all(|mark| mark.ok) {
             return Ok(Vec::new());
         }
@@ -236,10 +231,11 @@ impl Db {
         Ok(resealed)
     }
 
-    /// Removes the rows of deleted webhooks that nothing refers to any more.
-    pub(crate) async fn prune_webhooks(&self) -> Result<u64, Error> {
+    /// Removes the rows of webhooks that were deleted before this time and that nothing refers to any more. A change that is still on its
+    /// way to its commit may refer to one that was deleted just now.
+    pub(crate) async fn prune_webhooks(&self, before: Timestamp) -> Result<u64, Error> {
         let mut tx = self.begin().await?;
-        let pruned = tx.execute(&PRUNE_WEBHOOKS, vec![]).await?;
+        let pruned = tx.execute(&PRUNE_WEBHOOKS, values![before]).await?;
         tx.commit().await?;
         Ok(pruned)
     }

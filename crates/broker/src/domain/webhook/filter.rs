@@ -1,8 +1,21 @@
 //! Which events a webhook gets.
 
-use brokkr_api::{GeneratorId, Labels, Name, webhooks::WebhookSettings};
+use brokkr_api::{GeneratorId, Labels, Name, TargetSelector};
+use serde::Deserialize;
 
 use super::TEST;
+
+/// What of a webhook's settings decides who gets what, as it is stored. A newer broker may have stored more than this one knows: no reason to
+/// refuse a change.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Wishes {
+    events: Vec<String>,
+    stacks: Option<TargetSelector>,
+    agents: Option<TargetSelector>,
+    #[serde(default)]
+    generators: Vec<Name>,
+    pub(crate) ordered: bool,
+}
 
 /// What an event is about.
 #[derive(Debug, Clone, Default)]
@@ -21,18 +34,18 @@ pub(crate) struct SubjectStack {
 }
 
 /// Whether a webhook of this owner gets the event. A generator's gets events about its own stacks, as the generator itself does.
-pub(crate) fn wants(settings: &WebhookSettings, owner: Option<GeneratorId>, subject: &Subject) -> bool {
-    if subject.kind == TEST || !settings.events.iter().any(|pattern| fits(pattern, &subject.kind)) {
+pub(crate) fn wants(wishes: &Wishes, owner: Option<GeneratorId>, subject: &Subject) -> bool {
+    if subject.kind == TEST || !wishes.events.iter().any(|pattern| fits(pattern, &subject.kind)) {
         return false;
     }
     let generator = subject.stack.as_ref().and_then(|stack| stack.generator.as_ref());
     let is_own = owner.is_none_or(|owner| generator.is_some_and(|(id, _)| *id == owner));
-    let of_generators = settings.generators.is_empty() || generator.is_some_and(|(_, name)| settings.generators.contains(name));
-    let of_stacks = settings
+    let of_generators = wishes.generators.is_empty() || generator.is_some_and(|(_, name)| wishes.generators.contains(name));
+    let of_stacks = wishes
         .stacks
         .as_ref()
         .is_none_or(|wanted| subject.stack.as_ref().is_some_and(|stack| wanted.matches(&stack.name, &stack.labels)));
-    let of_agents = settings
+    let of_agents = wishes
         .agents
         .as_ref()
         .is_none_or(|wanted| subject.agent.as_ref().is_some_and(|(name, labels)| wanted.matches(name, labels)));
@@ -56,7 +69,7 @@ pub(crate) fn is_pattern(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use brokkr_api::{LabelSelector, TargetSelector, Timestamp};
+    use brokkr_api::{LabelSelector, Timestamp, webhooks::WebhookSettings};
     use brokkr_runtime::{Ids, SeededIds};
 
     use super::*;
@@ -81,10 +94,11 @@ mod tests {
         (Subject { kind: "deployment.applied".to_owned(), stack: Some(stack), agent }, team)
     }
 
-    fn with(change: impl FnOnce(&mut WebhookSettings)) -> WebhookSettings {
+    /// As they are read when they were stored.
+    fn with(change: impl FnOnce(&mut WebhookSettings)) -> Wishes {
         let mut settings = WebhookSettings::default();
         change(&mut settings);
-        settings
+        serde_json::from_value(serde_json::to_value(settings).unwrap()).unwrap()
     }
 
     #[test]
@@ -112,7 +126,7 @@ mod tests {
     fn stack_agent_and_generator_all_have_to_be_the_wanted_ones() {
         let (subject, _) = applied();
         let elsewhere = Subject { kind: "agent.offline".to_owned(), stack: None, agent: subject.agent.clone() };
-        let cases: [(WebhookSettings, bool, bool); 6] = [
+        let cases: [(Wishes, bool, bool); 6] = [
             (with(|s| s.stacks = selector(r#"{"tier": "web"}"#)), true, false),
             (with(|s| s.stacks = selector(r#"{"tier": "db"}"#)), false, false),
             (with(|s| s.agents = selector(r#"{"site": "eu"}"#)), true, true),
@@ -127,10 +141,17 @@ mod tests {
     }
 
     #[test]
+    fn settings_of_a_newer_broker_are_read_as_far_as_this_one_knows_them() {
+        let mut stored = serde_json::to_value(WebhookSettings::default()).unwrap();
+        stored["invented_later"] = serde_json::json!({"a": 1});
+        assert!(wants(&serde_json::from_value(stored).unwrap(), None, &applied().0));
+    }
+
+    #[test]
     fn a_generator_hears_of_its_own_stacks_alone_and_nobody_of_a_test() {
         let (subject, team) = applied();
         let other = GeneratorId(SeededIds::new(2).uuid(Timestamp::from_micros(0)));
-        let everything = WebhookSettings::default();
+        let everything = with(|_| ());
         assert!(wants(&everything, Some(team), &subject) && !wants(&everything, Some(other), &subject));
         assert!(!wants(&everything, Some(team), &Subject { stack: None, ..subject.clone() }));
         assert!(!wants(&everything, None, &Subject { kind: TEST.to_owned(), ..subject }));

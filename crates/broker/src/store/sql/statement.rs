@@ -31,11 +31,16 @@ impl Statement {
                     .replace("IN /*those of*/ (", "= ANY(ARRAY(")
                     .replace("/*those*/)", "))")
                     .replace("/*first*/", "WITH first AS (")
+                    .replace("/*next*/", "), next AS (")
                     .replace("/*then*/", ")")
                     .into(),
             ),
             sqlite: Box::leak(
-                render(self.text, "json_each(", ") AS item", "", "").replace("/*first*/ ", "").replace("/*then*/", ";").into(),
+                render(self.text, "json_each(", ") AS item", "", "")
+                    .replace("/*first*/ ", "")
+                    .replace("/*next*/", ";")
+                    .replace("/*then*/", ";")
+                    .into(),
             ),
         })
     }

@@ -196,3 +196,27 @@ async fn reports_of_many_stacks_in_any_order_do_not_wait_for_each_other_or_for_a
     })
     .await;
 }
+
+/// Several rounds, as above.
+#[tokio::test]
+async fn agents_that_are_given_up_and_stacks_that_are_targeted_at_them_do_not_wait_for_each_other() {
+    Engine::each(async |world: World| {
+        for round in 0..12 {
+            let site = format!("s{round}");
+            let names: Vec<_> = (0..3).map(|number| format!("edge-{round}-{number}")).collect();
+            for name in &names {
+                world.agent(name, json!({"site": site})).await;
+            }
+            let abandon = |name: &String| world.post(&world.admin, "/api/v1/agents:abandon", json!({"agent": name}));
+            let target = |number: usize| {
+                let (world, name, site) = (&world, format!("stack-{round}-{number}"), json!({"site": site}));
+                async move { world.stack(&name, site).await }
+            };
+            let (abandoned, targeted) = futures::join!(join_all(names.iter().map(abandon)), join_all((0..4).map(target)));
+            for answer in abandoned.iter().chain(&targeted) {
+                assert!(answer.status.is_success(), "round {round}: {} {}", answer.status, answer.json);
+            }
+        }
+    })
+    .await;
+}

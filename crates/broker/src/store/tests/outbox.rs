@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::name;
 use crate::{
-    store::{NewEvent, NewWebhook, Tx, sql::Statement},
+    store::{NewEvent, NewWebhook, Tx, events::INSERT_EVENTS, sql::Statement},
     testing::{Engine, World},
 };
 
@@ -32,11 +32,14 @@ async fn webhook(world: &World, name: &str, settings: Value) {
     world.post(&world.admin, "/api/v1/webhooks", body).await.expect(201);
 }
 
-async fn happen(tx: &mut Tx, world: &World, kind: &'static str) {
+fn event(world: &World, kind: &'static str) -> NewEvent<'static> {
     let now = world.state.clock.now();
     let id = EventId(world.state.ids.uuid(now));
-    let event = NewEvent { id, kind, stack: None, agent: None, generation: None, data: json!({}), trace: None, now };
-    tx.insert_events(&[event]).await.unwrap();
+    NewEvent { id, kind, stack: None, agent: None, generation: None, data: json!({}), trace: None, now }
+}
+
+async fn happen(tx: &mut Tx, world: &World, kind: &'static str) {
+    tx.insert_events(&[event(world, kind)]).await.unwrap();
 }
 
 #[tokio::test]
@@ -120,4 +123,20 @@ async fn a_webhook_whose_making_was_taken_back_hears_of_nothing_and_hides_nobody
         assert_eq!(outbox(&world).await, ["stack.created next held nowhere"]);
     })
     .await;
+}
+
+#[tokio::test]
+async fn what_a_broker_learns_while_an_event_is_written_takes_no_delivery_from_it() {
+    // One writer at a time is all that SQLite allows, so that nobody learns anything meanwhile there.
+    let world = World::start(Engine::Postgres).await;
+    webhook(&world, "first", json!({"events": ["stack.*"]})).await;
+    let mut slow = world.state.db.begin().await.unwrap();
+    let events = [event(&world, "stack.deleted")];
+    let values = slow.values_of(&events).unwrap();
+    let rows = slow.all(&INSERT_EVENTS, values).await.unwrap();
+    webhook(&world, "second", json!({"events": ["stack.*"]})).await;
+    slow.enqueue(&events, &rows).await.unwrap();
+    slow.commit().await.unwrap();
+
+    assert_eq!(outbox(&world).await, ["stack.deleted first held nowhere"], "as the webhooks were when it was written");
 }

@@ -1,8 +1,13 @@
 use std::time::Duration;
 
 use brokkr_api::{AgentId, Timestamp};
+use brokkr_telemetry::metrics::DbOperation;
 
-use crate::testing::{Engine, World};
+use crate::{
+    jobs::{Job, Round, offline::Offline},
+    store::sql::Statement,
+    testing::{Engine, World},
+};
 
 #[tokio::test]
 async fn presence_of_a_thousand_agents_is_one_statement_and_never_goes_backwards() {
@@ -53,4 +58,30 @@ async fn what_could_not_be_written_is_kept_and_an_agent_is_online_as_long_as_it_
     assert_eq!(online().await, true);
     world.clock.advance(Duration::from_secs(75));
     assert_eq!(online().await, false);
+}
+
+#[tokio::test]
+async fn a_fleet_that_is_cut_off_is_missed_in_parts_and_nobody_is_forgotten() {
+    static OFFLINE: Statement = Statement::new(
+        "OFFLINE",
+        DbOperation::Select,
+        "events",
+        "SELECT count(*) AS told, count(DISTINCT agent_id) AS agents FROM events WHERE type = 'agent.offline'",
+    );
+    Engine::each(async |world: World| {
+        let (state, now) = (&world.state, world.state.clock.now());
+        for agent in world.many_agents(1_100).await {
+            state.presence.agent_seen(agent, now);
+        }
+        state.presence.flush(&state.db).await.unwrap();
+        world.clock.advance(2 * state.settings.active);
+        let (db, clock, ids) = (state.db.clone(), state.clock.clone(), state.ids.clone());
+        let mut job = Offline { db, clock, ids, active: state.settings.active };
+        for _ in 0..2 {
+            job.round(Round { undisturbed: Duration::from_secs(1_000) }).await.unwrap();
+        }
+        let row = state.db.optional(&OFFLINE, vec![]).await.unwrap().unwrap();
+        assert_eq!((row.int("told").unwrap(), row.int("agents").unwrap()), (1_100, 1_100));
+    })
+    .await;
 }
