@@ -79,6 +79,10 @@ pub struct Agent {
     pub base: String,
 }
 
+fn key_file(agent: &Name) -> String {
+    format!("{agent}.key")
+}
+
 impl Broker {
     /// Starts a broker of its own database; `settings` are `BROKKR__SECTION__KEY` and value.
     ///
@@ -268,15 +272,27 @@ impl Broker {
         let name: Name = agent.parse().map_err(fail)?;
         let request = CreateAgent { name: name.clone(), cluster: name.clone(), labels: Labels::default() };
         let created = self.admin().create_agent(&request).await.map_err(fail)?;
-        let key = self.scratch.write(&format!("{agent}.key"), created.secret)?;
+        self.scratch.write(&key_file(&name), created.secret)?;
+        self.agent_process(name, kubeconfig, settings)
+    }
+
+    /// Starts another process of an agent, of which one leads; without waiting for anything.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn replica(&self, of: &Agent, settings: &[(&str, &str)]) -> Result<Agent, LabError> {
+        self.agent_process(of.name.clone(), ControlPlane::shared().kubeconfig(), settings)
+    }
+
+    fn agent_process(&self, name: Name, kubeconfig: &Path, settings: &[(&str, &str)]) -> Result<Agent, LabError> {
         let port = free_port().map_err(LabError::io("find a port"))?;
         let mut daemon = Daemon::new("brokkr-agent")?
             .args(["run"])
             .env("BROKKR__SERVER__LISTEN", format!("127.0.0.1:{port}"))
             .env("BROKKR__BROKER__URL", &self.base)
-            .env("BROKKR__BROKER__KEY_FILE", key)
+            .env("BROKKR__BROKER__KEY_FILE", self.scratch.path().join(key_file(&name)))
             .env("BROKKR__KUBERNETES__KUBECONFIG", kubeconfig)
-            .env("BROKKR__KUBERNETES__NAMESPACE", format!("brokkr-{agent}"));
+            .env("BROKKR__KUBERNETES__NAMESPACE", format!("brokkr-{name}"));
         for (key, value) in settings {
             daemon = daemon.env(key, value);
         }

@@ -198,3 +198,31 @@ async fn the_attempt_of_an_agent_is_part_of_the_trace_of_the_change() {
     assert_eq!(send.text("brokkr.webhook.name"), Some("chat"));
     assert_eq!(world.attempted("chat", 1).await.log[0].trace_id.as_deref(), Some(TRACE));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_replicas_of_an_agent_the_one_that_leads_sends() {
+    let inside = Inside::start(Engine::Sqlite, &[]).await;
+    let (world, sender) = (&inside.world, inside.unique());
+    let elects = ("BROKKR__LEADER_ELECTION__ENABLED", "true".to_owned());
+    // One may reach the receiver and the other may not: how an attempt ends tells who made it.
+    let mut settings = of_agent(&world.receiver);
+    settings.push(elects.clone());
+    let mut leader = inside.agent_with(&sender, &settings).await;
+    let mut standby = world.broker.replica(&leader, &borrowed(&[elects])).unwrap();
+    standby.process.wait_for_line("the standby", LIMIT, |line| line.contains("this one stands by")).await.unwrap();
+    world.webhook("chat", "/ok", by(&sender)).await;
+    for number in 0..8 {
+        world.stack(&format!("stack-{number}")).await;
+    }
+    world.receiver.wait_for("/ok", 8, LIMIT).await.unwrap();
+    for delivery in world.deliveries("chat").await {
+        assert_eq!(inside.first("chat", delivery.id).await.result, "success");
+    }
+    assert_eq!(world.receiver.received("/ok").len(), 8, "each once");
+
+    leader.process.kill();
+    standby.process.wait_for_line("the lead", LIMIT, |line| line.contains("this agent leads")).await.unwrap();
+    let delivery = world.broker.admin().test_webhook(&name("chat")).await.unwrap();
+    let attempt = inside.first("chat", delivery.id).await;
+    assert_eq!(attempt.result, "blocked", "{attempt:?}");
+}
