@@ -18,6 +18,7 @@ use axum::{
     body::{Body, Bytes, HttpBody},
     extract::ConnectInfo,
 };
+use brokkr_telemetry::http::Encrypted;
 use http::{HeaderValue, Request, Response, Version, header};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -94,7 +95,7 @@ pub fn serve(listener: TcpListener, router: Router, server: Server) -> impl Futu
                 },
             };
             exhausted = false;
-            let service = Asked::new(router.clone(), peer, server.draining.clone());
+            let service = Asked::new(router.clone(), peer, &server);
             connections.spawn(connection(stream, service, Arc::clone(&http), server.clone()));
         }
         drop(listener);
@@ -190,13 +191,15 @@ struct Asked {
     inner: Router,
     /// Where the other side is.
     peer: SocketAddr,
+    is_encrypted: bool,
     asked: Arc<AtomicBool>,
     draining: CancellationToken,
 }
 
 impl Asked {
-    fn new(inner: Router, peer: SocketAddr, draining: CancellationToken) -> Self {
-        Self { inner, peer, asked: Arc::new(AtomicBool::new(false)), draining }
+    fn new(inner: Router, peer: SocketAddr, server: &Server) -> Self {
+        let (is_encrypted, draining) = (server.tls.is_some(), server.draining.clone());
+        Self { inner, peer, is_encrypted, asked: Arc::new(AtomicBool::new(false)), draining }
     }
 }
 
@@ -217,6 +220,9 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Answering {
         request.extensions_mut().insert(ConnectInfo(self.peer));
+        if self.is_encrypted {
+            request.extensions_mut().insert(Encrypted);
+        }
         self.asked.store(true, Ordering::Relaxed);
         let (router, draining, version) = (self.inner.clone(), self.draining.clone(), request.version());
         Box::pin(async move {

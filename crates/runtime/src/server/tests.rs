@@ -1,6 +1,8 @@
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
-use axum::{Router, routing::get};
+use axum::{Extension, Router, routing::get};
+use brokkr_telemetry::http::Encrypted;
+use http::StatusCode;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::{
     ClientConfig, RootCertStore,
@@ -41,7 +43,10 @@ async fn start(tls: Option<Tls>) -> Running {
         wait.notified().await;
         "slow"
     };
-    let router = Router::new().route("/", get(async || "here")).route("/slow", get(slow));
+    let encrypted = async |encrypted: Option<Extension<Encrypted>>| {
+        (if encrypted.is_some() { StatusCode::OK } else { StatusCode::UPGRADE_REQUIRED }, "here")
+    };
+    let router = Router::new().route("/", get(async || "here")).route("/slow", get(slow)).route("/encrypted", get(encrypted));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (draining, stopping) = (CancellationToken::new(), CancellationToken::new());
@@ -196,6 +201,18 @@ async fn connect(
     config.alpn_protocols = vec![alpn.as_bytes().to_vec()];
     let stream = TcpStream::connect(address).await?;
     TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost").unwrap(), stream).await
+}
+
+#[tokio::test]
+async fn a_request_knows_whether_it_came_over_tls() {
+    const ENCRYPTED: &str = "GET /encrypted HTTP/1.1\r\nhost: a\r\n\r\n";
+    let clear = start(None).await;
+    let mut stream = TcpStream::connect(clear.address).await.unwrap();
+    assert!(ask(&mut stream, ENCRYPTED).await.starts_with("HTTP/1.1 426"));
+    let (_folder, files, certificate) = pair();
+    let running = start(Some(Tls::load(files).unwrap())).await;
+    let mut stream = connect(running.address, &certificate, "http/1.1").await.unwrap();
+    assert!(ask(&mut stream, ENCRYPTED).await.starts_with("HTTP/1.1 200"));
 }
 
 #[tokio::test]

@@ -59,7 +59,8 @@ const fn ignored(name: &'static str, unless: &'static [&'static str], why: &'sta
     Variable { name, fate: Fate::Ignored { unless, why } }
 }
 
-const ONE_SIGNAL: &str = "only traces are sent; metrics are served at `/metrics`, logs are written to the standard error";
+const ONE_SIGNAL: &str =
+    "it is about another signal: `[metrics]` says how metrics leave, and logs are written to the standard error";
 const LIMITS: &str = "attributes are an allow-list of short values, and the SDK's limits of 128 apply";
 
 /// Every variable. What stands lower wins.

@@ -6,4 +6,4 @@ mod server;
 
 #[cfg(feature = "client")]
 pub use client::ClientTelemetry;
-pub use server::{Parked, SERVER_TIMING_HEADER, ServerTelemetry, TRACE_ID_HEADER};
+pub use server::{Encrypted, Parked, SERVER_TIMING_HEADER, ServerTelemetry, TRACE_ID_HEADER};

@@ -60,6 +60,10 @@ impl fmt::Debug for ServerTelemetry {
     }
 }
 
+/// Whoever serves over TLS marks each request with this extension: its span says `https`.
+#[derive(Debug, Clone, Copy)]
+pub struct Encrypted;
+
 impl ServerTelemetry {
     /// With metrics where the daemon has some for its requests. `/healthz`, `/readyz` and the path of the metrics are probes. No caller's sampled flag is trusted
     /// until [`ServerTelemetry::trusting`] says whose.
@@ -124,7 +128,8 @@ impl ServerTelemetry {
                 Begun { span: Span::none(), place: TraceContext::of_context(&context), context: Some(context) }
             }
             Place::Span(parent, trace_id) => {
-                let span = spans::http_server(HttpMethod::from(&parts.method), route);
+                let scheme = if parts.extensions.get::<Encrypted>().is_some() { "https" } else { "http" };
+                let span = spans::http_server(HttpMethod::from(&parts.method), route, scheme);
                 // Refused only when the span has begun, and it has not.
                 drop(span.set_parent(parent));
                 match with_trace_id(trace_id, || TraceContext::of(&span)) {

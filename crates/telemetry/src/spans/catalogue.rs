@@ -246,7 +246,7 @@ pub const SPANS: &[SpanInfo] = &[
     SpanInfo {
         name: "wait {reason}",
         kind: "INTERNAL",
-        help: "Time in which nothing was called: queued, earlier wave, throttled, crd established, health, retry, gone, reports, suspended, approval.",
+        help: "Time in which nothing was called: queued, earlier wave, throttled, crd established, health, scheduling, image pull, retry, gone, reports, suspended, approval.",
         place: "child of what waits; `wait queued` of the broker is a child of `send deployment`; `wait health` links to its `process deployment`",
         attributes: &["brokkr.wait.reason"],
     },

@@ -4,9 +4,9 @@ use tracing::{Span, field::Empty};
 
 use crate::metrics::HttpMethod;
 
-/// `{method} {route}`, SERVER. `route` is the template that matched; without one the name is the method alone.
+/// `{method} {route}`, SERVER. `route` is the template that matched; without one the name is the method alone. `scheme` is `http` or `https`.
 #[must_use]
-pub fn http_server(method: HttpMethod, route: Option<&str>) -> Span {
+pub fn http_server(method: HttpMethod, route: Option<&str>, scheme: &'static str) -> Span {
     tracing::info_span!(
         "http.server",
         otel.name = %name(method, route),
@@ -15,7 +15,7 @@ pub fn http_server(method: HttpMethod, route: Option<&str>) -> Span {
         http.request.method = method.as_str(),
         http.route = route,
         http.response.status_code = Empty,
-        url.scheme = "http",
+        url.scheme = scheme,
         brokkr.reason = Empty,
         error.type = Empty,
     )

@@ -38,7 +38,7 @@ fn inbound() -> TraceContext {
 
 /// Makes every span of the catalogue, with everything that can be recorded on it.
 fn make_all() {
-    let server = spans::http_server(HttpMethod::Put, Some("/api/v1/stacks/{stack}"));
+    let server = spans::http_server(HttpMethod::Put, Some("/api/v1/stacks/{stack}"), "http");
     spans::record_http_status_server(&server, 503);
     spans::record_reason(&server, "database_unavailable");
     let client = spans::http_client(HttpClientSpan {

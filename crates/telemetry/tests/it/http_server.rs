@@ -13,7 +13,7 @@ use brokkr_telemetry::{
     Service, TraceContext,
     capture::{Capture, options},
     config::Rates,
-    http::{Parked, ServerTelemetry, TRACE_ID_HEADER},
+    http::{Encrypted, Parked, ServerTelemetry, TRACE_ID_HEADER},
     sampler::Class,
     spans,
 };
@@ -60,6 +60,17 @@ async fn call(capture: &Capture, router: Router, method: Method, path: &str, hea
 
 async fn get_it(capture: &Capture, path: &str, headers: &[(&str, &str)]) -> (HeaderMap, String) {
     call(capture, router(capture, |telemetry| telemetry), Method::GET, path, headers).await
+}
+
+#[tokio::test]
+async fn the_scheme_is_that_of_the_connection() {
+    for (is_encrypted, scheme) in [(false, "http"), (true, "https")] {
+        let capture = Capture::start();
+        let clear = router(&capture, |telemetry| telemetry);
+        let router = if is_encrypted { clear.layer(Extension(Encrypted)) } else { clear };
+        call(&capture, router, Method::PUT, "/api/v1/stacks/shop", &[]).await;
+        assert_eq!(capture.span("PUT /api/v1/stacks/{stack}").attribute("url.scheme").as_deref(), Some(scheme));
+    }
 }
 
 #[tokio::test]
