@@ -312,9 +312,9 @@ impl Default for RotateWebhook {
 pub struct DeliveryAttempt {
     /// 1 for the first.
     pub number: u32,
-    /// When it was made.
+    /// When it was made; of a lost one when that was noticed.
     pub at: Timestamp,
-    /// How it ended, in a word: `success`, `timeout`, `server_error`, …
+    /// How it ended, in a word: `success`, `timeout`, `server_error`, …; `lost` where whoever made it never came back.
     pub result: String,
     /// The status, if there was an answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]

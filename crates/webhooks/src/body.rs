@@ -39,7 +39,7 @@ pub struct CloudEvent<'a> {
     /// What it happened to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subject: Option<&'a str>,
-    /// Path of the schema of `data`.
+    /// Names the schema of `data`: a URI.
     pub dataschema: &'a str,
     /// The extension for distributed tracing: the place of the event itself in its trace.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -81,7 +81,7 @@ mod tests {
             kind: "io.brokkr.stack.created",
             time: at,
             subject: Some("stacks/shop"),
-            dataschema: "/api/v1/event-types/stack.created",
+            dataschema: "urn:brokkr:event:stack.created:1#/properties/data",
             traceparent: None,
             data: &data,
         };
@@ -90,7 +90,7 @@ mod tests {
             event,
             json!({"specversion": "1.0", "datacontenttype": "application/json", "id": "1", "source": "/brokkr/2",
                 "type": "io.brokkr.stack.created", "time": "2026-01-01T00:00:00Z", "subject": "stacks/shop",
-                "dataschema": "/api/v1/event-types/stack.created", "data": data})
+                "dataschema": "urn:brokkr:event:stack.created:1#/properties/data", "data": data})
         );
     }
 }

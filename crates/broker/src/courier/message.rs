@@ -60,7 +60,7 @@ pub(super) fn message(
                 kind: &format!("io.brokkr.{}", delivery.kind),
                 time: delivery.created_at,
                 subject: subject.as_deref(),
-                dataschema: &schema::path_of(&delivery.kind),
+                dataschema: &schema::id_of_data(&delivery.kind),
                 traceparent: delivery
                     .trace
                     .as_ref()

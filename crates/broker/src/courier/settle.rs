@@ -14,6 +14,9 @@ use crate::{
     store::{ClaimedDelivery, DisabledWebhook, Error, Judged, Mark, NewEvent, Settled, Tx},
 };
 
+/// How an attempt ended whose maker died with it, or reported too late.
+const LOST: &str = "lost";
+
 /// What follows from an attempt.
 pub(crate) struct Verdict {
     pub(crate) settled: Settled,
@@ -43,6 +46,13 @@ pub(crate) fn judge(mut delivery: Box<ClaimedDelivery>, attempt: Attempt, at: Ti
         Next::Dead => Judged::Dead,
         Next::Retry(at) => Judged::Again(at),
     };
+    // Those whose maker never came back are known by their numbers alone.
+    let known = delivery.log.0.last().map_or(0, |attempt| attempt.number);
+    for number in known + 1..delivery.attempts {
+        let result = LOST.to_owned();
+        let lost = DeliveryAttempt { number, at, result, status: None, latency_ms: 0, answer: String::new(), trace_id: None };
+        delivery.log.push(lost);
+    }
     delivery.log.push(DeliveryAttempt {
         number: delivery.attempts,
         at,

@@ -16,7 +16,10 @@ mod failures;
 mod trust;
 
 use super::*;
-use crate::testing::{Engine, World};
+use crate::{
+    domain::webhook::schema,
+    testing::{Engine, World},
+};
 
 /// A message as it arrived.
 #[derive(Debug, Clone)]
@@ -106,9 +109,14 @@ impl Post {
         self.settle().await;
     }
 
-    /// What has arrived since it was asked last.
+    /// What has arrived since it was asked last. Each message is as the schema of its type says.
     fn arrived(&self) -> Vec<Arrived> {
-        std::mem::take(&mut self.script.lock().arrived)
+        let arrived = std::mem::take(&mut self.script.lock().arrived);
+        for message in arrived.iter().map(Arrived::json).filter(|message| message["specversion"].is_null()) {
+            let schema = schema::schema(message["type"].as_str().unwrap()).unwrap();
+            assert_eq!(schema::departs(&schema, &message, "message"), None);
+        }
+        arrived
     }
 
     fn types(&self) -> Vec<String> {
@@ -241,6 +249,36 @@ async fn two_brokers_side_by_side_send_everything_once() {
         ids.sort();
         ids.dedup();
         assert_eq!(ids.len(), 40);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_round_takes_as_many_statements_for_fifty_webhooks_as_for_one() {
+    Post::each(async |mut post: Post| {
+        let mut counts = Vec::new();
+        for numbers in [0..1, 1..50] {
+            for number in numbers {
+                post.webhook(&format!("chat-{number}"), json!({"events": ["stack.*"], "ordered": number % 2 == 0})).await;
+            }
+            // They are read, and what they were told of before is done.
+            post.settle().await;
+            post.world.stack(&format!("stack-{}", counts.len()), json!({})).await.expect(201);
+            let statements = || {
+                let spans = post.world.capture.spans();
+                let names = spans.iter().filter_map(|span| span.attribute("db.query.summary"));
+                // The broker follows the change feed meanwhile.
+                names.filter(|name| !["READ_CHANGE", "KEYS_SINCE", "CHANGES_SINCE"].contains(&name.as_str())).collect::<Vec<_>>()
+            };
+            let before = statements().len();
+            post.hands.sequence = true;
+            post.courier.round(&mut post.hands, true, false).await.unwrap();
+            counts.push(statements().split_off(before));
+            assert!(post.hands.running.len() == 1 || post.hands.running.len() > 10, "{}", post.hands.running.len());
+            post.settle().await;
+        }
+        assert!(counts[0].contains(&"CLAIMABLE".to_owned()), "{counts:?}");
+        assert_eq!(counts[0], counts[1]);
     })
     .await;
 }

@@ -108,8 +108,8 @@ impl ClaimedDelivery {
     }
 }
 
-/// Most attempts that are remembered of a delivery.
-const MOST_LOGGED: usize = 20;
+/// Most attempts that are remembered of a delivery: all of its schedule, and of its replays for a long time.
+const MOST_LOGGED: usize = 100;
 
 /// The last attempts, the oldest first.
 #[derive(Debug, Clone, Default)]

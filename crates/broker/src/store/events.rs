@@ -132,6 +132,10 @@ impl Tx {
     /// From here on the transaction goes by what it knows now of the webhooks, because the answer is told against that: somebody else's
     /// commit may teach this broker more while the statement runs.
     pub(super) fn values_of(&mut self, events: &[NewEvent<'_>]) -> Result<Vec<Value>, Error> {
+        #[cfg(test)]
+        for event in events {
+            assert_eq!(crate::domain::webhook::schema::details_depart(event.kind, &event.data), None);
+        }
         self.tell();
         let known = self.filters();
         let items: Vec<_> = events.iter().map(Item::of).collect();

@@ -231,14 +231,14 @@ async fn a_connection_that_is_closed_or_refused_is_told_apart() {
     assert_eq!(attempt(gone).await.class, AttemptClass::Connect);
 }
 
-/// A name that means something else each time.
-struct Rebinding(Vec<&'static str>, AtomicUsize);
+/// A name that means something else each time; in the end what it meant last.
+struct Rebinding(Vec<&'static [&'static str]>, AtomicUsize);
 
 impl Lookup for Rebinding {
     fn lookup(&self, _: String) -> Lookups {
         let at = self.1.fetch_add(1, Ordering::Relaxed).min(self.0.len() - 1);
-        let address: IpAddr = self.0[at].parse().unwrap();
-        Box::pin(std::future::ready(Ok(vec![SocketAddr::new(address, 0)])))
+        let addresses = self.0[at].iter().map(|address| SocketAddr::new(address.parse::<IpAddr>().unwrap(), 0)).collect();
+        Box::pin(std::future::ready(Ok(addresses)))
     }
 }
 
@@ -253,12 +253,22 @@ async fn a_name_that_changes_its_meaning_leads_nowhere_it_must_not() {
     let guard = Guard { ports: vec![address.port()], http: true, ..Guard::default() };
     let to = |host: &str| Message { url: Url::parse(&format!("http://{host}:{}/", address.port())).unwrap(), ..message(address) };
     for meaning in ["127.0.0.1", "::ffff:127.0.0.1", "169.254.169.254", "fd00:ec2::254"] {
-        let lookup = Arc::new(Rebinding(vec![meaning], AtomicUsize::new(0)));
+        let lookup = Arc::new(Rebinding(vec![Vec::leak(vec![meaning])], AtomicUsize::new(0)));
         let sender = Sender::with_lookup(guard.clone(), "test", None, lookup).unwrap();
         sender.guard().check(&to("rebind.example.com").url).unwrap();
         let attempt = sender.send(to("rebind.example.com"), now()).await;
         assert_eq!((attempt.class, attempt.status), (AttemptClass::Blocked, None), "{meaning}: {}", attempt.excerpt);
     }
+    // From one attempt to the next, and with one bad address among good ones.
+    let here = Guard { networks: vec!["127.0.0.1/32".parse().unwrap()], ..guard.clone() };
+    let meanings: Vec<&[&str]> = vec![&["127.0.0.1"], &["169.254.169.254"], &["127.0.0.1", "169.254.169.254"], &["127.0.0.1"]];
+    let sender = Sender::with_lookup(here, "test", None, Arc::new(Rebinding(meanings, AtomicUsize::new(0)))).unwrap();
+    let mut classes = Vec::new();
+    for _ in 0..4 {
+        classes.push(sender.send(to("rebind.example.com"), now()).await.class);
+    }
+    assert_eq!(classes, [AttemptClass::Broken, AttemptClass::Blocked, AttemptClass::Blocked, AttemptClass::Broken]);
+    assert_eq!(TAKEN.swap(0, Ordering::Relaxed), 2, "only where it may lead");
     // Without any name, and with one that the machine knows.
     let sender = Sender::new(guard, "test", None).unwrap();
     for host in ["127.0.0.1", "2130706433", "localhost", "[::1]"] {

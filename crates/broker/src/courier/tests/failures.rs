@@ -153,6 +153,8 @@ async fn what_a_broker_had_when_it_died_is_sent_by_another_after_its_lease() {
         assert_eq!(arrived.len(), 1);
         let shown = post.delivery("chat", arrived[0].header("webhook-id")).await;
         assert_eq!((shown.state.as_str(), shown.attempts), ("delivered", 2));
+        let log: Vec<_> = shown.log.iter().map(|attempt| (attempt.number, attempt.result.as_str())).collect();
+        assert_eq!(log, [(1, "lost"), (2, "success")], "every attempt is listed");
 
         // It comes back and believes that it still has it: what it writes is not taken.
         let late = lost.lanes.values_mut().next().unwrap().waiting.pop_front().unwrap().delivery;

@@ -42,8 +42,11 @@ async fn a_public_key_verifies_and_cloud_events_are_what_their_standard_says() {
         assert_eq!((event["specversion"].as_str(), event["id"].as_str()), (Some("1.0"), Some(id.as_str())));
         assert_eq!((event["type"].as_str(), event["subject"].as_str()), (Some("io.brokkr.stack.created"), Some("stacks/shop")));
         assert_eq!(event["source"], "/brokkr/here");
-        let schema = post.world.get(&post.world.admin, event["dataschema"].as_str().unwrap()).await.expect(200).json;
-        assert_eq!(schema["properties"]["type"]["const"], "stack.created");
+        let (name, place) = event["dataschema"].as_str().unwrap().split_once('#').unwrap();
+        let document = post.world.get(&post.world.admin, "/api/v1/event-types/stack.created").await.expect(200).json;
+        assert_eq!(document["$id"], name);
+        let wrong = schema::departs(document.pointer(place).unwrap(), &event["data"], "data");
+        assert_eq!(wrong, None);
     })
     .await;
 }

@@ -61,8 +61,9 @@ pub(crate) async fn post(
         if phase != deployment.phase {
             tell(caller.agent, report, deployment, phase);
         }
-        if rollout::is_event(deployment.phase, phase, deployment.observed_revision == deployment.revision) {
-            let what = phase_event(report, deployment, phase);
+        if rollout::is_event(deployment.phase, phase, deployment.observed_revision == deployment.revision)
+            && let Some(what) = phase_event(report, deployment, phase)
+        {
             events.push(event(&state, caller.agent, report, deployment, what, trace, now));
         }
         if !report.drift.is_empty() {
@@ -213,10 +214,10 @@ fn tell(agent: AgentId, report: &Report, deployment: &DeploymentRow, phase: Phas
 }
 
 /// Each change of phase is an event.
-fn phase_event(report: &Report, deployment: &DeploymentRow, phase: Phase) -> (&'static str, Value) {
+fn phase_event(report: &Report, deployment: &DeploymentRow, phase: Phase) -> Option<(&'static str, Value)> {
     let data =
         json!({"stack": deployment.stack, "from": deployment.phase, "to": phase, "error": report.error, "health": report.health});
-    (event_kind(phase), data)
+    Some((event_kind(phase)?, data))
 }
 
 /// What others changed since the last report, and what the agent did about it: one event, whatever the number of objects.
@@ -265,17 +266,16 @@ pub(super) fn deleted_event<'a>(
     }
 }
 
-fn event_kind(phase: Phase) -> &'static str {
+/// Nothing for what no agent can report.
+fn event_kind(phase: Phase) -> Option<&'static str> {
     match phase {
-        Phase::Pending => "deployment.pending",
-        Phase::Progressing => "deployment.progressing",
-        Phase::Applied => "deployment.applied",
-        Phase::Healthy => "deployment.healthy",
-        Phase::Degraded => "deployment.degraded",
-        Phase::Failed => "deployment.failed",
-        Phase::Suspended => "deployment.suspended",
-        Phase::Deleting => "deployment.deleting",
-        Phase::Deleted => "deployment.deleted",
-        Phase::Orphaned => "deployment.orphaned",
+        Phase::Progressing => Some("deployment.progressing"),
+        Phase::Applied => Some("deployment.applied"),
+        Phase::Healthy => Some("deployment.healthy"),
+        Phase::Degraded => Some("deployment.degraded"),
+        Phase::Failed => Some("deployment.failed"),
+        Phase::Deleting => Some("deployment.deleting"),
+        Phase::Deleted => Some("deployment.deleted"),
+        Phase::Pending | Phase::Suspended | Phase::Orphaned => None,
     }
 }
