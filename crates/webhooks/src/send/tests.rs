@@ -4,10 +4,13 @@ use std::{
 };
 
 use brokkr_telemetry::capture::Capture;
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use rustls::{ServerConfig, pki_types::PrivateKeyDer};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
 };
+use tokio_rustls::TlsAcceptor;
 
 use super::*;
 use crate::{Verifier, guard::Lookups};
@@ -31,7 +34,7 @@ async fn receiver<F: Future<Output = ()> + Send + 'static>(
 }
 
 /// Reads a request to its end; the body is the one that [`message`] has.
-async fn read(stream: &mut TcpStream) -> String {
+async fn read(stream: &mut (impl AsyncRead + Unpin)) -> String {
     let mut text = Vec::new();
     while !text.ends_with(b"}") {
         if stream.read_buf(&mut text).await.unwrap_or(0) == 0 {
@@ -229,6 +232,46 @@ async fn a_connection_that_is_closed_or_refused_is_told_apart() {
     assert_eq!(attempt(address).await.class, AttemptClass::Broken);
     let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     assert_eq!(attempt(gone).await.class, AttemptClass::Connect);
+}
+
+/// A receiver over TLS, with a certificate for this name that it signed itself; and that certificate.
+async fn encrypted(name: &str) -> (SocketAddr, String, tokio::task::JoinSet<()>) {
+    let CertifiedKey { cert, signing_key } = generate_simple_self_signed([name.to_owned()]).unwrap();
+    let key = PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = config.with_no_client_auth().with_single_cert(vec![cert.der().clone()], key).unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let (address, tasks) = receiver(move |stream| {
+        let acceptor = acceptor.clone();
+        async move {
+            let Ok(mut stream) = acceptor.accept(stream).await else { return };
+            read(&mut stream).await;
+            stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.ok();
+            std::future::pending::<()>().await;
+        }
+    })
+    .await;
+    (address, cert.pem(), tasks)
+}
+
+#[tokio::test]
+async fn a_receiver_is_told_nothing_before_its_certificate_is_believed() {
+    let (address, certificate, _tasks) = encrypted("hooks.example.com").await;
+    let guard = Guard { networks: vec!["127.0.0.1/32".parse().unwrap()], ports: vec![address.port()], http: false };
+    let attempt = async |host: &str, authorities: Option<&[u8]>| {
+        let here = Arc::new(Rebinding(vec![&["127.0.0.1"]], AtomicUsize::new(0)));
+        let sender = Sender::with_lookup(guard.clone(), "test", authorities, here).unwrap();
+        let url = Url::parse(&format!("https://{host}:{}/hook", address.port())).unwrap();
+        sender.send(Message { url, ..message(address) }, now()).await
+    };
+    let known = Some(certificate.as_bytes());
+    let believed = attempt("hooks.example.com", known).await;
+    assert_eq!((believed.class, believed.status), (AttemptClass::Success, Some(204)), "{}", believed.excerpt);
+    for (host, authorities) in [("hooks.example.com", None), ("others.example.com", known)] {
+        let refused = attempt(host, authorities).await;
+        assert_eq!((refused.class, refused.status), (AttemptClass::Tls, None), "{host}: {}", refused.excerpt);
+    }
 }
 
 /// A name that means something else each time; in the end what it meant last.
