@@ -136,6 +136,11 @@ async fn sees_the_trace(walk: &Walk, said: &str) {
     let enough = |spans: &[Span]| needed.iter().all(|name| has(spans, name)) && is_whole(spans);
     let spans = receiver.wait_for("the rollout's trace", LIMIT, enough).await.unwrap();
     let spans: Vec<_> = spans.into_iter().filter(|span| span.trace_id == id).collect();
+    for span in &spans {
+        let place = ["k8s.pod.name", "k8s.pod.uid", "k8s.namespace.name", "k8s.node.name", "k8s.deployment.name"];
+        let missing = place.into_iter().find(|name| !span.resource.contains_key(*name));
+        assert_eq!(missing, None, "{} says where it runs: {:?}", span.service, span.resource);
+    }
     zipkin.take(&spans).await.unwrap();
     let shown = zipkin.trace(id, spans.len()).await.unwrap();
     for service in ["brokkr-broker", "brokkr-agent"] {

@@ -94,6 +94,9 @@ impl Pod {
                     (Some(field), _) => match field.field_path.as_str() {
                         "metadata.name" => self.name.clone(),
                         "metadata.namespace" => self.namespace.clone(),
+                        // No API server made this pod, and no scheduler placed it.
+                        "metadata.uid" => "11111111-2222-3333-4444-555555555555".to_owned(),
+                        "spec.nodeName" => "this-machine".to_owned(),
                         other => panic!("{}: {other}", variable.name),
                     },
                     (None, Some(key)) => {

@@ -67,7 +67,7 @@ const LIMITS: &str = "attributes are an allow-list of short values, and the SDK'
 pub const VARIABLES: &[Variable] = &[
     honoured(
         "K8S_*",
-        "`resource` (`K8S_POD_NAME` is `k8s.pod.name`; also `K8S_POD_UID`, `K8S_NAMESPACE_NAME`, `K8S_NODE_NAME`, `K8S_CONTAINER_NAME`, `K8S_DEPLOYMENT_NAME`, `K8S_CLUSTER_NAME`)",
+        "`resource` (`K8S_POD_NAME` is `k8s.pod.name`; also `K8S_POD_UID`, `K8S_NAMESPACE_NAME`, `K8S_NODE_NAME`, `K8S_CONTAINER_NAME`, `K8S_DEPLOYMENT_NAME`, `K8S_CLUSTER_NAME`); the charts set those of pod, namespace, node and deployment",
         Reader::kubernetes,
     ),
     honoured("RUST_ENV", "`environment`", Reader::environment),
