@@ -184,8 +184,18 @@ config.linkerd.io/skip-outbound-ports: {{ . | quote }}
 {{- end -}}
 {{- end -}}
 
-{{/* Environment that both daemons get: headers for the collector, and what the person adds. */}}
+{{/* Environment that both daemons get: where they run, headers for the collector, and what the person adds. */}}
 {{- define "brokkr.env" -}}
+- name: K8S_POD_NAME
+  valueFrom: {fieldRef: {fieldPath: metadata.name}}
+- name: K8S_POD_UID
+  valueFrom: {fieldRef: {fieldPath: metadata.uid}}
+- name: K8S_NAMESPACE_NAME
+  valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
+- name: K8S_NODE_NAME
+  valueFrom: {fieldRef: {fieldPath: spec.nodeName}}
+- name: K8S_DEPLOYMENT_NAME
+  value: {{ include "brokkr.fullname" . }}
 {{- with .Values.tracing.headersSecret }}
 - name: BROKKR__TELEMETRY__HEADERS
   valueFrom:
