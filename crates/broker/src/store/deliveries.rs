@@ -100,7 +100,7 @@ pub(crate) struct ClaimedDelivery {
 impl ClaimedDelivery {
     /// Reads what belongs to the claim.
     pub(super) fn take_claim(&mut self, row: &Row) -> Result<(), Error> {
-        (self.attempts, self.tries, self.token) = (number(row, "attempts")?, number(row, "tries")?, row.count("token")?);
+        (self.attempts, self.tries, self.token) = (row.number("attempts")?, row.number("tries")?, row.count("token")?);
         self.log = DeliveryLog(row.opt_json("log")?.unwrap_or_default());
         let last = row.opt_text("last_traceparent")?;
         self.last_trace = last.and_then(|last| TraceContext::from_parts(&last, None));
@@ -160,10 +160,6 @@ struct SettledItem {
 pub(super) struct Line {
     pub(super) webhook: WebhookId,
     pub(super) key: String,
-}
-
-pub(super) fn number(row: &Row, column: &'static str) -> Result<u32, Error> {
-    u32::try_from(row.int(column)?).map_err(|source| Error::Corrupt { column, source: source.into() })
 }
 
 /// A delivery as it is found, before it is claimed.

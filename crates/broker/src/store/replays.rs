@@ -8,7 +8,7 @@ use brokkr_telemetry::TraceContext;
 
 use super::{
     Db, Error, Tx,
-    deliveries::{Line, number},
+    deliveries::Line,
     rollouts::trace,
     sql::{Row, statements, values},
 };
@@ -56,8 +56,8 @@ fn delivery(row: &Row, with_log: bool) -> Result<DeliveryRow, Error> {
         id: row.parse("id")?,
         event: row.parse("event_id")?,
         kind: row.text("type")?,
-        state: DeliveryState::from_word(&row.text("state")?).ok_or_else(|| Error::absent("state"))?,
-        attempts: number(row, "attempts")?,
+        state: row.word("state", DeliveryState::from_word)?,
+        attempts: row.number("attempts")?,
         next_attempt_at: row.time("next_attempt_at")?,
         created_at: row.time("created_at")?,
         finished_at: row.opt_time("finished_at")?,

@@ -119,7 +119,7 @@ fn webhook(row: &Row) -> Result<WebhookRow, Error> {
         settings: row.json("settings")?,
         sealed: row.opt_bytes("sealed")?.ok_or_else(|| Error::absent("sealed"))?,
         sealed_key: row.text("sealed_key")?,
-        state: WebhookState::from_word(&row.text("state")?).ok_or_else(|| Error::absent("state"))?,
+        state: row.word("state", WebhookState::from_word)?,
         disabled_reason: row.opt_text("disabled_reason")?,
         failing_since: row.opt_time("failing_since")?,
         version: row.count("row_version")?,

@@ -12,7 +12,6 @@ use super::{
     rollouts::trace,
     sql::{Row, json, set, statements, values},
     suspensions::StoredSuspension,
-    work_orders::{number, word},
 };
 use crate::domain::work_order::Terms;
 
@@ -106,8 +105,8 @@ fn claimed(row: &Row) -> Result<ClaimedRow, Error> {
         id: row.parse("id")?,
         name: row.parse("name")?,
         token: row.count("token")?,
-        attempt: number(row, "attempts")?,
-        state: word(row, "state", WorkState::from_word)?,
+        attempt: row.number("attempts")?,
+        state: row.word("state", WorkState::from_word)?,
         cancel: row.opt_int("cancel_wanted_at")?.is_some(),
         terms: row.json("terms")?,
         payload: row.json("work")?,
@@ -115,7 +114,7 @@ fn claimed(row: &Row) -> Result<ClaimedRow, Error> {
         ready_at: row.time("ready_at")?,
         claimed_at: row.time("claimed_at")?,
         queue: row.text("queue_id")?,
-        kind: word(row, "kind", WorkKind::from_word)?,
+        kind: row.word("kind", WorkKind::from_word)?,
         trace: trace(row)?,
         created_at: row.time("created_at")?,
     })
@@ -124,7 +123,7 @@ fn claimed(row: &Row) -> Result<ClaimedRow, Error> {
 fn queue(row: &Row) -> Result<Queue, Error> {
     Ok(Queue {
         id: row.text("queue_id")?,
-        kind: word(row, "kind", WorkKind::from_word)?,
+        kind: row.word("kind", WorkKind::from_word)?,
         targets: row.json("targets")?,
         created_at: row.time("created_at")?,
     })

@@ -188,14 +188,6 @@ fn saved(saved: &Saved<'_>) -> Result<SavedItem, Error> {
     })
 }
 
-pub(super) fn word<T>(row: &Row, column: &'static str, of: fn(&str) -> Option<T>) -> Result<T, Error> {
-    of(&row.text(column)?).ok_or_else(|| Error::absent(column))
-}
-
-pub(super) fn number(row: &Row, column: &'static str) -> Result<u32, Error> {
-    u32::try_from(row.int(column)?).map_err(|source| Error::Corrupt { column, source: source.into() })
-}
-
 fn order(row: &Row) -> Result<WorkOrderRow, Error> {
     let priority =
         i32::try_from(row.int("priority")?).map_err(|source| Error::Corrupt { column: "priority", source: source.into() })?;
@@ -203,15 +195,15 @@ fn order(row: &Row) -> Result<WorkOrderRow, Error> {
         id: row.parse("id")?,
         name: row.parse("name")?,
         generator: row.opt_parse("generator_id")?,
-        kind: word(row, "kind", WorkKind::from_word)?,
+        kind: row.word("kind", WorkKind::from_word)?,
         targets: row.json("targets")?,
         priority,
         terms: row.json("terms")?,
         version: row.count("row_version")?,
         standing: Standing {
-            state: word(row, "state", WorkState::from_word)?,
-            attempts: number(row, "attempts")?,
-            attempts_left: number(row, "attempts_left")?,
+            state: row.word("state", WorkState::from_word)?,
+            attempts: row.number("attempts")?,
+            attempts_left: row.number("attempts_left")?,
             ready_at: row.time("ready_at")?,
             deadline_at: row.opt_time("deadline_at")?,
             agent: row.opt_parse("agent_id")?,

@@ -48,6 +48,16 @@ impl Row {
         u64::try_from(self.int(column)?).map_err(|source| Error::Corrupt { column, source: source.into() })
     }
 
+    /// A small number that is never negative.
+    pub(crate) fn number(&self, column: &'static str) -> Result<u32, Error> {
+        u32::try_from(self.int(column)?).map_err(|source| Error::Corrupt { column, source: source.into() })
+    }
+
+    /// One of a closed set of words.
+    pub(crate) fn word<T>(&self, column: &'static str, of: fn(&str) -> Option<T>) -> Result<T, Error> {
+        of(&self.text(column)?).ok_or_else(|| Error::absent(column))
+    }
+
     pub(crate) fn time(&self, column: &'static str) -> Result<brokkr_api::Timestamp, Error> {
         self.int(column).map(brokkr_api::Timestamp::from_micros)
     }
