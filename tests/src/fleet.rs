@@ -23,6 +23,7 @@ use crate::{
     lab::{LabError, Scratch, free_port, until},
     postgres::Postgres,
     process::{Daemon, Process},
+    watch::{self, SECRET},
 };
 
 /// Longest time that anything here may take.
@@ -168,7 +169,8 @@ impl Broker {
             .env("BROKKR__SERVER__LISTEN", format!("127.0.0.1:{port}"))
             .env("BROKKR__DATABASE__URL", &database)
             .env("BROKKR__BOOTSTRAP__ADMIN_KEY_FILE", &admin_key);
-        for (key, value) in settings {
+        let watched = watch::settings(settings);
+        for (key, value) in borrowed(&watched).iter().chain(settings) {
             daemon = daemon.env(key, value);
         }
         let mut process = daemon.start()?;
@@ -247,7 +249,11 @@ impl Broker {
     }
 
     fn builder_with(&self, key: KeySource) -> ClientBuilder {
-        let builder = ClientBuilder::new(&self.base, key).expect("a client");
+        let mut builder = ClientBuilder::new(&self.base, key).expect("a client");
+        for name in ["cookie", "baggage", "x-password"] {
+            let value = HeaderValue::from_str(&format!("password={SECRET}")).expect("a header");
+            builder = builder.header(HeaderName::from_static(name), value);
+        }
         match Certificate::known() {
             Some(ours) => builder.authorities(ours.pem.as_bytes()).expect("a certificate"),
             None => builder,
@@ -293,7 +299,8 @@ impl Broker {
             .env("BROKKR__BROKER__KEY_FILE", self.scratch.path().join(key_file(&name)))
             .env("BROKKR__KUBERNETES__KUBECONFIG", kubeconfig)
             .env("BROKKR__KUBERNETES__NAMESPACE", format!("brokkr-{name}"));
-        for (key, value) in settings {
+        let watched = watch::settings(settings);
+        for (key, value) in borrowed(&watched).iter().chain(settings) {
             daemon = daemon.env(key, value);
         }
         Ok(Agent { process: daemon.start()?, name, base: format!("http://127.0.0.1:{port}") })
@@ -388,7 +395,8 @@ pub async fn wait_for_metric(base: &str, series: &str, wanted: impl Fn(f64) -> b
 /// A config map in a namespace, as YAML.
 pub fn config_map(namespace: &str, name: &str, value: &str) -> String {
     format!(
-        "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}, namespace: {namespace}}}\ndata: {{value: \"{value}\"}}\n"
+        "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}, namespace: {namespace}}}\n\
+         data: {{password: {SECRET}, value: \"{value}\"}}\n"
     )
 }
 

@@ -12,6 +12,7 @@
 //! - [`kube_proxy`]: faults on the way to the API server, call by call;
 //! - [`fault_table`]: what can go wrong, how it is brought about, and the span that tells it;
 //! - [`marks`]: secrets that are searched for in everything that is emitted;
+//! - [`watch`]: one secret that is in every test, and the search for it in every byte that daemons emit;
 //! - [`charts`]: what follows from the values of a chart;
 //! - [`process`]: our own executables as child processes, [`http`] to talk to them;
 //! - [`lab`]: how all of these are started so that nothing survives a failed or killed test.
@@ -39,4 +40,5 @@ pub mod prometheus;
 pub mod receiver;
 pub mod shipwright;
 pub mod simulator;
+pub mod watch;
 pub mod zipkin;

@@ -20,7 +20,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::{fleet::Engine, lab::LabError};
+use crate::{fleet::Engine, lab::LabError, watch::SECRET};
 
 /// A key for the secrets of webhooks on PostgreSQL, where the broker makes none itself.
 pub const KEY: &str = "test:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
@@ -121,7 +121,14 @@ impl Receiver {
 
     /// A webhook that sends to a path.
     pub fn webhook(&self, name: Name, path: &str, settings: WebhookSettings) -> CreateWebhook {
-        CreateWebhook { name, url: self.url(path), headers: BTreeMap::default(), signature: SignatureKind::Hmac, settings }
+        let headers = BTreeMap::from([("authorization".to_owned(), format!("Bearer {SECRET}"))]);
+        CreateWebhook {
+            name,
+            url: format!("{}?token={SECRET}", self.url(path)),
+            headers,
+            signature: SignatureKind::Hmac,
+            settings,
+        }
     }
 
     /// Answers these statuses next on a path.
@@ -196,8 +203,9 @@ async fn serve(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
             }
             _ => {
                 let status = shared.statuses.lock().get_mut(&path).and_then(VecDeque::pop_front).unwrap_or(204);
-                let body = if status == 204 { "" } else { "content-length: 0\r\n" };
-                stream.write_all(format!("HTTP/1.1 {status} Told\r\n{body}\r\n").as_bytes()).await?;
+                let body =
+                    if status == 204 { "\r\n".to_owned() } else { format!("content-length: {}\r\n\r\n{SECRET}", SECRET.len()) };
+                stream.write_all(format!("HTTP/1.1 {status} Told\r\n{body}").as_bytes()).await?;
             }
         }
     }
@@ -210,7 +218,8 @@ async fn read(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> std::io::Result<O
         if let Some(end) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
             let head = String::from_utf8_lossy(&buffer[..end]).into_owned();
             let mut lines = head.lines();
-            let path = lines.next().and_then(|line| line.split(' ').nth(1)).unwrap_or_default().to_owned();
+            let target = lines.next().and_then(|line| line.split(' ').nth(1)).unwrap_or_default();
+            let path = target.split('?').next().unwrap_or_default().to_owned();
             let header = |line: &str| {
                 let (name, value) = line.split_once(": ")?;
                 Some((HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?))

@@ -10,3 +10,5 @@ mod faults;
 mod privacy;
 #[path = "reach/proxy.rs"]
 mod proxy;
+#[path = "tracing/watched.rs"]
+mod watched;

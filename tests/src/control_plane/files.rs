@@ -58,7 +58,8 @@ fn private(scratch: &Scratch, name: &str, content: &str) -> Result<PathBuf, LabE
 pub(crate) fn secret() -> Result<String, LabError> {
     let mut bytes = [0_u8; 24];
     File::open("/dev/urandom").and_then(|mut random| random.read_exact(&mut bytes)).map_err(LabError::io("read /dev/urandom"))?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    let random: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(format!("{}-{random}", crate::watch::SECRET))
 }
 
 /// A kubeconfig of one cluster and one bearer token.

@@ -7,15 +7,20 @@ use tokio::{sync::watch, time::timeout};
 #[derive(Debug, Clone)]
 pub(super) struct Collection {
     spans: Arc<Mutex<Vec<Span>>>,
+    /// Whether nobody will ask for them.
+    forgets: bool,
     arrivals: watch::Sender<usize>,
 }
 
 impl Collection {
-    pub(super) fn new() -> Self {
-        Self { spans: Arc::default(), arrivals: watch::Sender::new(0) }
+    pub(super) fn new(forgets: bool) -> Self {
+        Self { spans: Arc::default(), forgets, arrivals: watch::Sender::new(0) }
     }
 
     pub(super) fn add(&self, new: Vec<Span>) {
+        if self.forgets {
+            return;
+        }
         let count = {
             let mut spans = self.spans.lock();
             spans.extend(new);

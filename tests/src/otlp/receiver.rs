@@ -4,7 +4,9 @@ use super::{
     service::{Grpc, routes},
 };
 use crate::lab::LabError;
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::TraceServiceServer;
+use opentelemetry_proto::tonic::collector::{
+    metrics::v1::metrics_service_server::MetricsServiceServer, trace::v1::trace_service_server::TraceServiceServer,
+};
 use serde::{Deserialize, Serialize};
 use std::{
     future::IntoFuture,
@@ -27,9 +29,9 @@ pub struct Where {
     pub http_port: u16,
 }
 
-/// An OTLP receiver for traces, on a thread of its own; it stops when dropped.
+/// An OTLP receiver on a thread of its own; it stops when dropped. Spans are kept, metrics are not; [`crate::watch`] searches both.
 ///
-/// gRPC, and HTTP with protobuf at `/v1/traces`, both with or without gzip. The HTTP side also shows what arrived:
+/// gRPC, and HTTP with protobuf at `/v1/traces` and `/v1/metrics`, both with or without gzip. The HTTP side also shows what arrived:
 /// `GET /traces` and `GET /traces/{id}`, as JSON, or as text for `Accept: text/plain`.
 #[derive(Debug)]
 pub struct Receiver {
@@ -47,7 +49,15 @@ impl Receiver {
     /// # Errors
     /// When a port is taken.
     pub fn start(at: Where) -> Result<Self, LabError> {
-        let collection = Collection::new();
+        Self::into(Collection::new(false), at)
+    }
+
+    /// Starts one that takes everything and keeps nothing.
+    pub(crate) fn start_forgetful(at: Where) -> Result<Self, LabError> {
+        Self::into(Collection::new(true), at)
+    }
+
+    fn into(collection: Collection, at: Where) -> Result<Self, LabError> {
         let (ready, listening) = mpsc::sync_channel(1);
         let (stop, stopped) = oneshot::channel::<()>();
         let thread = thread::spawn({
@@ -146,7 +156,11 @@ fn run(at: Where, collection: &Collection, ready: &mpsc::SyncSender<Addresses>, 
         let service = TraceServiceServer::new(Grpc(collection.clone()))
             .accept_compressed(CompressionEncoding::Gzip)
             .max_decoding_message_size(64 << 20);
-        let grpc = tonic::transport::Server::builder().add_service(service).serve_with_incoming(TcpIncoming::from(grpc));
+        let metrics = MetricsServiceServer::new(Grpc(collection.clone()))
+            .accept_compressed(CompressionEncoding::Gzip)
+            .max_decoding_message_size(64 << 20);
+        let server = tonic::transport::Server::builder().add_service(service).add_service(metrics);
+        let grpc = server.serve_with_incoming(TcpIncoming::from(grpc));
         let http = axum::serve(http, routes(collection.clone())).into_future();
         // Exporters keep their connections open, so stopping does not wait for them.
         tokio::select! {

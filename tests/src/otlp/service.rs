@@ -1,4 +1,5 @@
 use super::{Paint, Span, collection::Collection, convert, share_table};
+use crate::watch::{self, Emitted};
 use axum::{
     Json, Router,
     body::Bytes,
@@ -7,8 +8,9 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use opentelemetry_proto::tonic::collector::trace::v1::{
-    ExportTraceServiceRequest, ExportTraceServiceResponse, trace_service_server::TraceService,
+use opentelemetry_proto::tonic::collector::{
+    metrics::v1::{ExportMetricsServiceRequest, ExportMetricsServiceResponse, metrics_service_server::MetricsService},
+    trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse, trace_service_server::TraceService},
 };
 use prost::Message;
 use serde_json::json;
@@ -26,8 +28,21 @@ impl TraceService for Grpc {
         &self,
         request: tonic::Request<ExportTraceServiceRequest>,
     ) -> Result<tonic::Response<ExportTraceServiceResponse>, tonic::Status> {
-        self.0.add(convert::spans(request.into_inner()));
+        let request = request.into_inner();
+        watch::search(Emitted::Spans, "a daemon over gRPC", &request.encode_to_vec());
+        self.0.add(convert::spans(request));
         Ok(tonic::Response::new(ExportTraceServiceResponse::default()))
+    }
+}
+
+#[tonic::async_trait]
+impl MetricsService for Grpc {
+    async fn export(
+        &self,
+        request: tonic::Request<ExportMetricsServiceRequest>,
+    ) -> Result<tonic::Response<ExportMetricsServiceResponse>, tonic::Status> {
+        watch::search(Emitted::Metrics, "a daemon over gRPC", &request.into_inner().encode_to_vec());
+        Ok(tonic::Response::new(ExportMetricsServiceResponse::default()))
     }
 }
 
@@ -35,6 +50,7 @@ impl TraceService for Grpc {
 pub(super) fn routes(collection: Collection) -> Router {
     Router::new()
         .route("/v1/traces", post(export))
+        .route("/v1/metrics", post(measured))
         .layer(RequestDecompressionLayer::new().gzip(true))
         .layer(DefaultBodyLimit::max(64 << 20))
         .route("/traces", get(list))
@@ -46,6 +62,7 @@ async fn export(State(collection): State<Collection>, headers: HeaderMap, body: 
     if headers.get(header::CONTENT_TYPE).is_none_or(|kind| kind != PROTOBUF) {
         return (StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("send {PROTOBUF}")).into_response();
     }
+    watch::search(Emitted::Spans, "a daemon over HTTP", &body);
     match ExportTraceServiceRequest::decode(body) {
         Ok(request) => {
             collection.add(convert::spans(request));
@@ -54,6 +71,11 @@ async fn export(State(collection): State<Collection>, headers: HeaderMap, body: 
         }
         Err(error) => (StatusCode::BAD_REQUEST, error.to_string()).into_response(),
     }
+}
+
+async fn measured(body: Bytes) -> Response {
+    watch::search(Emitted::Metrics, "a daemon over HTTP", &body);
+    ([(header::CONTENT_TYPE, PROTOBUF)], ExportMetricsServiceResponse::default().encode_to_vec()).into_response()
 }
 
 async fn list(State(collection): State<Collection>) -> Response {

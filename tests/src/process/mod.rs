@@ -19,6 +19,9 @@ use std::{
 };
 use tokio::time::{Instant, sleep, timeout_at};
 
+/// Whose lines may hold no secret, whoever starts them. The command line shows some to whoever asks for them.
+const DAEMONS: [&str; 2] = ["brokkr-broker", "brokkr-agent"];
+
 /// What to run, and with what.
 #[derive(Debug, Clone)]
 pub struct Daemon {
@@ -78,7 +81,8 @@ impl Daemon {
     /// When it cannot be executed.
     pub fn start(self) -> Result<Process, LabError> {
         let scratch = Scratch::new("process")?;
-        let output = Output::to_file(scratch.path().join("output.log"));
+        let ours = self.program.file_name().and_then(OsStr::to_str).filter(|name| DAEMONS.contains(name));
+        let output = Output::to_file(scratch.path().join("output.log"), ours.map(str::to_owned));
         let work = scratch.path().join("work");
         std::fs::create_dir(&work).map_err(LabError::io("working folder"))?;
         let mut process = Process { daemon: self, work, output, child: None, _scratch: scratch };

@@ -1,3 +1,4 @@
+use crate::watch::{Emitted, search};
 use parking_lot::Mutex;
 use std::{
     fs::File,
@@ -12,6 +13,8 @@ use tokio::sync::watch;
 #[derive(Debug, Clone)]
 pub struct Output {
     file: PathBuf,
+    /// The daemon whose lines are searched for secrets.
+    searched: Option<String>,
     lines: Arc<Mutex<Vec<String>>>,
     arrivals: watch::Sender<usize>,
     /// Pipes that are not closed.
@@ -19,8 +22,8 @@ pub struct Output {
 }
 
 impl Output {
-    pub(super) fn to_file(file: PathBuf) -> Self {
-        Self { file, lines: Arc::default(), arrivals: watch::Sender::new(0), open: watch::Sender::new(0) }
+    pub(super) fn to_file(file: PathBuf, searched: Option<String>) -> Self {
+        Self { file, searched, lines: Arc::default(), arrivals: watch::Sender::new(0), open: watch::Sender::new(0) }
     }
 
     /// Takes lines from a pipe until it closes.
@@ -35,6 +38,9 @@ impl Output {
                 if let Some(file) = &mut file {
                     // The copy in the file is for people; the test reads the one in memory.
                     drop(file.write_all(&bytes));
+                }
+                if let Some(daemon) = &output.searched {
+                    search(Emitted::Line, daemon, &bytes);
                 }
                 output.add(String::from_utf8_lossy(&bytes).trim_end_matches(['\n', '\r']).to_owned());
                 bytes.clear();

@@ -56,9 +56,10 @@ async fn a_selector_concerns_the_running_agents_with_these_labels_and_nobody_els
     let cluster = Cluster::shared().await.unwrap();
     let endpoint = Receiver::shared().grpc_endpoint();
     for engine in Engine::ALL {
-        let broker = Broker::start(engine, &[]).await.unwrap();
+        let off = [("BROKKR__TELEMETRY__ENABLED", "false")];
+        let broker = Broker::start(engine, &off).await.unwrap();
         let (chosen, other) = (cluster.unique("chosen"), cluster.unique("other"));
-        let _agents = [broker.agent(&chosen, &[]).await.unwrap(), broker.agent(&other, &[]).await.unwrap()];
+        let _agents = [broker.agent(&chosen, &off).await.unwrap(), broker.agent(&other, &off).await.unwrap()];
         let labels = serde_json::from_value(serde_json::json!({"labels": {"site": "north"}})).unwrap();
         broker.admin().update_agent(&chosen.parse().unwrap(), &labels).await.unwrap();
         let typed = Typed::new(&broker);

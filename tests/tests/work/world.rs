@@ -9,6 +9,7 @@ use brokkr_tests::{
     fleet::{Agent, Broker, Engine, LIMIT},
     lab::until,
     otlp::{Receiver, traced},
+    watch::SECRET,
 };
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 use kube::{
@@ -46,7 +47,8 @@ impl World {
 
     /// A Job whose pod has this in its specification.
     pub(crate) fn job(&self, pod: &Value) -> Value {
-        let mut spec = json!({"containers": [{"name": "main", "image": "example/image:1"}]});
+        let mut spec =
+            json!({"containers": [{"name": "main", "image": "example/image:1", "env": [{"name": "PASSWORD", "value": SECRET}]}]});
         for (key, value) in pod.as_object().unwrap() {
             spec[key] = value.clone();
         }

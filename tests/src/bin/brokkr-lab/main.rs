@@ -141,6 +141,7 @@ fn chart(file: &Chart) -> ExitCode {
 }
 
 async fn run(lab: Lab) -> Result<(), LabError> {
+    brokkr_tests::watch::leave_alone();
     let mut orders = Orders::listen().map_err(LabError::io("listen for signals"))?;
     match lab {
         Lab::ControlPlane(options) => control_plane::run(&options, &mut orders).await,
