@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
-.PHONY: help setup kubernetes collector helm shipwright zipkin compose fuzzer cyclonedx sbom images reproducible man build demo test check soak fmt clippy docs generate generated-check deny bench-loop bench-broker bench-agent bench-tracing bench-metrics bench-work-orders bench-webhooks
+.PHONY: help setup kubernetes collector helm shipwright zipkin compose fuzzer cyclonedx sbom images reproducible man build demo test check soak fmt clippy docs generate generated-check deny bench-loop bench-broker bench-agent bench-tracing bench-spans bench-metrics bench-work-orders bench-webhooks
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -126,6 +126,9 @@ bench-agent: setup kubernetes ## The agent: throughput, resync, one change, drif
 bench-tracing: setup kubernetes ## What tracing costs broker and agent, half an hour (BENCH="--pairs 2" for a quick look); writes target/bench/tracing.json
 	@cargo build --release --workspace --bins
 	@target/release/brokkr-lab bench-tracing $(BENCH)
+
+bench-spans: ## What tracing a request costs at the least, without anything of a daemon around it; writes target/bench/spans.json
+	@cargo bench --package brokkr-telemetry --bench spans
 
 bench-metrics: setup ## A scrape under 10,000 simulated agents: time, size, series, on both engines; writes target/bench/metrics.json
 	@cargo build --release --package brokkr-broker --package brokkr-tests --bins
