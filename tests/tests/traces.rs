@@ -6,9 +6,13 @@
 mod catalogue;
 #[path = "traces/coverage.rs"]
 mod coverage;
+#[path = "traces/coverage_of_changes.rs"]
+mod coverage_of_changes;
 #[path = "traces/fan_out.rs"]
 mod fan_out;
 #[path = "traces/kubernetes.rs"]
 mod kubernetes;
+#[path = "traces/passing_on.rs"]
+mod passing_on;
 #[path = "traces/world.rs"]
 mod world;

@@ -18,6 +18,7 @@ use brokkr_telemetry::{
     AgentMetrics,
     metrics::ReconcileAction,
     spans::{self, ConsumerOutcome},
+    within,
 };
 use tokio::sync::{Semaphore, mpsc, watch};
 use tracing::{Instrument, Span, info, warn};
@@ -148,7 +149,7 @@ async fn carry_out(
         let sent = send(workshop, state, &report).instrument(spans::report()).await;
         (Attempted::Report(report), sent)
     };
-    let (attempted, sent) = work.instrument(attempt_span.span.clone()).await;
+    let (attempted, sent) = within(&attempt_span.span, attempt_span.place.as_ref().map(|place| &place.work), work).await;
     let report = match attempted {
         Attempted::Report(report) => report,
         Attempted::AsItShouldBe => return Ended::Done,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{DeliveryId, Name, WorkTrace};
+use crate::{DeliveryId, Name, WebhookId, WorkTrace};
 
 /// Most deliveries that one claim hands out, and that one report tells of.
 pub const MAX_DELIVERIES: u32 = 64;
@@ -44,7 +44,9 @@ pub struct DeliveryToSend {
     pub id: DeliveryId,
     /// Proves who has it: the report names it, and an older one changes nothing.
     pub token: u64,
-    /// Name of the webhook.
+    /// The webhook.
+    pub webhook_id: WebhookId,
+    /// Its name.
     pub webhook: Name,
     /// Type of the event.
     #[serde(rename = "type")]
@@ -136,7 +138,8 @@ mod tests {
 
     #[test]
     fn a_delivery_says_nothing_of_what_may_be_secret() {
-        let text = r#"{"id": "00000000-0000-7000-8000-000000000000", "token": 1, "webhook": "chat", "type": "stack.created", "attempt": 1,
+        let text = r#"{"id": "00000000-0000-7000-8000-000000000000", "token": 1, "webhook": "chat",
+            "webhook_id": "00000000-0000-7000-8000-000000000000", "type": "stack.created", "attempt": 1,
             "url": "https://hooks.example.com/hunter2", "headers": {"authorization": "hunter2"}, "body": "hunter2", "timeout_seconds": 15,
             "traceparent": true, "tracestate": false}"#;
         let delivery: DeliveryToSend = serde_json::from_str(text).unwrap();

@@ -24,7 +24,7 @@ pub use control::{Control, RunTime};
 pub use init::{InitError, InitOptions, Service, StatusHandle, Telemetry, init};
 pub use metrics::{AgentMetrics, BrokerMetrics, MetricsEndpoint};
 pub use pipeline::PipelineStatus;
-pub use propagation::{Relation, TraceContext, relate};
+pub use propagation::{Relation, TraceContext, relate, within};
 
 /// What the targets of our spans begin with.
 const TARGET: &str = "brokkr_telemetry";

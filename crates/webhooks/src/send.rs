@@ -42,7 +42,9 @@ pub struct Message {
     pub id: String,
     /// Where it goes.
     pub url: Url,
-    /// Name of the endpoint.
+    /// Id of the webhook.
+    pub webhook_id: String,
+    /// Its name.
     pub webhook: String,
     /// Type of the event.
     pub kind: String,
@@ -195,6 +197,7 @@ impl Sender {
     pub async fn send(&self, message: Message, now: Timestamp) -> Attempt {
         let span = spans::send_webhook(SendWebhook {
             id: &message.id,
+            webhook_id: &message.webhook_id,
             webhook: &message.webhook,
             event: &message.kind,
             attempt: message.attempt,
@@ -229,7 +232,8 @@ impl Sender {
         spans::record_resend_count(&span, message.attempt.saturating_sub(1));
         let secrets = message.secrets();
         let place = TraceContext::of(&span).or_else(|| message.cause.as_ref().map(|(cause, _)| cause.clone()));
-        let message = message.signed(now).placed(place);
+        // Receivers of the first version of the recommendation refuse any flag but "sampled".
+        let message = message.signed(now).placed(place.map(|place| place.with_flags_masked()));
         let timeout = message.timeout;
         let request = self.http.post(message.url).headers(message.headers).body(message.body);
         let exchange = async {

@@ -62,6 +62,10 @@ pub struct Call {
     pub path: String,
     /// The query, empty when there is none.
     pub query: String,
+    /// `traceparent`, where it has one.
+    pub traceparent: Option<String>,
+    /// `Audit-ID`, where it has one.
+    pub audit_id: Option<String>,
     /// What became of it; absent while it is under way.
     pub outcome: Option<Outcome>,
 }
@@ -102,11 +106,14 @@ pub(super) struct Log {
 impl Log {
     pub(super) fn arrived(&mut self, request: &Request) -> (usize, Option<Fault>) {
         let uri = request.uri();
+        let header = |name: &str| Some(request.headers().get(name)?.to_str().ok()?.to_owned());
         let call = Call {
             number: self.calls.len(),
             method: request.method().clone(),
             path: uri.path().to_owned(),
             query: uri.query().unwrap_or_default().to_owned(),
+            traceparent: header("traceparent"),
+            audit_id: header("audit-id"),
             outcome: None,
         };
         let fault = self.plan.as_mut().and_then(|plan| plan(&call));

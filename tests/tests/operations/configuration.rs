@@ -1,5 +1,5 @@
 use brokkr_tests::{
-    fleet::LIMIT,
+    fleet::{Broker, Engine, LIMIT},
     lab::Scratch,
     process::{Daemon, Process},
 };
@@ -61,4 +61,19 @@ async fn a_configuration_is_checked_without_a_start() {
     let (code, lines) = ended(missing.start().unwrap()).await;
     assert_eq!(code, Some(64));
     assert!(lines[0].contains("server.tls.certificate_file") && lines[0].contains("/no/tls.crt"), "{lines:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn standard_variables_that_have_no_effect_are_named_when_a_daemon_starts() {
+    let set =
+        [("OTEL_PROPAGATORS", "b3"), ("OTEL_BSP_EXPORT_TIMEOUT", "5"), ("OTEL_SPAN_LINK_COUNT_LIMIT", "1"), ("OTEL_NEW", "1")];
+    let broker = Broker::start(Engine::Sqlite, &set).await.unwrap();
+    let agent = broker.agent("told", &set).await.unwrap();
+    for output in [broker.process.output(), agent.process.output()] {
+        let lines = output.lines();
+        for (name, _) in set {
+            let is_told = |line: &&String| line.contains("WARN") && line.contains(&format!("{name} is set and has no effect: "));
+            assert_eq!(lines.iter().filter(is_told).count(), 1, "{name}: {lines:#?}");
+        }
+    }
 }

@@ -18,7 +18,7 @@ const ENOUGH: u64 = 950;
 const IN_STEPS: u64 = 800;
 
 /// The spans cover the time from accept to applied, and most of it even without those that only frame others.
-fn assert_explained(what: &str, rollout: &Rollout) {
+pub(crate) fn assert_explained(what: &str, rollout: &Rollout) {
     let (from, to) = rollout.stretch();
     let whole = Coverage::of(&rollout.spans, from, to);
     let parts = Coverage::of(rollout.spans.iter().filter(|span| span.kind != Kind::Consumer), from, to);

@@ -28,6 +28,8 @@ pub(crate) struct KubeCall {
     name: Option<String>,
     /// When nobody waits for the answer any longer.
     deadline: Option<Instant>,
+    /// Where the work stands that makes the call: the client calls in a task of its own.
+    place: Option<TraceContext>,
 }
 
 impl KubeCall {
@@ -45,15 +47,29 @@ impl KubeCall {
             namespace: namespace.map(str::to_owned),
             name: name.map(str::to_owned),
             deadline: None,
+            place: None,
         }
     }
 
     pub(crate) fn of_path(verb: &'static str, path: &str) -> Self {
-        Self { verb, operation: KubeOperation::Other, resource: path.to_owned(), namespace: None, name: None, deadline: None }
+        Self {
+            verb,
+            operation: KubeOperation::Other,
+            resource: path.to_owned(),
+            namespace: None,
+            name: None,
+            deadline: None,
+            place: None,
+        }
     }
 
     pub(super) fn until(&self, deadline: Instant) -> Self {
-        Self { deadline: Some(deadline), ..self.clone() }
+        Self { deadline: Some(deadline), ..self.clone().from_here() }
+    }
+
+    /// The same, made by the work that is being done now.
+    pub(super) fn from_here(self) -> Self {
+        Self { place: TraceContext::current(), ..self }
     }
 
     pub(crate) fn namespace(&self) -> Option<&str> {
@@ -134,11 +150,14 @@ where
             server_address: &self.shared.server.host,
             server_port: self.shared.server.port,
         });
-        if let Some(trace) = TraceContext::of(&span).or_else(TraceContext::beside_current) {
+        let own = TraceContext::of(&span);
+        // Without a span of its own the call stands where the work does: whoever looks for its parent finds one.
+        if let Some(trace) = own.as_ref().or(call.place.as_ref()) {
             // API servers up to 1.35 refuse any flag but "sampled".
             trace.with_flags_masked().inject(request.headers_mut());
             // The API server takes this id into its audit log and its own spans, whether or not it joins the trace.
-            let audit_id = format!("{}-{}", trace.trace_id(), trace.span_id());
+            let id = own.as_ref().map_or_else(TraceContext::new_span_id, |own| own.span_id().to_owned());
+            let audit_id = format!("{}-{id}", trace.trace_id());
             spans::record_audit_id(&span, &audit_id);
             if let Ok(value) = HeaderValue::from_str(&audit_id) {
                 request.headers_mut().insert("audit-id", value);

@@ -30,6 +30,7 @@ pub(super) fn message(delivery: DeliveryToSend) -> Result<Message, &'static str>
     Ok(Message {
         id: delivery.id.to_string(),
         url: Url::parse(&delivery.url).map_err(|_| "the URL is malformed")?,
+        webhook_id: delivery.webhook_id.to_string(),
         webhook: delivery.webhook.to_string(),
         kind: delivery.kind,
         body: delivery.body.into_bytes(),

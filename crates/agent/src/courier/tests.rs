@@ -41,7 +41,7 @@ fn delivery(url: &str, secret: &Secret) -> DeliveryToSend {
     let id = "019b76da-a800-7000-8000-000000000000";
     let signature = signatures(std::slice::from_ref(secret), id, NOW, BODY.as_bytes());
     serde_json::from_value(json!({
-        "id": id, "token": 3, "webhook": "chat", "type": "stack.created", "attempt": 2, "url": url, "body": BODY, "timeout_seconds": 15,
+        "id": id, "token": 3, "webhook_id": id, "webhook": "chat", "type": "stack.created", "attempt": 2, "url": url, "body": BODY, "timeout_seconds": 15,
         "headers": {"webhook-id": id, "webhook-timestamp": NOW.to_string(), "webhook-signature": signature,
             "content-type": "application/json", "authorization": "Bearer hunter2"},
         "traceparent": true, "tracestate": false,

@@ -7,7 +7,9 @@ use brokkr_api::{
     reports::ObjectRef,
     work_orders::{ApplyWork, ClaimedOrder},
 };
+use brokkr_telemetry::spans::{self, WaitReason};
 use serde_json::{Map, Value, json};
+use tracing::Instrument;
 
 use super::{
     Workforce,
@@ -56,7 +58,7 @@ impl Workforce {
                 return self.take_away(order, mind).await.err().unwrap_or(Came::Ended(ended));
             }
             failures += 1;
-            if let Err(stop) = mind.unless_stopped(self.rest(failures)).await {
+            if let Err(stop) = mind.unless_stopped(self.rest_within(failures)).await {
                 return stop.came(self.take_away(order, mind)).await;
             }
         };
@@ -144,7 +146,7 @@ impl Workforce {
                 Some(Verdict::GoesOn(progress)) => self.progress(order.id, progress),
                 None => {}
             }
-            mind.unless_stopped(changes.next()).await?;
+            mind.unless_stopped(changes.next().instrument(spans::wait(WaitReason::Condition))).await?;
         }
     }
 

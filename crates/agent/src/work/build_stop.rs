@@ -48,7 +48,7 @@ impl Workforce {
                 return Err(failure);
             }
             failures += 1;
-            self.rest(failures).await;
+            self.rest_within(failures).await;
         }
         while !(self.look_at_build(object, sight).await.is_ok() && sight.is_over()) {
             changes.next().await;

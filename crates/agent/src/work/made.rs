@@ -3,7 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use brokkr_api::{reports::ObjectRef, work_orders::ClaimedOrder};
+use brokkr_telemetry::spans::{self, WaitReason};
 use serde_json::Value;
+use tracing::Instrument;
 
 use super::{
     Workforce, job,
@@ -81,7 +83,7 @@ impl Workforce {
             }
             failures += 1;
             self.progress(order.id, progress(&failure.message));
-            mind.unless_stopped(self.rest(failures)).await?;
+            mind.unless_stopped(self.rest_within(failures)).await?;
         }
     }
 
@@ -117,7 +119,8 @@ impl Workforce {
                 Ok(Some(left)) => {
                     failures = 0;
                     self.still_there(order, &left);
-                    drop(mind.unless_given_up(tokio::time::timeout(LOOK, changes.next())).await?);
+                    let gone = tokio::time::timeout(LOOK, changes.next()).instrument(spans::wait(WaitReason::Gone));
+                    drop(mind.unless_given_up(gone).await?);
                 }
                 Err(failure) => {
                     if let Some(ended) = Ended::not_stopped(what, &failure) {
@@ -125,7 +128,7 @@ impl Workforce {
                     }
                     failures += 1;
                     self.progress(order.id, progress(&format!("stopping: {failure}")));
-                    mind.unless_given_up(self.rest(failures)).await?;
+                    mind.unless_given_up(self.rest_within(failures)).await?;
                 }
             }
         }

@@ -28,7 +28,7 @@ use brokkr_api::{
     work_orders::{ClaimWork, ClaimedOrder, RenewWork, Renewal, WorkKind},
 };
 use brokkr_runtime::{Clock, Ids, Lifecycle};
-use brokkr_telemetry::spans;
+use brokkr_telemetry::spans::{self, WaitReason};
 use parking_lot::Mutex;
 use tokio::sync::watch as channel;
 use tokio::time::Instant;
@@ -164,6 +164,11 @@ impl Workforce {
     /// Waits before the next try after so many failures.
     async fn rest(&self, failures: u32) {
         tokio::time::sleep(backoff(failures, self.ids.fraction())).await;
+    }
+
+    /// The same, as a wait in the trace of an order.
+    async fn rest_within(&self, failures: u32) {
+        self.rest(failures).instrument(spans::wait(WaitReason::Retry)).await;
     }
 
     /// Says what is being done; the broker hears of it with the next renewal.

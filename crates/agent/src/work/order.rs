@@ -14,6 +14,7 @@ use brokkr_api::{
 use brokkr_telemetry::{
     TraceContext, relate,
     spans::{self, Past, ProcessWorkOrder, WaitReason},
+    within,
 };
 use serde_json::Value;
 use tokio::{sync::watch::Receiver, time::Instant};
@@ -36,7 +37,8 @@ pub(super) struct Found {
 impl Workforce {
     /// Carries an order out, and reports. Ends when there is nothing more to do for it.
     pub(super) async fn carry_out(self: &Arc<Self>, order: ClaimedOrder, signal: Receiver<Signal>, claimed: Instant) {
-        let span = self.span(&order);
+        let trace = order.trace.as_ref().and_then(context_of);
+        let span = self.span(&order, trace.as_ref());
         tell_way(&span, &order, self.clock.now().to_system_time());
         let work = async {
             // By how much is left, because the clocks of broker and agent differ.
@@ -67,10 +69,10 @@ impl Workforce {
                 self.delete_soon(&order, resource, &object);
             }
         };
-        work.instrument(span.clone()).await;
+        within(&span, trace.as_ref(), work).await;
     }
 
-    fn span(&self, order: &ClaimedOrder) -> Span {
+    fn span(&self, order: &ClaimedOrder, trace: Option<&TraceContext>) -> Span {
         let (agent, cluster) = self.status.identity();
         let id = order.id.to_string();
         let span = spans::process_work_order(ProcessWorkOrder {
@@ -81,9 +83,9 @@ impl Workforce {
             agent: &agent,
             cluster: &cluster,
         });
-        if let Some(trace) = order.trace.as_ref().and_then(context_of) {
+        if let Some(trace) = trace {
             let relation = if joins(order) { brokkr_telemetry::Relation::Parent } else { brokkr_telemetry::Relation::Link };
-            relate(&span, &trace, relation);
+            relate(&span, trace, relation);
         }
         span
     }
@@ -183,11 +185,11 @@ fn tell_way(span: &Span, order: &ClaimedOrder, arrived: SystemTime) {
         Some(place) => spans::record_past_of(place, None, what, start, end),
         None => spans::record_past(span, what, start, end),
     };
-    let claimed = order.claimed_at.to_system_time();
+    let sent = work.sent_at.unwrap_or(order.claimed_at).to_system_time();
     if place.is_none() {
-        past(Past::Wait(WaitReason::Queued), order.queued_at.to_system_time(), claimed);
+        past(Past::Wait(WaitReason::Queued), order.queued_at.to_system_time(), sent);
     }
-    if let Some(sent) = work.sent_at.map(Timestamp::to_system_time).filter(|sent| *sent < arrived) {
+    if sent < arrived {
         past(Past::ReceiveWorkOrder, sent, arrived);
     }
 }

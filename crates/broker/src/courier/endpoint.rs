@@ -18,6 +18,7 @@ use crate::{
 /// Everything that is needed to send.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
+    pub(super) id: WebhookId,
     pub(super) name: Name,
     pub(super) settings: WebhookSettings,
     pub(super) url: Url,
@@ -51,7 +52,7 @@ impl Endpoint {
         let sealed = unseal(&row, keyring)?;
         let url = Url::parse(&sealed.url).map_err(|_| Unreadable::Content)?;
         let headers = request::headers(&sealed.headers).map_err(|_| Unreadable::Content)?;
-        Ok(Self { name: row.name, settings: row.settings, url, headers, sealed })
+        Ok(Self { id: row.id, name: row.name, settings: row.settings, url, headers, sealed })
     }
 
     /// Time for one attempt.

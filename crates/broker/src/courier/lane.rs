@@ -113,7 +113,14 @@ mod tests {
         let sealed =
             Sealed { url: String::new(), headers: std::collections::BTreeMap::new(), secret: String::new(), former: None };
         let url = "https://example.com/".parse().unwrap();
-        Lane::new(Endpoint { name: "chat".parse().unwrap(), settings, url, headers: http::HeaderMap::new(), sealed })
+        Lane::new(Endpoint {
+            id: brokkr_api::WebhookId(uuid::Uuid::nil()),
+            name: "chat".parse().unwrap(),
+            settings,
+            url,
+            headers: http::HeaderMap::new(),
+            sealed,
+        })
     }
 
     fn at(millis: u64) -> Timestamp {

@@ -54,6 +54,8 @@ pub(super) fn message(
             let subject = delivery.stack.as_ref().and_then(|(_, name)| Some(format!("stacks/{}", name.as_ref()?)));
             let subject =
                 subject.or_else(|| delivery.agent.as_ref().and_then(|(_, name)| Some(format!("agents/{}", name.as_ref()?))));
+            let trace = delivery.trace.as_ref().filter(|_| endpoint.settings.traceparent);
+            let traceparent = trace.map(|trace| trace.with_flags_masked().traceparent);
             let event = CloudEvent {
                 id: &id,
                 source: &format!("/brokkr/{installation}"),
@@ -61,11 +63,7 @@ pub(super) fn message(
                 time: delivery.created_at,
                 subject: subject.as_deref(),
                 dataschema: &schema::id_of_data(&delivery.kind),
-                traceparent: delivery
-                    .trace
-                    .as_ref()
-                    .map(|trace| trace.traceparent.as_str())
-                    .filter(|_| endpoint.settings.traceparent),
+                traceparent: traceparent.as_deref(),
                 data: &data,
             };
             (body::cloud_event(event), body::CLOUD_EVENT)
@@ -81,6 +79,7 @@ pub(super) fn message(
     Message {
         id,
         url: endpoint.url.clone(),
+        webhook_id: endpoint.id.to_string(),
         webhook: endpoint.name.to_string(),
         kind: delivery.kind.clone(),
         // Texts and numbers can always be written.

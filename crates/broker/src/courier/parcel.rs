@@ -26,6 +26,7 @@ pub(crate) fn parcel(
     DeliveryToSend {
         id: delivery.id,
         token: delivery.token,
+        webhook_id: endpoint.id,
         webhook: endpoint.name.clone(),
         kind: message.kind,
         attempt: message.attempt,

@@ -29,7 +29,7 @@ impl Job for WorkOrders {
     const PERIOD: Duration = Duration::from_secs(1);
 
     async fn due(&self) -> Result<Due, Error> {
-        Ok(if self.db.is_work_order_due(self.clock.now()).await? { Due::ByTime } else { Due::No })
+        Ok(self.db.due_work_order_causes(self.clock.now()).await?.map_or(Due::No, Due::Caused))
     }
 
     async fn round(&mut self, _: Round) -> Result<(), Error> {

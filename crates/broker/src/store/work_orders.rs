@@ -66,11 +66,12 @@ statements! {
               UNION ALL SELECT l.id FROM (SELECT id FROM work_orders WHERE lease_until IS NOT NULL AND lease_until <= $1 ORDER BY lease_until LIMIT $2) l
               UNION ALL SELECT d.id FROM (SELECT id FROM work_orders WHERE deadline_at IS NOT NULL AND finished_at IS NULL AND deadline_at <= $1
                   AND state <> 'running' ORDER BY deadline_at LIMIT $2) d) /*lock free*/");
-    ANY_DUE_ORDER = Select work_orders
-        "SELECT (SELECT count(*) FROM (SELECT 1 AS one FROM work_orders WHERE state = 'waiting' AND ready_at <= $1 LIMIT 1) w)
-             + (SELECT count(*) FROM (SELECT 1 AS one FROM work_orders WHERE lease_until IS NOT NULL AND lease_until <= $1 LIMIT 1) l)
-             + (SELECT count(*) FROM (SELECT 1 AS one FROM work_orders WHERE deadline_at IS NOT NULL AND finished_at IS NULL AND deadline_at <= $1
-                  AND state <> 'running' LIMIT 1) d) AS n";
+    CAUSES_OF_DUE_ORDERS = Select work_orders
+        "SELECT o.traceparent, o.tracestate FROM work_orders o WHERE o.id IN
+             (SELECT w.id FROM (SELECT id FROM work_orders WHERE state = 'waiting' AND ready_at <= $1 ORDER BY ready_at LIMIT 16) w
+              UNION ALL SELECT l.id FROM (SELECT id FROM work_orders WHERE lease_until IS NOT NULL AND lease_until <= $1 ORDER BY lease_until LIMIT 16) l
+              UNION ALL SELECT d.id FROM (SELECT id FROM work_orders WHERE deadline_at IS NOT NULL AND finished_at IS NULL AND deadline_at <= $1
+                  AND state <> 'running' ORDER BY deadline_at LIMIT 16) d) LIMIT 16";
     COUNT_ORDERS = Select work_orders
         "SELECT (SELECT count(*) FROM work_orders WHERE state = 'queued') AS queued, (SELECT MIN(ready_at) FROM work_orders WHERE state = 'queued') AS oldest,
              (SELECT count(*) FROM work_orders WHERE state = 'waiting') AS waiting, (SELECT count(*) FROM work_orders WHERE state = 'claimed') AS claimed,
@@ -305,9 +306,14 @@ impl Db {
         row.map(|row| Ok(String::from_utf8_lossy(&row.opt_bytes("log")?.unwrap_or_default()).into_owned())).transpose()
     }
 
-    /// Whether time alone changes an order now: the one question that an idle broker asks.
-    pub(crate) async fn is_work_order_due(&self, now: Timestamp) -> Result<bool, Error> {
-        Ok(self.optional(&ANY_DUE_ORDER, values![now]).await?.map_or(Ok(0), |row| row.int("n"))? > 0)
+    /// Where the orders come from that time alone changes now; nothing when there are none, which is the one question that an idle broker asks.
+    pub(crate) async fn due_work_order_causes(&self, now: Timestamp) -> Result<Option<Vec<TraceContext>>, Error> {
+        let rows = self.all(&CAUSES_OF_DUE_ORDERS, values![now]).await?;
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        let traces = rows.iter().map(trace).collect::<Result<Vec<_>, _>>()?;
+        Ok(Some(traces.into_iter().flatten().collect()))
     }
 
     pub(crate) async fn count_work_orders(&self) -> Result<OrderCounts, Error> {

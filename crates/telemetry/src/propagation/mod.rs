@@ -9,9 +9,12 @@ mod tracestate;
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState};
+use opentelemetry::{
+    context::FutureExt,
+    trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState},
+};
 use opentelemetry_sdk::trace::IdGenerator;
-use tracing::Span;
+use tracing::{Instrument, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 pub(crate) use context::Inbound;
@@ -81,16 +84,10 @@ impl TraceContext {
         Self::of_context(&span.context())
     }
 
-    /// A place in the trace of the current one with an id of its own, for a call that has no span and must be told from others all the same.
+    /// A span id of its own, for a call that has no span and must be told from others all the same. 16 hex digits.
     #[must_use]
-    pub fn beside_current() -> Option<Self> {
-        let current = opentelemetry::Context::current();
-        let span = current.span();
-        let place = span.span_context();
-        let own = Ids::default().new_span_id();
-        let state = place.trace_state().clone();
-        let beside = SpanContext::new(place.trace_id(), own, place.trace_flags(), place.is_remote(), state);
-        place.is_valid().then(|| Self::of_context(&current.with_remote_span_context(beside))).flatten()
+    pub fn new_span_id() -> String {
+        Ids::default().new_span_id().to_string()
     }
 
     pub(crate) fn of_context(context: &opentelemetry::Context) -> Option<Self> {
@@ -100,7 +97,9 @@ impl TraceContext {
             return None;
         }
         let inbound = context.get::<Inbound>().filter(|inbound| inbound.trace_id == place.trace_id());
-        let random = if inbound.is_some_and(|inbound| inbound.random) { RANDOM } else { 0 };
+        // A trace that begins here has an id that is random in every bit.
+        let is_random = inbound.map_or(!place.is_remote(), |inbound| inbound.random);
+        let random = if is_random { RANDOM } else { 0 };
         let flags = (place.trace_flags().to_u8() & (SAMPLED | RANDOM)) | random;
         let state = inbound.and_then(|inbound| inbound.tracestate.as_deref());
         Some(Self {
@@ -184,6 +183,16 @@ pub fn relate(span: &Span, context: &TraceContext, relation: Relation) {
     // Refused only when spans are off, or the span has begun; neither is the caller's trouble.
     drop(span.set_parent(parent.with_value(Class::Rollout)));
     span.add_link(context.span_context());
+}
+
+/// Does the work inside its span. Where spans are off it is done at the place that it came with, so that what it calls is part of the same
+/// trace all the same: <https://www.w3.org/TR/trace-context-2/#a-traceparent-is-received>.
+pub async fn within<T>(span: &Span, came_with: Option<&TraceContext>, work: impl Future<Output = T>) -> T {
+    let work = work.instrument(span.clone());
+    match came_with.filter(|_| TraceContext::of(span).is_none()) {
+        Some(place) => work.with_context(place.to_remote_parent()).await,
+        None => work.await,
+    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,12 @@ use tracing::{Span, field::Empty};
 
 use crate::metrics::HttpMethod;
 
+/// In place of a path that nobody serves: it may hold anything.
+const REDACTED: &str = "/REDACTED";
+
 /// `{method} {route}`, SERVER. `route` is the template that matched; without one the name is the method alone. `scheme` is `http` or `https`.
+///
+/// `url.path` is required, and to be scrubbed: it has the names of parameters in place of their values.
 #[must_use]
 pub fn http_server(method: HttpMethod, route: Option<&str>, scheme: &'static str) -> Span {
     tracing::info_span!(
@@ -16,6 +21,7 @@ pub fn http_server(method: HttpMethod, route: Option<&str>, scheme: &'static str
         http.route = route,
         http.response.status_code = Empty,
         url.scheme = scheme,
+        url.path = route.unwrap_or(REDACTED),
         brokkr.reason = Empty,
         error.type = Empty,
     )

@@ -10,7 +10,9 @@ use crate::{TraceContext, sampler::Class};
 pub struct SendWebhook<'a> {
     /// `webhook-id`, the same in every attempt.
     pub id: &'a str,
-    /// Name of the endpoint.
+    /// Id of the webhook.
+    pub webhook_id: &'a str,
+    /// Its name.
     pub webhook: &'a str,
     /// Type of the event.
     pub event: &'a str,
@@ -33,6 +35,7 @@ pub fn send_webhook(send: SendWebhook<'_>) -> Span {
         messaging.operation.type = "send",
         messaging.destination.name = "webhook",
         messaging.message.id = send.id,
+        brokkr.webhook.id = send.webhook_id,
         brokkr.webhook.name = send.webhook,
         brokkr.event.type = send.event,
         brokkr.attempt = i64::from(send.attempt),

@@ -32,6 +32,8 @@ pub enum WaitReason {
     Scheduling,
     /// For images, volumes and the start of a container.
     ImagePull,
+    /// For the condition with which a work order ends.
+    Condition,
 }
 
 impl WaitReason {
@@ -51,6 +53,7 @@ impl WaitReason {
             Self::Approval => "approval",
             Self::Scheduling => "scheduling",
             Self::ImagePull => "image pull",
+            Self::Condition => "condition",
         }
     }
 
@@ -68,6 +71,7 @@ impl WaitReason {
             Self::Approval => "wait approval",
             Self::Scheduling => "wait scheduling",
             Self::ImagePull => "wait image pull",
+            Self::Condition => "wait condition",
         }
     }
 }

@@ -97,7 +97,13 @@ fn make_all() {
     spans::record_work_result(&work, "failure", Some("exit_code"), Some("batch/Job shop/migrate"));
     let (start, end) = (SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH + Duration::from_secs(1));
     spans::record_step(&work, Step { name: "main", exit_code: 1 }, start, end);
-    let tell = spans::send_webhook(SendWebhook { id: "msg-1", webhook: "chat", event: "stack.created", attempt: 1 });
+    let tell = spans::send_webhook(SendWebhook {
+        id: "msg-1",
+        webhook_id: "019b76da-a800-7000-8000-000000000001",
+        webhook: "chat",
+        event: "stack.created",
+        attempt: 1,
+    });
     let post = spans::http_client(HttpClientSpan {
         method: HttpMethod::Post,
         server_address: "receiver",

@@ -47,7 +47,7 @@ async fn a_request_is_a_client_span_whose_context_is_sent() {
     async { request.send().instrument(spans::report()).await.unwrap() }.with_subscriber(capture.dispatch()).await;
     let (call, report) = (capture.span("GET /stacks/{stack}"), capture.span("report"));
     assert_eq!((call.kind(), call.parent_id()), (&SpanKind::Client, report.span_id()));
-    assert_eq!(seen.lock()[0]["traceparent"], format!("00-{}-{}-01", call.trace_id(), call.span_id()));
+    assert_eq!(seen.lock()[0]["traceparent"], format!("00-{}-{}-03", call.trace_id(), call.span_id()));
     assert_eq!(seen.lock()[0].get_all("traceparent").iter().count(), 1);
     assert_eq!(call.attribute("http.response.status_code").as_deref(), Some("200"));
     assert_eq!(call.attribute("server.address").as_deref(), Some("127.0.0.1"));

@@ -88,7 +88,7 @@ async fn a_request_continues_the_callers_trace_and_is_measured_by_its_template()
     assert_eq!(headers[TRACE_ID_HEADER], TRACE);
     let mut attributes = span.attribute_names();
     attributes.sort();
-    assert_eq!(attributes, ["http.request.method", "http.response.status_code", "http.route", "url.scheme"]);
+    assert_eq!(attributes, ["http.request.method", "http.response.status_code", "http.route", "url.path", "url.scheme"]);
     let series = "brokkr_http_requests_total{endpoint=\"/api/v1/stacks/{stack}\",method=\"PUT\",status=\"200\"}";
     assert_eq!(capture.metric(series), Some(1.0), "{}", capture.metrics());
     let everything = format!("{:?}{}{}", capture.spans(), capture.metrics(), capture.logs().concat());

@@ -107,6 +107,8 @@ fn judge(case: &Case, sent: &Sent, spans: bool) -> Result<(), String> {
     let (trace, span, flags) = fields(traceparent);
     match &case.expected {
         Expected::New if trace == TRACE => told("the trace goes on"),
+        // Ours are random in every bit, which the second version of the recommendation wants to be told.
+        Expected::New if flags.ends_with(['0', '1']) => told("the new trace does not say that its id is random"),
         Expected::New if sent.tracestate.is_some() => told("the tracestate of no trace goes on"),
         Expected::Continued { .. } if trace != TRACE => told("the trace does not go on"),
         Expected::Continued { .. } if (span == PARENT) == spans => told("the place in the trace is another's"),

@@ -67,6 +67,7 @@ fn message(address: SocketAddr) -> Message {
     Message {
         id: "msg-1".to_owned(),
         url: Url::parse(&format!("http://{address}/hook")).unwrap(),
+        webhook_id: "019b76da-a800-7000-8000-000000000001".to_owned(),
         webhook: "chat".to_owned(),
         kind: "stack.created".to_owned(),
         body: br#"{"type":"stack.created"}"#.to_vec(),

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// What each route asks for: a permission, a registration token, or nothing. Which role has which permission is [`Role::allows`].
-const ROUTES: &[(&str, &str, Needs)] = &[
+pub(super) const ROUTES: &[(&str, &str, Needs)] = &[
     ("POST", "/api/v1/keys", Needs::Permission(P::IdentitiesWrite)),
     ("GET", "/api/v1/keys", Needs::Permission(P::IdentitiesWrite)),
     ("DELETE", "/api/v1/keys/{key}", Needs::Permission(P::IdentitiesWrite)),
@@ -90,7 +90,7 @@ const ROUTES: &[(&str, &str, Needs)] = &[
 
 /// What a route asks of its caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Needs {
+pub(super) enum Needs {
     Permission(P),
     RegistrationToken,
 }
@@ -120,7 +120,7 @@ fn every_documented_route_has_a_row() {
 }
 
 /// Open to everybody.
-const PUBLIC: &[&str] = &["/api/v1/openapi.json", "/docs", "/healthz", "/readyz", "/metrics"];
+pub(super) const PUBLIC: &[&str] = &["/api/v1/openapi.json", "/docs", "/healthz", "/readyz", "/metrics"];
 
 async fn principals(world: &World) -> Vec<Principal> {
     let of_role = |role: Role| Box::new(move |needs| matches!(needs, Needs::Permission(wanted) if role.allows(wanted))) as _;

@@ -1,13 +1,15 @@
 //! What a trace tells of the broker's own work: steps, statements, background work, events and changes of phase.
 
+use std::{sync::Arc, time::Duration};
+
 use brokkr_telemetry::{capture::CapturedSpan, spans::SPANS};
 use http::Method;
 use serde_json::{Value, json};
 use tracing::instrument::WithSubscriber;
 
 use crate::{
-    jobs::{self, sequencer::Sequencer},
-    testing::{Answer, Engine, World, request},
+    jobs::{self, sequencer::Sequencer, work_orders::WorkOrders},
+    testing::{Answer, Engine, World, config_map, request},
 };
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
@@ -145,6 +147,36 @@ async fn what_an_event_causes_later_links_back_to_where_it_happened() {
         while world.state.db.sequence_events().await.unwrap() > 0 {}
         let applied = event("deployment.applied").await["traceparent"].as_str().unwrap().to_owned();
         assert_eq!(&applied[3..35], report.header("x-trace-id"), "where the report was taken");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_time_does_to_a_work_order_links_back_to_who_asked_for_it() {
+    Engine::each(async |world: World| {
+        world.agent("edge", json!({"site": "a"})).await;
+        let order = json!({"name": "import", "targets": {"labels": {"matchLabels": {"site": "a"}}}, "deadline_seconds": 60,
+            "work": {"apply": {"objects": config_map("one"), "success": "true"}}});
+        let made = world.post(&world.admin, "/api/v1/work-orders", order).await.expect(201);
+        let send = only(&world.spans_of(&made), "send work_order").span_id();
+        world.clock.advance(Duration::from_secs(61));
+        let seen = world.capture.spans().len();
+
+        let state = &world.state;
+        let mut job = WorkOrders {
+            db: state.db.clone(),
+            clock: Arc::clone(&state.clock),
+            ids: Arc::clone(&state.ids),
+            board: Arc::clone(&state.board),
+        };
+        let round = jobs::run_once(&mut job, &state.db, &*world.clock, "test").with_subscriber(world.capture.dispatch());
+        round.await.unwrap();
+
+        let id = made.json["id"].as_str().unwrap();
+        assert_eq!(world.look(id).await["state"], "failed", "its deadline is over");
+        let later = world.capture.spans().split_off(seen);
+        let job = later.iter().find(|span| span.name() == "job work-orders" && !span.links().is_empty()).unwrap();
+        assert_eq!((job.links(), job.parent_id()), (vec![send], "0".repeat(16)));
     })
     .await;
 }

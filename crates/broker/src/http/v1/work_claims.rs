@@ -74,13 +74,8 @@ fn hand_off(state: &AppState, row: ClaimedRow, again: bool) -> ClaimedOrder {
     let first = row.attempt == 1;
     let relation = handoff::relation(state.settings.handoff, first, 1, now.since(row.created_at));
     if let Some(trace) = row.trace.as_ref().filter(|_| first && !again && relation == Relation::Parent) {
-        spans::record_past_of(
-            trace,
-            None,
-            Past::Wait(WaitReason::Queued),
-            row.ready_at.to_system_time(),
-            row.claimed_at.to_system_time(),
-        );
+        let (start, end) = (row.ready_at.to_system_time(), now.to_system_time());
+        spans::record_past_of(trace, None, Past::Wait(WaitReason::Queued), start, end);
     }
     ClaimedOrder {
         id: row.id,
