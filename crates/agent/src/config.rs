@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use brokkr_api::Name;
 use brokkr_runtime::config::{Problems, Settings};
-use brokkr_telemetry::config::{LogConfig, MetricsConfig, TelemetryConfig};
+use brokkr_telemetry::config::{MetricsConfig, TelemetryConfig};
 use brokkr_webhooks::{Guard, guard::IpNet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -31,12 +31,10 @@ pub(crate) struct Config {
     pub(crate) leader_election: LeaderElectionConfig,
     /// The HTTP server with probes and metrics.
     pub(crate) server: ServerConfig,
-    /// Traces.
+    /// Traces and the log.
     pub(crate) telemetry: TelemetryConfig,
     /// Metrics.
     pub(crate) metrics: MetricsConfig,
-    /// Logs.
-    pub(crate) log: LogConfig,
 }
 
 /// Who the agent is, when it enrols.

@@ -58,7 +58,6 @@ pub(crate) fn main(config: Config) -> ExitCode {
         instance_id: me.clone(),
         telemetry: telemetry(&config),
         metrics: config.metrics.clone(),
-        log: config.log.clone(),
     };
     daemon::run(options, async |telemetry, signals| serve(config, me, telemetry, signals).await)
 }

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use brokkr_runtime::config::{Problems, Settings};
-use brokkr_telemetry::config::{LogConfig, MetricsConfig, TelemetryConfig};
+use brokkr_telemetry::config::{MetricsConfig, TelemetryConfig};
 use brokkr_webhooks::{Guard, guard::IpNet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -32,12 +32,10 @@ pub(crate) struct Config {
     pub(crate) webhooks: WebhooksConfig,
     /// What is kept for how long.
     pub(crate) retention: RetentionConfig,
-    /// Traces.
+    /// Traces and the log.
     pub(crate) telemetry: TelemetryConfig,
     /// Metrics.
     pub(crate) metrics: MetricsConfig,
-    /// Logs.
-    pub(crate) log: LogConfig,
 }
 
 impl Settings for Config {

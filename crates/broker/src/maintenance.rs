@@ -25,7 +25,6 @@ fn options(config: &Config) -> InitOptions {
         instance_id: daemon::new_instance_id(),
         telemetry: TelemetryConfig::default(),
         metrics: config.metrics.clone(),
-        log: config.log.clone(),
     }
 }
 

@@ -43,7 +43,6 @@ pub(crate) fn main(config: Config) -> ExitCode {
         instance_id: instance.clone(),
         telemetry: config.telemetry.clone(),
         metrics: config.metrics.clone(),
-        log: config.log.clone(),
     };
     daemon::run(options, async |telemetry, signals| serve(config, telemetry, signals, instance).await)
 }

@@ -87,7 +87,7 @@ struct Subject {
 impl Subject {
     fn new(mode: Mode, statements: u32, endpoint: &str) -> Self {
         let mut options = options(Service::Broker);
-        options.log.level = "off".to_owned();
+        options.telemetry.log.level = "off".to_owned();
         options.telemetry.enabled = matches!(mode, Mode::Unkept | Mode::Kept);
         options.telemetry.endpoint = Some(endpoint.to_owned());
         options.telemetry.protocol = Protocol::HttpProtobuf;

@@ -150,6 +150,7 @@ pub fn options(service: Service) -> InitOptions {
         sampling_rate: 1.0,
         rates: Rates { poll: 1.0, probe: 1.0, job: 1.0, rollout: None, write: None },
         untrusted_traces_per_second: 1_000_000.0,
+        log: LogConfig { format: LogFormat::Json, level: "debug".to_owned() },
         ..TelemetryConfig::default()
     };
     InitOptions {
@@ -158,7 +159,6 @@ pub fn options(service: Service) -> InitOptions {
         instance_id: "test".to_owned(),
         telemetry,
         metrics: MetricsConfig::default(),
-        log: LogConfig { format: LogFormat::Json, level: "debug".to_owned() },
     }
 }
 

@@ -66,6 +66,8 @@ pub struct TelemetryConfig {
     pub trust_inbound: bool,
     /// The queue between the process and the collector. A full queue drops spans and counts them; it never blocks.
     pub batch: BatchConfig,
+    /// The log, which goes to the standard error.
+    pub log: LogConfig,
     /// Where the values come from.
     #[serde(skip)]
     pub origins: Origins,
@@ -163,7 +165,7 @@ pub enum Compression {
     Gzip,
 }
 
-/// `[log]`
+/// `[telemetry.log]`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LogConfig {
@@ -207,6 +209,7 @@ impl Default for TelemetryConfig {
             handoff: Handoff::Auto,
             trust_inbound: true,
             batch: BatchConfig::default(),
+            log: LogConfig::default(),
             origins: Origins::default(),
         }
     }

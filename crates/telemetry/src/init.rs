@@ -10,7 +10,7 @@ use tracing::Dispatch;
 use tracing_subscriber::{Layer, Registry, filter::LevelFilter, fmt::writer::BoxMakeWriter, layer::SubscriberExt};
 
 use crate::{
-    config::{Exporter, LogConfig, MetricsConfig, TelemetryConfig},
+    config::{Exporter, MetricsConfig, TelemetryConfig},
     control::{Control, RunTime},
     logging::{self, LevelError},
     metrics::{AGENT, AgentMetrics, BROKER, BrokerMetrics, Instruments, MetricsEndpoint, PROCESS, ProcessMetrics, push},
@@ -43,14 +43,12 @@ pub struct InitOptions {
     pub telemetry: TelemetryConfig,
     /// `[metrics]`
     pub metrics: MetricsConfig,
-    /// `[log]`
-    pub log: LogConfig,
 }
 
 /// Why telemetry cannot begin. A collector that is away, or an exporter that cannot be made, is no reason.
 #[derive(Debug, thiserror::Error)]
 pub enum InitError {
-    /// `[log] level` is not understood.
+    /// `[telemetry.log] level` is not understood.
     #[error(transparent)]
     Level(#[from] LevelError),
     /// The metrics cannot be set up.
@@ -99,7 +97,7 @@ pub(crate) fn build(
     let sampler = SamplerHandle::new(&options.telemetry);
     // The meter comes first: what is measured from the beginning must find it.
     let Metrics { endpoint, meter, instruments, trouble: unsent } = metrics(&options, &counts)?;
-    let log = logging::layer(&options.log, options.service.name(&options.telemetry), writer, colours)?;
+    let log = logging::layer(&options.telemetry.log, options.service.name(&options.telemetry), writer, colours)?;
     let mut config = options.telemetry.clone();
     if provider.is_some() {
         // Who brings a provider has the spans.

@@ -36,7 +36,7 @@ fn telemetry(service: Service, enabled: bool) -> Telemetry {
     options.telemetry.exporter = brokkr_telemetry::config::Exporter::None;
     options.metrics.enabled = false;
     // What is logged is another matter.
-    options.log.level = "error".to_owned();
+    options.telemetry.log.level = "error".to_owned();
     brokkr_telemetry::init(options).unwrap()
 }
 

@@ -11,6 +11,7 @@ use brokkr_tests::{
     cluster::Cluster,
     fleet::{Agent, Broker, Engine, LIMIT, config_map},
     lab::until,
+    watch::SECRET,
 };
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::ConfigMap};
 use kube::api::{Patch, PatchParams};
@@ -61,8 +62,8 @@ async fn what_kubectl_and_another_tool_applied_is_taken_over_without_a_restart_a
     broker.apply(&stack, &ours).await;
 
     let (a, b) = (api.get("a").await.unwrap(), api.get("b").await.unwrap());
-    assert_eq!(json!(a.data), json!({"value": "new", "extra": "theirs"}));
-    assert_eq!(json!(b.data), json!({"value": "new", "note": "helm's"}));
+    assert_eq!(json!(a.data), json!({"value": "new", "password": SECRET, "extra": "theirs"}));
+    assert_eq!(json!(b.data), json!({"value": "new", "password": SECRET, "note": "helm's"}));
     assert_eq!(
         (managers(&a, "value"), managers(&b, "value")),
         (vec!["brokkr-agent".to_owned()], vec!["brokkr-agent".to_owned()])

@@ -155,7 +155,7 @@ async fn delivers_under(cluster: &Cluster, helm: &Helm, broker: &Broker, profile
     let kubeconfig = cluster.service_account_kubeconfig(&namespace, "edge", &accounts).await.unwrap();
     let values = format!(
         "fullnameOverride=edge,serviceAccount.create=false,serviceAccount.name=edge,rbac.profile={profile},replicas=2,\
-         agent.name={name},broker.url={},enrolment.token={},config.log.format=human",
+         agent.name={name},broker.url={},enrolment.token={},config.telemetry.log.format=human",
         broker.base,
         token(broker, &name).await
     );

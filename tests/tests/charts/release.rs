@@ -83,7 +83,7 @@ async fn a_broker_is_installed_upgraded_rolled_back_and_uninstalled_and_its_key_
     }
 
     let before = config(&cluster, ns, name).await;
-    let more = "config.log.level=debug";
+    let more = "config.telemetry.log.level=debug";
     let upgrade = ["upgrade", "forge", &chart, "--namespace", ns, "--reuse-values", "--set", more, "--wait", "--timeout", "3m"];
     helm.run(upgrade).unwrap();
     let after = config(&cluster, ns, name).await;

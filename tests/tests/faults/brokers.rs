@@ -199,7 +199,7 @@ async fn two_brokers_of_which_one_is_killed_again_and_again_lose_no_wake_up_and_
     let (kills, began) = (count(3, 100), Instant::now());
     // What agents report would be the most of what is shown of a failure; and one person makes all the changes.
     let quiet = [
-        ("BROKKR__LOG__LEVEL", "warn"),
+        ("BROKKR__TELEMETRY__LOG__LEVEL", "warn"),
         ("BROKKR__LIMITS__REQUESTS_PER_SECOND", "0"),
         ("BROKKR__LIMITS__AGENT_REQUESTS_PER_SECOND", "0"),
     ];

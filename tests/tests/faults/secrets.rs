@@ -156,7 +156,7 @@ async fn trial(engine: Engine) {
     let sealing = base64(&[7; 33])[..43].to_owned() + "=";
     let keys = format!("test:{sealing}");
     let settings = [
-        ("BROKKR__LOG__LEVEL", TALKATIVE),
+        ("BROKKR__TELEMETRY__LOG__LEVEL", TALKATIVE),
         ("BROKKR__TELEMETRY__ENABLED", "true"),
         ("BROKKR__TELEMETRY__ENDPOINT", &endpoint),
         ("BROKKR__TELEMETRY__SAMPLING_RATE", "1.0"),

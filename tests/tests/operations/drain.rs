@@ -25,7 +25,7 @@ async fn drains(broker: &Broker) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_is_asked_to_end_says_so_and_serves_until_the_load_balancer_has_noticed() {
     for engine in Engine::ALL {
-        let settings = [("BROKKR__SERVER__DRAIN_DELAY_SECONDS", "600"), ("BROKKR__LOG__LEVEL", "debug")];
+        let settings = [("BROKKR__SERVER__DRAIN_DELAY_SECONDS", "600"), ("BROKKR__TELEMETRY__LOG__LEVEL", "debug")];
         let mut broker = Broker::start(engine, &settings).await.unwrap();
         let name: brokkr_api::Name = "edge".parse().unwrap();
         let request = CreateAgent { name: name.clone(), cluster: name, labels: Labels::default() };

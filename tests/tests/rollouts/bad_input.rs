@@ -89,7 +89,7 @@ async fn problem(what: &str, response: Response) -> Problem {
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_input_is_a_problem_that_names_the_place_and_nothing_is_stored_or_logged() {
     for engine in Engine::ALL {
-        let broker = Broker::start(engine, &[("BROKKR__LOG__LEVEL", "debug")]).await.unwrap();
+        let broker = Broker::start(engine, &[("BROKKR__TELEMETRY__LOG__LEVEL", "debug")]).await.unwrap();
         let stack = broker.stack("shop", &[]).await;
         for case in cases() {
             let url = format!("{}{}", broker.base, case.path);
@@ -154,8 +154,8 @@ async fn a_wrong_a_missing_and_a_revoked_key_open_nothing() {
 async fn what_the_cluster_refuses_is_reported_by_field_and_its_value_is_told_nowhere() {
     let cluster = brokkr_tests::cluster::Cluster::shared().await.unwrap();
     let namespace = cluster.create_namespace("refused").await.unwrap();
-    let broker = Broker::start(Engine::Sqlite, &[("BROKKR__LOG__LEVEL", "debug")]).await.unwrap();
-    let agent = broker.agent(&cluster.unique("refuser"), &[("BROKKR__LOG__LEVEL", "debug")]).await.unwrap();
+    let broker = Broker::start(Engine::Sqlite, &[("BROKKR__TELEMETRY__LOG__LEVEL", "debug")]).await.unwrap();
+    let agent = broker.agent(&cluster.unique("refuser"), &[("BROKKR__TELEMETRY__LOG__LEVEL", "debug")]).await.unwrap();
     let stack = broker.stack("shop", &[&agent]).await;
     for (kind, field) in
         [("ConfigMap", "data: {a: [MARK]}"), ("Secret", "stringData: {a: {b: MARK}}"), ("Secret", "data: {a: MARK}")]

@@ -19,7 +19,7 @@ use brokkr_api::{
     stacks::PutStack,
 };
 use brokkr_telemetry::{
-    InitOptions, LogConfig, MetricsConfig, Service, Telemetry, TelemetryConfig, TraceContext,
+    InitOptions, MetricsConfig, Service, Telemetry, TelemetryConfig, TraceContext,
     http::ClientTelemetry,
     metrics::HttpMethod,
     relate,
@@ -46,13 +46,13 @@ fn telemetry(receiver: &Receiver) -> Telemetry {
     // Nothing is to be dropped, however many come at once.
     telemetry.batch.queue_size = 100_000;
     telemetry.batch.delay = Duration::from_millis(100);
+    telemetry.log.level = "error".to_owned();
     let options = InitOptions {
         service: Service::Agent,
         version: "0.0.0-test".to_owned(),
         instance_id: "fleet".to_owned(),
         telemetry,
         metrics: MetricsConfig { enabled: false, ..MetricsConfig::default() },
-        log: LogConfig { level: "error".to_owned(), ..LogConfig::default() },
     };
     brokkr_telemetry::init(options).unwrap()
 }

@@ -23,7 +23,7 @@ const TALKATIVE: &str = "trace,hyper=trace,hyper_util=trace,h2=trace,reqwest=tra
 
 fn telemetry<'a>(endpoint: &'a str, protocol: &'a str, header: &'a str) -> Vec<(&'a str, &'a str)> {
     vec![
-        ("BROKKR__LOG__LEVEL", TALKATIVE),
+        ("BROKKR__TELEMETRY__LOG__LEVEL", TALKATIVE),
         ("BROKKR__TELEMETRY__ENABLED", "true"),
         ("BROKKR__TELEMETRY__ENDPOINT", endpoint),
         ("BROKKR__TELEMETRY__PROTOCOL", protocol),

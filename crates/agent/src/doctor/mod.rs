@@ -88,7 +88,6 @@ pub(crate) fn main(config: &Config, options: &Options) -> ExitCode {
         // A look is no work of the agent's, and sends no spans.
         telemetry: TelemetryConfig::default(),
         metrics: config.metrics.clone(),
-        log: config.log.clone(),
     };
     daemon::once(init, async |telemetry| examine(config, options, telemetry).await)
 }

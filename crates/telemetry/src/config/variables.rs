@@ -135,7 +135,7 @@ pub const VARIABLES: &[Variable] = &[
         &["tracecontext"],
         "contexts travel as W3C `traceparent` and `tracestate`; baggage is never read and never sent",
     ),
-    ignored("OTEL_LOG_LEVEL", &[], "the log is set in `[log]`"),
+    ignored("OTEL_LOG_LEVEL", &[], "the log is set in `[telemetry.log]`"),
     ignored("OTEL_ATTRIBUTE_*", &[], LIMITS),
     ignored("OTEL_SPAN_*", &[], LIMITS),
     ignored("OTEL_EVENT_*", &[], LIMITS),

@@ -25,7 +25,7 @@ const QUIET: &str = "opentelemetry=off,opentelemetry_sdk=off,opentelemetry_otlp=
 
 /// A level that says nothing that is understood.
 #[derive(Debug, thiserror::Error)]
-#[error("log.level: {level:?} is neither a level nor a filter such as \"info,brokkr_agent=debug\"")]
+#[error("telemetry.log.level: {level:?} is neither a level nor a filter such as \"info,brokkr_agent=debug\"")]
 pub struct LevelError {
     level: String,
     #[source]

@@ -12,7 +12,7 @@ const INBOUND: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
 
 fn capture(format: LogFormat, level: &str, spans: bool) -> Capture {
     let mut options = options(Service::Broker);
-    options.log = LogConfig { format, level: level.to_owned() };
+    options.telemetry.log = LogConfig { format, level: level.to_owned() };
     options.telemetry.enabled = spans;
     Capture::with(options).unwrap()
 }
@@ -111,9 +111,9 @@ fn the_exporters_libraries_are_silent_unless_they_are_named() {
 #[test]
 fn a_level_that_is_none_is_refused_with_its_text() {
     let mut options = options(Service::Broker);
-    options.log.level = "brokkr=loud".to_owned();
+    options.telemetry.log.level = "brokkr=loud".to_owned();
     let error = Capture::with(options).unwrap_err().to_string();
-    assert!(error.contains("log.level") && error.contains("brokkr=loud"), "{error}");
+    assert!(error.contains("telemetry.log.level") && error.contains("brokkr=loud"), "{error}");
 }
 
 #[test]

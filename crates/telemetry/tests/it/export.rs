@@ -43,8 +43,8 @@ impl Write for Log {
 pub(crate) fn with(telemetry: TelemetryConfig) -> (Telemetry, Log) {
     let log = Log::default();
     let to = log.clone();
-    let log_config = LogConfig { format: LogFormat::Human, level: "info".to_owned() };
-    let options = InitOptions { telemetry, log: log_config, ..options(Service::Agent) };
+    let told = LogConfig { format: LogFormat::Human, level: "info".to_owned() };
+    let options = InitOptions { telemetry: TelemetryConfig { log: told, ..telemetry }, ..options(Service::Agent) };
     (init_with_writer(options, BoxMakeWriter::new(move || to.clone())).unwrap(), log)
 }
 
