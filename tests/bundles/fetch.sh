@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Fetches the public bundles that tests send through a broker and an agent. They are read from the Go modules of their projects,
-# in Go's own module cache, and never copied into the tree. Prints one line for each: name, tab, folder or file.
+# in Go's own module cache, and never copied into the tree. Takes the names of those that are wanted, and prints one line for each: name,
+# tab, folder or file.
 set -euo pipefail
 
 # Name, module, version, checksum of the module (as in a go.sum), path of the bundle in it.
@@ -10,6 +11,7 @@ bundles=(
   "prometheus-operator github.com/prometheus-operator/prometheus-operator v0.85.0 h1:M5xLCLEoaW2IJfnuCwFzzpL+jSVQu3KGT84Pye+fW8s= bundle.yaml"
   "kyverno github.com/kyverno/kyverno v1.19.1 h1:/MkgFii3/VlQfKR1JpC9tVwNNVNQTt2S4U6qCsafsTU= config/install-latest-testing.yaml"
   "cluster-api sigs.k8s.io/cluster-api v1.11.0 h1:4ZqKxjhdP3F/vvHMd675rGsDrT/siggnFPt5eKQ8nkI= config/crd/bases"
+  "istio istio.io/api v1.28.0 h1:0fYY9G03CAdFwE/fCkpr0v7kKsy+Hz9OCCjLNBNLbnU= kubernetes/customresourcedefinitions.gen.yaml"
 )
 
 field() { sed -n "s/^[[:space:]]*\"$1\": \"\(.*\)\",\{0,1\}\$/\1/p" <<<"$2"; }
@@ -19,6 +21,7 @@ command -v go >/dev/null || { echo "error: Go 1.26 or later is needed to fetch t
 cd /
 for bundle in "${bundles[@]}"; do
   read -r name module version sum path <<<"$bundle"
+  [[ " $* " == *" $name "* ]] || continue
   if ! answer=$(GOFLAGS=-mod=mod GOWORK=off go mod download -json "$module@$version"); then
     echo "error: $module $version cannot be fetched: $(field Error "$answer")" >&2
     exit 1

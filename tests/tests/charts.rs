@@ -7,6 +7,8 @@ mod collector;
 mod daemons;
 #[path = "charts/helm.rs"]
 mod helm;
+#[path = "charts/keys.rs"]
+mod keys;
 #[path = "charts/mtls.rs"]
 mod mtls;
 #[path = "charts/release.rs"]

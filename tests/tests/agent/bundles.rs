@@ -45,7 +45,7 @@ const RESOURCES: [(&str, &str); 5] = [
 /// Name and text of each bundle, with the custom resources at its end.
 fn bundles() -> Vec<(String, String)> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/bundles/fetch.sh");
-    let output = Command::new("bash").arg(script).output().unwrap();
+    let output = Command::new("bash").arg(script).args(RESOURCES.map(|(name, _)| name)).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).unwrap();
     let own: BTreeMap<_, _> = RESOURCES.into_iter().collect();

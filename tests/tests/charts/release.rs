@@ -1,6 +1,6 @@
 //! Releases on a real control plane: Deployments roll out and Jobs complete, as far as Kubernetes can tell.
 
-use std::{path::Path, process::Command};
+use std::{collections::BTreeMap, path::Path, process::Command};
 
 use brokkr_tests::cluster::Cluster;
 use k8s_openapi::api::{
@@ -10,25 +10,31 @@ use k8s_openapi::api::{
 
 use crate::helm::{Helm, chart, repository};
 
-/// The kinds of others that the charts render, as their projects publish them.
+/// Kinds of others that the charts render, as their projects publish them: the bundle, and the files of it.
+const KINDS: [(&str, &[&str]); 4] = [
+    (
+        "prometheus-operator",
+        &[
+            "example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml",
+            "example/prometheus-operator-crd/monitoring.coreos.com_podmonitors.yaml",
+            "example/prometheus-operator-crd/monitoring.coreos.com_prometheusrules.yaml",
+        ],
+    ),
+    ("gateway-api", &["gateway.networking.k8s.io_httproutes.yaml"]),
+    ("cert-manager", &["cert-manager.io_certificates.yaml"]),
+    ("istio", &["customresourcedefinitions.gen.yaml"]),
+];
+
+/// Makes these kinds known to the cluster.
 pub(crate) async fn custom_resources(cluster: &Cluster) {
     let script = repository().join("tests/bundles/fetch.sh");
-    let fetch = move || Command::new("bash").arg(script).output().unwrap();
+    let fetch = move || Command::new("bash").arg(script).args(KINDS.map(|(name, _)| name)).output().unwrap();
     let output = tokio::task::spawn_blocking(fetch).await.unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).unwrap();
-    for (name, place) in text.lines().map(|line| line.split_once('\t').unwrap()) {
-        let place = Path::new(place);
-        let files: &[_] = match name {
-            "prometheus-operator" => &[
-                "example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml",
-                "example/prometheus-operator-crd/monitoring.coreos.com_podmonitors.yaml",
-                "example/prometheus-operator-crd/monitoring.coreos.com_prometheusrules.yaml",
-            ],
-            "gateway-api" => &["gateway.networking.k8s.io_httproutes.yaml"],
-            "cert-manager" => &["cert-manager.io_certificates.yaml"],
-            _ => &[],
-        };
+    let places: BTreeMap<_, _> = text.lines().map(|line| line.split_once('\t').unwrap()).collect();
+    for (name, files) in KINDS {
+        let place = Path::new(places[name]);
         let folder = if place.is_file() { place.parent().unwrap() } else { place };
         for file in files {
             let file = folder.join(file).display().to_string();

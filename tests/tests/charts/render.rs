@@ -26,7 +26,7 @@ async fn the_linter_finds_nothing_with_no_value_set_and_with_each_set_of_values(
 }
 
 /// What is random in each render stands for itself.
-fn without_random(manifests: &str) -> String {
+pub(crate) fn without_random(manifests: &str) -> String {
     let mut text = String::new();
     for line in manifests.lines() {
         let masked = ["  admin.key: ", "  keys: "].into_iter().find(|start| line.starts_with(start));
