@@ -10,15 +10,6 @@
 {{- end -}}
 {{- end -}}
 
-{{/* Namespaces that the agent delivers to, as a JSON list; empty for all of them. */}}
-{{- define "brokkr-agent.namespaces" -}}
-{{- if eq .Values.rbac.profile "namespaced" -}}
-{{- default (list .Release.Namespace) .Values.rbac.namespaces | toJson -}}
-{{- else -}}
-[]
-{{- end -}}
-{{- end -}}
-
 {{- define "brokkr-agent.config.own" -}}
 agent:
   name: {{ default (include "brokkr.fullname" .) .Values.agent.name | quote }}
@@ -40,9 +31,11 @@ broker:
   {{- end }}
 kubernetes:
   namespace: {{ .Release.Namespace | quote }}
-  namespaces: {{ include "brokkr-agent.namespaces" . }}
   {{- if eq .Values.rbac.profile "namespaced" }}
-  default_namespace: {{ include "brokkr-agent.namespaces" . | fromJsonArray | first | quote }}
+  namespaces: {{ toJson .Values.rbac.namespaces }}
+  {{- with .Values.rbac.namespaces }}
+  default_namespace: {{ first . | quote }}
+  {{- end }}
   {{- end }}
 leader_election:
   enabled: {{ gt (int .Values.replicas) 1 }}

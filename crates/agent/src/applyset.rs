@@ -7,7 +7,10 @@ use brokkr_api::{StackId, desired_state::Scope};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::object::{GroupKind, Manifest, ObjectId};
+use crate::{
+    cluster::STACK_RECORD,
+    object::{GroupKind, Manifest, ObjectId},
+};
 
 /// Label of members; its value is the set's id.
 pub(crate) const PART_OF: &str = "applyset.kubernetes.io/part-of";
@@ -33,7 +36,7 @@ pub(crate) struct ApplySet {
 
 impl ApplySet {
     pub(crate) fn of(stack: StackId, namespace: &str) -> Self {
-        let name = format!("brokkr-stack-{stack}");
+        let name = format!("{STACK_RECORD}{stack}");
         // The specification's id: name, namespace, kind and group of the parent; a ConfigMap's group is empty.
         let hash = Sha256::digest(format!("{name}.{namespace}.ConfigMap.").as_bytes());
         let id = format!("applyset-{}-v1", URL_SAFE_NO_PAD.encode(hash));

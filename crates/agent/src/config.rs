@@ -95,7 +95,7 @@ impl Settings for Config {
         problems.range("kubernetes.in_flight", kubernetes.in_flight as u64, 1..=1_000);
         problems.range("kubernetes.requests_per_second", u64::from(kubernetes.requests_per_second), 1..=100_000);
         problems.range("kubernetes.burst", u64::from(kubernetes.burst), 1..=1_000_000);
-        let is_named = kubernetes.namespaces.iter().all(|namespace| !namespace.is_empty());
+        let is_named = kubernetes.namespaces.iter().flatten().all(|namespace| !namespace.is_empty());
         problems.require(is_named, "kubernetes.namespaces", "a namespace must not be empty");
         problems.range("kubernetes.stacks", kubernetes.stacks as u64, 1..=1_000);
         problems.range("kubernetes.call_timeout_seconds", kubernetes.call_timeout_seconds, 1..=3_600);
@@ -173,8 +173,8 @@ pub(crate) struct KubernetesConfig {
     pub(crate) namespace: String,
     /// Namespace of namespaced objects that name none.
     pub(crate) default_namespace: String,
-    /// Namespaces that the agent works in; empty for the whole cluster.
-    pub(crate) namespaces: Vec<String>,
+    /// Namespaces that the agent works in; without it the whole cluster, and with an empty list in none.
+    pub(crate) namespaces: Option<Vec<String>>,
     /// Most calls in flight for one stack.
     pub(crate) concurrency: usize,
     /// Most calls in flight over all stacks.
@@ -198,7 +198,7 @@ impl Default for KubernetesConfig {
             context: None,
             namespace: "brokkr-system".to_owned(),
             default_namespace: "default".to_owned(),
-            namespaces: Vec::new(),
+            namespaces: None,
             concurrency: 16,
             in_flight: 32,
             requests_per_second: 500,

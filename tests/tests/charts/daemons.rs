@@ -147,38 +147,48 @@ async fn token(broker: &Broker, name: &str) -> String {
     broker.admin().create_registration_token(&request).await.unwrap().secret
 }
 
-/// Installs the chart with a profile, and runs its agent as the chart's service account.
-async fn delivers_under(cluster: &Cluster, helm: &Helm, broker: &Broker, profile: &str) {
-    let namespace = cluster.create_namespace("chart").await.unwrap();
-    let name = cluster.unique("edge");
-    let accounts = Scratch::new("accounts").unwrap();
-    let kubeconfig = cluster.service_account_kubeconfig(&namespace, "edge", &accounts).await.unwrap();
-    let values = format!(
-        "fullnameOverride=edge,serviceAccount.create=false,serviceAccount.name=edge,rbac.profile={profile},replicas=2,\
-         agent.name={name},broker.url={},enrolment.token={},config.telemetry.log.format=human",
-        broker.base,
-        token(broker, &name).await
-    );
-    helm.run(["install", "edge", &chart("agent"), "--namespace", &namespace, "--set", &values]).unwrap();
-    let rendered = objects(&helm.run(["get", "manifest", "edge", "--namespace", &namespace]).unwrap());
-    let pod = Pod::of(&rendered);
-    let started = start(&pod, &kubeconfig);
-    let mut agent = Agent { process: started, name: name.parse().unwrap(), base: pod.base() };
-    agent.process.wait_for_line("the connection", LIMIT, |line| line.contains("the agent is connected")).await.unwrap();
-    let key = cluster.get::<Secret>(&namespace, "edge-key").await.unwrap().unwrap();
-    assert!(!key.data.unwrap_or_default().is_empty(), "the agent keeps its key in the chart's Secret");
+/// A release of the agent's chart, and its agent under the service account of the release.
+struct Release<'a> {
+    cluster: &'a Cluster,
+    helm: &'a Helm,
+    namespace: String,
+    agent: Agent,
+    _pod: Pod,
+    _accounts: Scratch,
+}
 
-    let stack = broker.stack(&name, &[&agent]).await;
-    broker.apply(&stack, &config_map(&namespace, "delivered", "1")).await;
-    assert!(cluster.get::<ConfigMap>(&namespace, "delivered").await.unwrap().is_some());
-    // An upgrade leaves the key alone.
-    helm.run(["upgrade", "edge", &chart("agent"), "--namespace", &namespace, "--reuse-values"]).unwrap();
-    let after = cluster.get::<Secret>(&namespace, "edge-key").await.unwrap().unwrap();
-    assert!(!after.data.unwrap_or_default().is_empty());
-    drop(agent);
-    helm.run(["uninstall", "edge", "--namespace", &namespace]).unwrap();
-    assert!(cluster.get::<Secret>(&namespace, "edge-key").await.unwrap().is_some(), "the key stays");
-    cluster.delete_namespace(&namespace).await.unwrap();
+impl<'a> Release<'a> {
+    async fn install(cluster: &'a Cluster, helm: &'a Helm, broker: &Broker, values: &str) -> Self {
+        let (namespace, name) = (cluster.create_namespace("chart").await.unwrap(), cluster.unique("edge"));
+        let accounts = Scratch::new("accounts").unwrap();
+        let kubeconfig = cluster.service_account_kubeconfig(&namespace, "edge", &accounts).await.unwrap();
+        let values = format!(
+            "fullnameOverride=edge,serviceAccount.create=false,serviceAccount.name=edge,replicas=2,\
+             agent.name={name},broker.url={},enrolment.token={},config.telemetry.log.format=human,{values}",
+            broker.base,
+            token(broker, &name).await
+        );
+        helm.run(["install", "edge", &chart("agent"), "--namespace", &namespace, "--set", &values]).unwrap();
+        let rendered = objects(&helm.run(["get", "manifest", "edge", "--namespace", &namespace]).unwrap());
+        let pod = Pod::of(&rendered);
+        let started = start(&pod, &kubeconfig);
+        let mut agent = Agent { process: started, name: name.parse().unwrap(), base: pod.base() };
+        agent.process.wait_for_line("the connection", LIMIT, |line| line.contains("the agent is connected")).await.unwrap();
+        Self { cluster, helm, namespace, agent, _pod: pod, _accounts: accounts }
+    }
+
+    /// What the agent keeps its key in.
+    async fn key(&self) -> Option<Secret> {
+        self.cluster.get::<Secret>(&self.namespace, "edge-key").await.unwrap()
+    }
+
+    async fn uninstall(self) {
+        let (namespace, cluster) = (self.namespace, self.cluster);
+        drop(self.agent);
+        self.helm.run(["uninstall", "edge", "--namespace", &namespace]).unwrap();
+        assert!(cluster.get::<Secret>(&namespace, "edge-key").await.unwrap().is_some(), "the key stays");
+        cluster.delete_namespace(&namespace).await.unwrap();
+    }
 }
 
 fn start(pod: &Pod, kubeconfig: &Path) -> Process {
@@ -186,14 +196,68 @@ fn start(pod: &Pod, kubeconfig: &Path) -> Process {
     daemon.env("BROKKR__KUBERNETES__KUBECONFIG", kubeconfig).start().unwrap()
 }
 
+/// Installs the chart with a profile, and has its agent deliver.
+async fn delivers_under(cluster: &Cluster, helm: &Helm, broker: &Broker, profile: &str) {
+    let shop = cluster.create_namespace("shop").await.unwrap();
+    let release = Release::install(cluster, helm, broker, &profile.replace("shop", &shop)).await;
+    let namespace = release.namespace.as_str();
+    let first = release.key().await.unwrap().data.unwrap_or_default();
+    assert!(!first.is_empty(), "the agent keeps its key in the chart's Secret");
+    let stack = broker.stack(release.agent.name.as_str(), &[&release.agent]).await;
+    broker.apply(&stack, &config_map(&shop, "delivered", "1")).await;
+    assert!(cluster.get::<ConfigMap>(&shop, "delivered").await.unwrap().is_some());
+
+    // Neither an upgrade nor what takes it back touches the key, and the agent works on.
+    let other = "config.log.level=debug";
+    helm.run(["upgrade", "edge", &chart("agent"), "--namespace", namespace, "--reuse-values", "--set", other]).unwrap();
+    assert_eq!(release.key().await.unwrap().data.unwrap(), first);
+    helm.run(["rollback", "edge", "1", "--namespace", namespace]).unwrap();
+    assert_eq!(release.key().await.unwrap().data.unwrap(), first);
+    broker.apply(&stack, &config_map(&shop, "delivered", "2")).await;
+    release.uninstall().await;
+    cluster.delete_namespace(&shop).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn under_each_profile_of_its_chart_the_agent_enrols_leads_and_delivers() {
     let cluster = Cluster::shared().await.unwrap();
     let helm = Helm::on(cluster.kubeconfig()).await;
     let broker = Broker::start(Engine::Sqlite, &[]).await.unwrap();
-    for profile in ["namespaced", "cluster", "clusterAdmin"] {
+    for profile in ["rbac.namespaces={shop}", "rbac.profile=cluster", "rbac.profile=clusterAdmin"] {
         delivers_under(&cluster, &helm, &broker, profile).await;
     }
+}
+
+/// The first admin key of a broker in the same namespace, its configuration and the agent's own key are no business of whoever sends
+/// manifests.
+#[tokio::test(flavor = "multi_thread")]
+async fn with_no_namespace_named_the_agent_delivers_nowhere_and_least_of_all_beside_itself() {
+    let cluster = Cluster::shared().await.unwrap();
+    let helm = Helm::on(cluster.kubeconfig()).await;
+    let broker = Broker::start(Engine::Sqlite, &[]).await.unwrap();
+    let release = Release::install(&cluster, &helm, &broker, "rbac.profile=namespaced").await;
+    let ns = release.namespace.as_str();
+    let key = release.key().await.unwrap().data;
+    let beside = format!(
+        "{}---\napiVersion: v1\nkind: Secret\nmetadata: {{name: edge-key, namespace: {ns}}}\n",
+        config_map(ns, "edge", "1")
+    );
+    let stack = broker.stack(release.agent.name.as_str(), &[&release.agent]).await;
+    for (manifests, objects) in [(beside, 2), (config_map("default", "edge", "1"), 1)] {
+        broker.send(&stack, &manifests).await;
+        let rollout = broker.settle(&stack).await;
+        let tried = rollout.deployments.iter().flat_map(|deployment| &deployment.objects);
+        let refused = tried.filter(|object| object.reason.as_deref() == Some("forbidden")).count();
+        assert!(refused == objects && format!("{rollout:?}").contains("confined to no namespace"), "{rollout:#?}");
+    }
+    assert_eq!(release.key().await.unwrap().data, key);
+    let config = cluster.get::<ConfigMap>(ns, "edge").await.unwrap().unwrap();
+    assert_eq!(
+        config.data.unwrap().into_keys().collect::<Vec<_>>(),
+        ["config.toml"],
+        "the agent's configuration is that of the chart"
+    );
+    release.uninstall().await;
 }
 
 #[tokio::test]

@@ -76,6 +76,19 @@ impl KubeCall {
         self.namespace.as_deref()
     }
 
+    pub(super) fn verb(&self) -> &'static str {
+        self.verb
+    }
+
+    /// Plural name of the resource, with its group when it has one.
+    pub(super) fn resource(&self) -> &str {
+        &self.resource
+    }
+
+    pub(super) fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
     pub(crate) fn is_secret(&self) -> bool {
         self.resource == "secrets"
     }

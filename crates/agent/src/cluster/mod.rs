@@ -37,6 +37,7 @@ pub(crate) use error::{Class, KubeFailure};
 pub(crate) use layer::{CallLayer, KubeCall};
 pub(crate) use lists::Select;
 pub(crate) use members::{Seen, WatchEvent};
+pub(crate) use reach::{STACK_RECORD, WORK_RECORD};
 pub(crate) use resources::{Resource, Resources};
 pub(crate) use throttle::Limits;
 
@@ -109,7 +110,7 @@ impl Cluster {
             client,
             timeout: Duration::from_secs(settings.call_timeout_seconds),
             throttle: Arc::new(throttle::Throttle::new(settings.limits(), Instant::now())),
-            confined: Arc::new(reach::Confined::to(&settings.namespaces, [settings.namespace.clone()])),
+            confined: Arc::new(reach::Confined::to(settings.namespaces.as_deref(), &settings.namespace)),
             identity: None,
             standing: None,
             ids,

@@ -46,25 +46,47 @@ impl Identity {
 /// The namespaces that the agent is confined to; nothing when it is to work in the whole cluster.
 #[derive(Debug, Default)]
 pub(super) struct Confined {
-    /// Where the objects of stacks are.
-    places: BTreeSet<String>,
-    /// Where the agent's own objects are.
-    own: BTreeSet<String>,
+    /// Where the objects of stacks are; nothing for everywhere.
+    places: Option<BTreeSet<String>>,
+    /// Where the agent keeps what it has to remember.
+    own: String,
 }
 
+/// Begins the name of the ConfigMap that names what a stack has in the cluster.
+pub(crate) const STACK_RECORD: &str = "brokkr-stack-";
+/// Begins the name of the ConfigMap that names what a work order has in the cluster.
+pub(crate) const WORK_RECORD: &str = "brokkr-work-";
+
 impl Confined {
-    pub(super) fn to(namespaces: &[String], own: impl IntoIterator<Item = String>) -> Self {
-        Self { places: namespaces.iter().cloned().collect(), own: own.into_iter().collect() }
+    pub(super) fn to(namespaces: Option<&[String]>, own: &str) -> Self {
+        Self { places: namespaces.map(|namespaces| namespaces.iter().cloned().collect()), own: own.to_owned() }
+    }
+
+    /// Whether objects of stacks may be there.
+    fn reaches(&self, namespace: &str) -> bool {
+        self.places.as_ref().is_none_or(|places| places.contains(namespace))
     }
 
     /// Refuses a call for an object outside before it is made, so that whoever asks why learns which setting it is.
     pub(super) fn admit(&self, call: &KubeCall) -> Result<(), KubeFailure> {
         let Some(namespace) = call.namespace() else { return Ok(()) };
-        if self.places.is_empty() || self.places.contains(namespace) || self.own.contains(namespace) {
+        if self.reaches(namespace) || (self.own == namespace && is_own(call)) {
             return Ok(());
         }
-        let message = format!("the agent is confined to other namespaces than {namespace} by its setting kubernetes.namespaces");
+        let others =
+            if self.places.as_ref().is_some_and(BTreeSet::is_empty) { "no namespace, so not" } else { "other namespaces than" };
+        let message = format!("the agent is confined to {others} {namespace} by its setting kubernetes.namespaces");
         Err(KubeFailure::new(Class::Forbidden, message))
+    }
+}
+
+/// Whether it is for what the agent keeps for itself. Nothing else beside it is any stack's: there may be the broker's configuration.
+fn is_own(call: &KubeCall) -> bool {
+    match (call.resource(), call.name()) {
+        ("leases.coordination.k8s.io", _) => true,
+        ("configmaps", Some(name)) => [STACK_RECORD, WORK_RECORD].iter().any(|start| name.starts_with(start)),
+        ("configmaps", None) => call.verb() == "list",
+        _ => false,
     }
 }
 
@@ -82,15 +104,15 @@ impl Cluster {
 
     /// Whether the agent works in this namespace.
     pub(crate) fn reaches(&self, namespace: &str) -> bool {
-        self.confined.places.is_empty() || self.confined.places.contains(namespace)
+        self.confined.reaches(namespace)
     }
 
     /// The collections of a kind that the agent lists and watches: the whole cluster's, or that of each namespace it is confined to.
     pub(crate) fn places(&self, resource: &Resource) -> Vec<Option<String>> {
-        if self.confined.places.is_empty() || !resource.namespaced {
-            return vec![None];
+        match &self.confined.places {
+            Some(places) if resource.namespaced => places.iter().cloned().map(Some).collect(),
+            _ => vec![None],
         }
-        self.confined.places.iter().cloned().map(Some).collect()
     }
 }
 
@@ -117,19 +139,44 @@ mod tests {
         }
     }
 
-    fn call(namespace: Option<&str>) -> KubeCall {
-        KubeCall::new("apply", KubeOperation::Apply, &Resource::core("ConfigMap", "configmaps", true), namespace, Some("a"))
+    fn call(kind: &Resource, namespace: Option<&str>, name: &str) -> KubeCall {
+        KubeCall::new("apply", KubeOperation::Apply, kind, namespace, Some(name))
+    }
+
+    fn config_maps() -> Resource {
+        Resource::core("ConfigMap", "configmaps", true)
     }
 
     #[test]
     fn a_confined_agent_touches_nothing_elsewhere_and_says_which_setting_forbids_it() {
-        let confined = Confined::to(&["shop".to_owned()], ["brokkr-system".to_owned()]);
-        for admitted in [Some("shop"), Some("brokkr-system"), None] {
-            assert_eq!(confined.admit(&call(admitted)), Ok(()));
+        let confined = Confined::to(Some(&["shop".to_owned()]), "brokkr-system");
+        for admitted in [Some("shop"), None] {
+            assert_eq!(confined.admit(&call(&config_maps(), admitted, "a")), Ok(()));
         }
-        let refused = confined.admit(&call(Some("bank"))).unwrap_err();
+        let refused = confined.admit(&call(&config_maps(), Some("bank"), "a")).unwrap_err();
         assert_eq!(refused.class, Class::Forbidden);
         assert!(refused.message.contains("bank") && refused.message.contains("kubernetes.namespaces"), "{}", refused.message);
-        assert_eq!(Confined::to(&[], []).admit(&call(Some("bank"))), Ok(()));
+        assert_eq!(Confined::to(None, "brokkr-system").admit(&call(&config_maps(), Some("bank"), "a")), Ok(()));
+        let nowhere = Confined::to(Some(&[]), "brokkr-system").admit(&call(&config_maps(), Some("shop"), "a")).unwrap_err();
+        assert!(nowhere.message.contains("no namespace"), "{}", nowhere.message);
+    }
+
+    #[test]
+    fn in_its_own_namespace_a_confined_agent_touches_what_it_keeps_for_itself_and_nothing_else() {
+        let secrets = Resource::core("Secret", "secrets", true);
+        let leases = Resource { group: "coordination.k8s.io".to_owned(), ..Resource::core("Lease", "leases", true) };
+        for namespaces in [&[][..], &["shop".to_owned()]] {
+            let confined = Confined::to(Some(namespaces), "brokkr-system");
+            let admits = |kind: &Resource, name: &str| confined.admit(&call(kind, Some("brokkr-system"), name)).is_ok();
+            for name in ["brokkr-stack-1", "brokkr-work-1"] {
+                assert!(admits(&config_maps(), name), "{name}");
+            }
+            assert!(admits(&leases, "brokkr-agent"));
+            for (kind, name) in [(&config_maps(), "brokkr-broker"), (&secrets, "brokkr-agent-key"), (&secrets, "brokkr-work-1")] {
+                assert!(!admits(kind, name), "{name}");
+            }
+        }
+        let named = Confined::to(Some(&["brokkr-system".to_owned()]), "brokkr-system");
+        assert_eq!(named.admit(&call(&secrets, Some("brokkr-system"), "a")), Ok(()));
     }
 }

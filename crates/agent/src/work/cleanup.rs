@@ -16,7 +16,7 @@ use super::{
     watch::Changes,
 };
 use crate::{
-    cluster::{KubeFailure, Resource, Select},
+    cluster::{KubeFailure, Resource, Select, WORK_RECORD},
     object::GroupKind,
 };
 
@@ -50,7 +50,7 @@ fn config_maps() -> Resource {
 }
 
 fn name(order: &str) -> String {
-    format!("brokkr-work-{order}")
+    format!("{WORK_RECORD}{order}")
 }
 
 impl Workforce {
