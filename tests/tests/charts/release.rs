@@ -2,13 +2,16 @@
 
 use std::{collections::BTreeMap, path::Path, process::Command};
 
-use brokkr_tests::cluster::Cluster;
+use brokkr_tests::{cluster::Cluster, fleet::LIMIT, lab::until};
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{ConfigMap, PersistentVolumeClaim, Secret},
 };
 
-use crate::helm::{Helm, chart, repository};
+use crate::{
+    helm::{Helm, chart, repository},
+    rights::Account,
+};
 
 /// Kinds of others that the charts render, as their projects publish them: the bundle, and the files of it.
 const KINDS: [(&str, &[&str]); 4] = [
@@ -110,6 +113,56 @@ async fn a_broker_is_installed_upgraded_rolled_back_and_uninstalled_and_its_key_
     helm.run(["uninstall", "forge", "--namespace", ns]).unwrap();
     cluster.delete_namespace(ns).await.unwrap();
     cluster.kubectl(&["delete", "persistentvolume", &volume, "--wait=false"]).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_is_installed_upgraded_rolled_back_and_uninstalled_and_its_rights_follow() {
+    let cluster = Cluster::shared().await.unwrap();
+    custom_resources(&cluster).await;
+    let helm = Helm::on(cluster.kubeconfig()).await;
+    let (namespace, shop) = (cluster.create_namespace("edge").await.unwrap(), cluster.create_namespace("shop").await.unwrap());
+    let (ns, chart, name) = (namespace.as_str(), chart("agent"), "edge-brokkr-agent");
+    let account = Account { cluster: &cluster, namespace: ns, name };
+    let values = format!("rbac.namespaces={{{shop}}},enrolment.token=not-a-token,metrics.podMonitor.enabled=true");
+    helm.run(["install", "edge", &chart, "--namespace", ns, "--set", &values, "--wait", "--timeout", "3m"]).unwrap();
+    let ready = async || cluster.get::<Deployment>(ns, name).await.unwrap().unwrap().status.unwrap().ready_replicas;
+    assert_eq!(ready().await, Some(1));
+    let before = config(&cluster, ns, name).await;
+    let rights = async || {
+        (account.may("patch", "deployments.apps", &shop).await, account.may("patch", "deployments.apps", "default").await)
+    };
+    // The API server itself follows roles and bindings by a watch.
+    let has = async |wanted: (bool, bool)| {
+        let look = || async { if rights().await == wanted { Ok(()) } else { Err(format!("{:?}", rights().await)) } };
+        until("the rights in its namespace and in another", LIMIT, look).await.unwrap();
+    };
+    has((true, false)).await;
+
+    let wider = "rbac.profile=cluster,replicas=2,enrolment.token=not-a-token,metrics.serviceMonitor.enabled=true";
+    let upgrade = ["upgrade", "edge", &chart, "--namespace", ns, "--set", wider, "--wait", "--timeout", "3m"];
+    helm.run(upgrade).unwrap();
+    assert_eq!(ready().await, Some(2));
+    has((true, true)).await;
+    assert_ne!(config(&cluster, ns, name).await, before);
+    cluster.kubectl(&["get", "servicemonitor,poddisruptionbudget", name, "--namespace", ns]).unwrap();
+
+    helm.run(["rollback", "edge", "1", "--namespace", ns, "--wait", "--timeout", "3m"]).unwrap();
+    assert_eq!(ready().await, Some(1));
+    has((true, false)).await;
+    assert_eq!(config(&cluster, ns, name).await, before);
+    cluster.kubectl(&["get", "podmonitor", name, "--namespace", ns]).unwrap();
+    for kind in ["servicemonitor", "poddisruptionbudget"] {
+        let gone = cluster.kubectl(&["get", kind, name, "--namespace", ns]).unwrap_err().to_string();
+        assert!(gone.contains("not found"), "{gone}");
+    }
+
+    helm.run(["uninstall", "edge", "--namespace", ns, "--wait", "--timeout", "3m"]).unwrap();
+    assert!(cluster.get::<Deployment>(ns, name).await.unwrap().is_none());
+    has((false, false)).await;
+    assert!(cluster.get::<Secret>(ns, &format!("{name}-key")).await.unwrap().is_some(), "its key stays");
+    for namespace in [ns, &shop] {
+        cluster.delete_namespace(namespace).await.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
