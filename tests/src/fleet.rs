@@ -117,6 +117,14 @@ impl Broker {
         Ok(Self { admin_key: key, ..Self::on(database, scratch, &settings).await? })
     }
 
+    /// A broker that somebody else started and has found ready.
+    ///
+    /// # Errors
+    /// When there is no place for what belongs to its agents.
+    pub fn that_runs(process: Process, base: String, database: String, admin_key: PathBuf) -> Result<Self, LabError> {
+        Ok(Self { process, base, database, admin_key, scratch: Scratch::new("broker")? })
+    }
+
     /// Starts another broker beside this one, on the same database.
     ///
     /// # Errors

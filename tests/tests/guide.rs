@@ -18,6 +18,8 @@ mod page;
 mod pod;
 #[path = "guide/programs.rs"]
 mod programs;
+#[path = "guide/replicas.rs"]
+mod replicas;
 #[path = "guide/restore.rs"]
 mod restore;
 #[path = "guide/sbom.rs"]

@@ -8,7 +8,7 @@ use std::{
     path::Path,
 };
 
-use brokkr_tests::{cluster::Cluster, fleet::LIMIT, lab::Scratch, otlp::Receiver, process::Process, zipkin::Zipkin};
+use brokkr_tests::{cluster::Cluster, fleet::LIMIT, lab::Scratch, otlp::Receiver, zipkin::Zipkin};
 use futures::future::BoxFuture;
 use k8s_openapi::api::{
     apps::v1::Deployment,
@@ -24,7 +24,7 @@ use tokio::{
 
 use crate::{
     pod::{Pod, port_named, ports},
-    programs::{Running, backend, daemon},
+    programs::{Running, backend, process},
     text::replace,
 };
 
@@ -147,7 +147,7 @@ impl Machine {
             self.finish(pod, container).await;
         }
         let container = &pod.spec.containers[0];
-        let Some(mut process) = self.process(pod, container).await else { return backend(pod).await };
+        let Some(mut process) = process(&self.cluster, pod, container, &self.claims).await else { return backend(pod).await };
         if let Some(url) = pod.readiness() {
             process.wait_until_ok(&url, LIMIT).await.unwrap();
         }
@@ -156,24 +156,9 @@ impl Machine {
 
     /// Runs a container that ends by itself.
     async fn finish(&self, pod: &Pod, container: &Container) {
-        let mut process = self.process(pod, container).await.unwrap();
+        let mut process = process(&self.cluster, pod, container, &self.claims).await.unwrap();
         let status = process.wait(LIMIT).await.unwrap();
         assert!(status.success(), "{} of {}: {:#?}", container.name, pod.name, process.output().lines());
-    }
-
-    async fn process(&self, pod: &Pod, container: &Container) -> Option<Process> {
-        let mut daemon = daemon(container.image.as_deref().unwrap()).await?;
-        daemon = daemon.args(container.args.iter().flatten().map(|argument| pod.here(argument)));
-        for (name, value) in pod.environment(&self.cluster, container).await {
-            daemon = daemon.env(name, value);
-        }
-        // The token that Kubernetes would mount, in the form that a process outside of a pod takes it.
-        if pod.spec.automount_service_account_token == Some(true) {
-            let account = pod.spec.service_account_name.as_deref().unwrap();
-            let kubeconfig = self.cluster.kubeconfig_of(&pod.namespace, account, &self.claims).await.unwrap();
-            daemon = daemon.env("BROKKR__KUBERNETES__KUBECONFIG", kubeconfig);
-        }
-        Some(daemon.start().unwrap())
     }
 
     async fn stop(&mut self, key: &Key) {

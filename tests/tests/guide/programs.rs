@@ -1,11 +1,14 @@
 //! The programs of the images that charts and examples name.
 
 use brokkr_tests::{
-    lab::{self, on_path},
+    cluster::Cluster,
+    lab::{self, Scratch, on_path},
     otlp::{Receiver, Where},
     process::{Daemon, Process},
     zipkin::Zipkin,
 };
+
+use k8s_openapi::api::core::v1::Container;
 
 use crate::pod::Pod;
 
@@ -20,7 +23,7 @@ pub(crate) enum Running {
 }
 
 /// The executable of an image, or nothing for a backend of traces.
-pub(crate) async fn daemon(image: &str) -> Option<Daemon> {
+async fn daemon(image: &str) -> Option<Daemon> {
     let name = image.rsplit('/').next().unwrap().split([':', '@']).next().unwrap();
     match name {
         "brokkr-broker" | "brokkr-agent" => Some(Daemon::new(name).unwrap()),
@@ -29,6 +32,22 @@ pub(crate) async fn daemon(image: &str) -> Option<Daemon> {
         "jaeger" => None,
         other => panic!("nobody knows what runs in an image {other}"),
     }
+}
+
+/// A container of a pod as a process, or nothing for a backend of traces; kubeconfigs of service accounts are kept in `accounts`.
+pub(crate) async fn process(cluster: &Cluster, pod: &Pod, container: &Container, accounts: &Scratch) -> Option<Process> {
+    let mut daemon = daemon(container.image.as_deref().unwrap()).await?;
+    daemon = daemon.args(container.args.iter().flatten().map(|argument| pod.here(argument)));
+    for (name, value) in pod.environment(cluster, container).await {
+        daemon = daemon.env(name, value);
+    }
+    // The token that Kubernetes would mount, in the form that a process outside of a pod takes it.
+    if pod.spec.automount_service_account_token == Some(true) {
+        let account = pod.spec.service_account_name.as_deref().unwrap();
+        let kubeconfig = cluster.kubeconfig_of(&pod.namespace, account, accounts).await.unwrap();
+        daemon = daemon.env("BROKKR__KUBERNETES__KUBECONFIG", kubeconfig);
+    }
+    Some(daemon.start().unwrap())
 }
 
 /// A backend of traces at the ports of Jaeger's pod.
