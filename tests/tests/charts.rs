@@ -11,6 +11,8 @@ mod helm;
 mod keys;
 #[path = "charts/mtls.rs"]
 mod mtls;
+#[path = "charts/networks.rs"]
+mod networks;
 #[path = "charts/release.rs"]
 mod release;
 #[path = "charts/render.rs"]
