@@ -33,8 +33,10 @@ for daemon in broker agent; do
   cp charts/common/*.tpl "$new/$chart/templates/"
   cp monitoring/rules/brokkr.yaml "$new/$chart/files/rules.yaml"
 done
-mkdir -p "$new/charts/brokkr-broker/files/dashboards"
+# Whoever has the broker sees the whole fleet; in the cluster of an agent there is only that.
+mkdir -p "$new"/charts/brokkr-{broker,agent}/files/dashboards
 cp "$new"/monitoring/dashboards/*.json "$new/charts/brokkr-broker/files/dashboards/"
+cp "$new/monitoring/dashboards/agent.json" "$new/charts/brokkr-agent/files/dashboards/"
 
 if [ "${1:-}" = --check ]; then
   status=0

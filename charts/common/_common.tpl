@@ -249,3 +249,26 @@ spec:
   {{- end }}
   {{- end }}
 {{- end -}}
+
+{{/* Each dashboard that the chart carries, as a ConfigMap that the sidecar of Grafana finds. */}}
+{{- define "brokkr.dashboards" -}}
+{{- $dashboards := .Values.metrics.dashboards -}}
+{{- range $path, $_ := .Files.Glob "files/dashboards/*.json" }}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: {{ include "brokkr.fullname" $ }}-{{ base $path | trimSuffix ".json" }}
+  namespace: {{ $.Release.Namespace }}
+  labels:
+    {{- include "brokkr.labels" $ | nindent 4 }}
+    {{- toYaml $dashboards.labels | nindent 4 }}
+  {{- with $dashboards.annotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+data:
+  {{ base $path }}: |-
+    {{- $.Files.Get $path | nindent 4 }}
+{{- end }}
+{{- end -}}

@@ -1,6 +1,6 @@
 //! What the charts render and refuse.
 
-use std::{env, fs};
+use std::{collections::BTreeMap, env, fs, path::Path};
 
 use brokkr_tests::cluster::Cluster;
 use serde_json::Value;
@@ -111,14 +111,25 @@ async fn dashboards_and_rules_are_those_of_the_repository() {
     let helm = Helm::alone().await;
     let all = ["--set=metrics.dashboards.enabled=true,metrics.prometheusRule.enabled=true"];
     let rendered = objects(&helm.template("broker", "x", &all).unwrap());
-    let folder = repository().join("monitoring/dashboards");
-    for file in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
-        let (stem, name) = (file.file_stem().unwrap().to_str().unwrap(), file.file_name().unwrap().to_str().unwrap());
-        let map = find(&rendered, "ConfigMap", &format!("brokkr-broker-{stem}"));
-        let ours: Value = serde_json::from_str(map["data"][name].as_str().unwrap()).unwrap();
-        let theirs: Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
-        assert_eq!((ours, &map["metadata"]["labels"]["grafana_dashboard"]), (theirs, &"1".into()));
-    }
+    let agent = objects(&helm.template("agent", "x", &["--set=metrics.dashboards.enabled=true"]).unwrap());
+    let carried = |rendered: &[Value], daemon: &str| -> BTreeMap<String, Value> {
+        let is_one = |object: &&Value| object["metadata"]["labels"]["grafana_dashboard"] == "1";
+        let data = |map: &Value| map["data"].as_object().unwrap().clone().into_iter().next().unwrap();
+        let maps = rendered.iter().filter(is_one).map(|map| {
+            let (file, text) = data(map);
+            let stem = file.strip_suffix(".json").unwrap();
+            assert_eq!(map["metadata"]["name"], format!("demo-brokkr-{daemon}-{stem}"));
+            (file, serde_json::from_str(text.as_str().unwrap()).unwrap())
+        });
+        maps.collect()
+    };
+    let folder = fs::read_dir(repository().join("monitoring/dashboards")).unwrap().map(|entry| entry.unwrap().path());
+    let name = |file: &Path| file.file_name().unwrap().to_str().unwrap().to_owned();
+    let mut theirs: BTreeMap<_, Value> =
+        folder.map(|file| (name(&file), serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap())).collect();
+    assert_eq!(carried(&rendered, "broker"), theirs, "the broker's chart has all of them");
+    theirs.retain(|name, _| name == "agent.json");
+    assert_eq!(carried(&agent, "agent"), theirs, "an agent's cluster has agents only");
     let rules = fs::read_to_string(repository().join("monitoring/rules/brokkr.yaml")).unwrap();
     let rules: Value = serde_saphyr::from_str(&rules).unwrap();
     assert_eq!(find(&rendered, "PrometheusRule", "")["spec"]["groups"], rules["groups"]);
