@@ -46,6 +46,7 @@ demo: ## From nothing to a traced rollout on a real Kubernetes API server
 
 test: setup kubernetes collector helm shipwright compose zipkin fuzzer cyclonedx ## Everything, on SQLite and PostgreSQL, against a real Kubernetes control plane
 	@cargo build --workspace --bins
+	@scripts/generate.sh --check
 	@cargo test --workspace --all-features
 
 check: setup ## The inner loop: formatting, clippy, unit tests
