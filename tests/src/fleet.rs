@@ -117,12 +117,9 @@ impl Broker {
         Ok(Self { admin_key: key, ..Self::on(database, scratch, &settings).await? })
     }
 
-    /// A broker that somebody else started and has found ready.
-    ///
-    /// # Errors
-    /// When there is no place for what belongs to its agents.
-    pub fn that_runs(process: Process, base: String, database: String, admin_key: PathBuf) -> Result<Self, LabError> {
-        Ok(Self { process, base, database, admin_key, scratch: Scratch::new("broker")? })
+    /// A broker that somebody else started and has found ready; what belongs to its agents is kept in `scratch`.
+    pub fn that_runs(process: Process, base: String, database: String, admin_key: PathBuf, scratch: Scratch) -> Self {
+        Self { process, base, database, admin_key, scratch }
     }
 
     /// Starts another broker beside this one, on the same database.
@@ -172,16 +169,14 @@ impl Broker {
         let port = free_port().map_err(LabError::io("find a port"))?;
         let base = format!("{host}:{port}");
         let admin_key = scratch.path().join("admin.key");
-        let mut daemon = Daemon::new("brokkr-broker")?
+        let daemon = Daemon::new("brokkr-broker")?
             .args(["serve"])
             .env("BROKKR__SERVER__LISTEN", format!("127.0.0.1:{port}"))
             .env("BROKKR__DATABASE__URL", &database)
             .env("BROKKR__BOOTSTRAP__ADMIN_KEY_FILE", &admin_key);
         let watched = watch::settings(settings);
-        for (key, value) in borrowed(&watched).iter().chain(settings) {
-            daemon = daemon.env(key, value);
-        }
-        let mut process = daemon.start()?;
+        let mut process =
+            borrowed(&watched).iter().chain(settings).fold(daemon, |daemon, (key, value)| daemon.env(key, value)).start()?;
         process.wait_until_ok(&format!("{base}/readyz"), LIMIT).await?;
         Ok(Self { process, base, database, admin_key, scratch })
     }
@@ -300,7 +295,7 @@ impl Broker {
 
     fn agent_process(&self, name: Name, kubeconfig: &Path, settings: &[(&str, &str)]) -> Result<Agent, LabError> {
         let port = free_port().map_err(LabError::io("find a port"))?;
-        let mut daemon = Daemon::new("brokkr-agent")?
+        let daemon = Daemon::new("brokkr-agent")?
             .args(["run"])
             .env("BROKKR__SERVER__LISTEN", format!("127.0.0.1:{port}"))
             .env("BROKKR__BROKER__URL", &self.base)
@@ -308,9 +303,7 @@ impl Broker {
             .env("BROKKR__KUBERNETES__KUBECONFIG", kubeconfig)
             .env("BROKKR__KUBERNETES__NAMESPACE", format!("brokkr-{name}"));
         let watched = watch::settings(settings);
-        for (key, value) in borrowed(&watched).iter().chain(settings) {
-            daemon = daemon.env(key, value);
-        }
+        let daemon = borrowed(&watched).iter().chain(settings).fold(daemon, |daemon, (key, value)| daemon.env(key, value));
         Ok(Agent { process: daemon.start()?, name, base: format!("http://127.0.0.1:{port}") })
     }
 

@@ -208,7 +208,7 @@ async fn delivers_under(cluster: &Cluster, helm: &Helm, broker: &Broker, profile
     assert!(cluster.get::<ConfigMap>(&shop, "delivered").await.unwrap().is_some());
 
     // Neither an upgrade nor what takes it back touches the key, and the agent works on.
-    let other = "config.log.level=debug";
+    let other = "config.telemetry.log.level=debug";
     helm.run(["upgrade", "edge", &chart("agent"), "--namespace", namespace, "--reuse-values", "--set", other]).unwrap();
     assert_eq!(release.key().await.unwrap().data.unwrap(), first);
     helm.run(["rollback", "edge", "1", "--namespace", namespace]).unwrap();

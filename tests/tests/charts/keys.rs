@@ -66,7 +66,7 @@ impl Matrix {
         let mut this = Self { helm, daemon, scratch, defaults, cases: BTreeMap::new() };
         for (name, file) in matrix(daemon) {
             let values = read(&file);
-            let rendered = this.render(&values).unwrap_or_else(|said| panic!("{name}: {said}"));
+            let rendered = this.render(&values).map_err(|said| format!("{name}: {said}")).unwrap();
             this.cases.insert(name, (values, rendered));
         }
         this

@@ -1,4 +1,4 @@
-//! NetworkPolicies, evaluated as a network would: who of the pods that are rendered reaches which port of which.
+//! Network policies, evaluated as a network would: who of the pods that are rendered reaches which port of which.
 
 use std::{collections::BTreeMap, fs};
 
@@ -7,7 +7,10 @@ use k8s_openapi::{
         core::v1::ContainerPort,
         networking::v1::{NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort},
     },
-    apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
+    apimachinery::pkg::{
+        apis::meta::v1::{LabelSelector, LabelSelectorRequirement},
+        util::intstr::IntOrString,
+    },
 };
 use serde_json::Value;
 
@@ -30,7 +33,7 @@ impl Pod {
     /// The number of a port.
     fn port(&self, name: &str) -> i32 {
         let found = self.ports.iter().find(|port| port.name.as_deref() == Some(name));
-        found.unwrap_or_else(|| panic!("{name} is no port of {self:?}")).container_port
+        found.ok_or_else(|| format!("{name} is no port of {self:?}")).unwrap().container_port
     }
 }
 
@@ -142,8 +145,19 @@ fn is_port(ports: Option<&[NetworkPolicyPort]>, to: &Pod, number: i32) -> bool {
 /// A selector that is not there selects everything, as an empty one does.
 fn selects(selector: Option<&LabelSelector>, labels: &BTreeMap<String, String>) -> bool {
     let Some(selector) = selector else { return true };
-    assert_eq!(selector.match_expressions, None, "no policy of ours has expressions");
+    let holds = |requirement: &LabelSelectorRequirement| {
+        let is_listed =
+            labels.get(&requirement.key).map(|value| requirement.values.iter().flatten().any(|listed| listed == value));
+        match requirement.operator.as_str() {
+            "In" => is_listed == Some(true),
+            "NotIn" => is_listed != Some(true),
+            "Exists" => is_listed.is_some(),
+            "DoesNotExist" => is_listed.is_none(),
+            _ => false,
+        }
+    };
     selector.match_labels.iter().flatten().all(|(key, value)| labels.get(key) == Some(value))
+        && selector.match_expressions.iter().flatten().all(holds)
 }
 
 /// Somebody else's pods, wherever they run; the last two look a little like ours.

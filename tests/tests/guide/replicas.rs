@@ -72,7 +72,7 @@ impl Release {
         let mut process = self.start(pod).await;
         process.wait_until_ok(&pod.readiness().unwrap(), LIMIT).await.unwrap();
         let key = pod.path("/run/brokkr/bootstrap/admin.key");
-        Broker::that_runs(process, base(pod, 3000), database.to_owned(), key).unwrap()
+        Broker::that_runs(process, base(pod, 3000), database.to_owned(), key, Scratch::new("broker").unwrap())
     }
 }
 
