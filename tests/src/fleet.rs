@@ -16,11 +16,12 @@ use brokkr_api::{
 };
 use http::{HeaderName, HeaderValue};
 
+pub use crate::http::{metric, wait_for_metric};
+
 use crate::{
     certificate::Certificate,
     control_plane::ControlPlane,
-    http::client,
-    lab::{LabError, Scratch, free_port, until},
+    lab::{LabError, Scratch, free_port},
     postgres::Postgres,
     process::{Daemon, Process},
     watch::{self, SECRET},
@@ -54,6 +55,12 @@ impl Engine {
 /// Settings as daemons are started with them.
 pub fn borrowed<'s>(settings: &'s [(&'static str, String)]) -> Vec<(&'static str, &'s str)> {
     settings.iter().map(|(key, value)| (*key, value.as_str())).collect()
+}
+
+/// The daemon with these settings. What they say nothing about is watched.
+fn told(daemon: Daemon, settings: &[(&str, &str)]) -> Daemon {
+    let watched = watch::settings(settings);
+    borrowed(&watched).iter().chain(settings).fold(daemon, |daemon, (key, value)| daemon.env(key, value))
 }
 
 /// A running broker, its admin's client and its database.
@@ -174,9 +181,7 @@ impl Broker {
             .env("BROKKR__SERVER__LISTEN", format!("127.0.0.1:{port}"))
             .env("BROKKR__DATABASE__URL", &database)
             .env("BROKKR__BOOTSTRAP__ADMIN_KEY_FILE", &admin_key);
-        let watched = watch::settings(settings);
-        let mut process =
-            borrowed(&watched).iter().chain(settings).fold(daemon, |daemon, (key, value)| daemon.env(key, value)).start()?;
+        let mut process = told(daemon, settings).start()?;
         process.wait_until_ok(&format!("{base}/readyz"), LIMIT).await?;
         Ok(Self { process, base, database, admin_key, scratch })
     }
@@ -302,9 +307,7 @@ impl Broker {
             .env("BROKKR__BROKER__KEY_FILE", self.scratch.path().join(key_file(&name)))
             .env("BROKKR__KUBERNETES__KUBECONFIG", kubeconfig)
             .env("BROKKR__KUBERNETES__NAMESPACE", format!("brokkr-{name}"));
-        let watched = watch::settings(settings);
-        let daemon = borrowed(&watched).iter().chain(settings).fold(daemon, |daemon, (key, value)| daemon.env(key, value));
-        Ok(Agent { process: daemon.start()?, name, base: format!("http://127.0.0.1:{port}") })
+        Ok(Agent { process: told(daemon, settings).start()?, name, base: format!("http://127.0.0.1:{port}") })
     }
 
     /// Makes a stack for these agents.
@@ -368,29 +371,6 @@ impl Broker {
             assert!(tokio::time::Instant::now() < deadline, "the deletion of {stack} does not end: {rollout:#?}");
         }
     }
-}
-
-/// A series of `/metrics`: the value of the line that begins with `series`, 0 when there is none.
-///
-/// # Panics
-/// When the daemon does not answer.
-pub async fn metric(base: &str, series: &str) -> f64 {
-    let text =
-        client().expect("a client").get(format!("{base}/metrics")).send().await.expect("an answer").text().await.expect("text");
-    let line = text.lines().find(|line| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(' ')));
-    line.and_then(|line| line.rsplit(' ').next()).and_then(|value| value.parse().ok()).unwrap_or(0.0)
-}
-
-/// Waits until a series of `/metrics` has a value that `wanted` accepts.
-///
-/// # Panics
-/// When it does not in time.
-pub async fn wait_for_metric(base: &str, series: &str, wanted: impl Fn(f64) -> bool) {
-    let look = || async {
-        let value = metric(base, series).await;
-        if wanted(value) { Ok(()) } else { Err(value.to_string()) }
-    };
-    until(series, LIMIT, look).await.expect("the metric");
 }
 
 /// A config map in a namespace, as YAML.

@@ -2,6 +2,7 @@
 
 use crate::{
     certificate::Certificate,
+    fleet::LIMIT,
     lab::{LabError, until},
 };
 use std::time::Duration;
@@ -40,4 +41,27 @@ pub async fn wait_until_ok(url: &str, limit: Duration) -> Result<String, LabErro
         if status.is_success() { Ok(body) } else { Err(format!("{status}: {body}")) }
     })
     .await
+}
+
+/// A series of `/metrics`: the value of the line that begins with `series`, 0 when there is none.
+///
+/// # Panics
+/// When the daemon does not answer.
+pub async fn metric(base: &str, series: &str) -> f64 {
+    let text =
+        client().expect("a client").get(format!("{base}/metrics")).send().await.expect("an answer").text().await.expect("text");
+    let line = text.lines().find(|line| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(' ')));
+    line.and_then(|line| line.rsplit(' ').next()).and_then(|value| value.parse().ok()).unwrap_or(0.0)
+}
+
+/// Waits until a series of `/metrics` has a value that `wanted` accepts.
+///
+/// # Panics
+/// When it does not in time.
+pub async fn wait_for_metric(base: &str, series: &str, wanted: impl Fn(f64) -> bool) {
+    let look = || async {
+        let value = metric(base, series).await;
+        if wanted(value) { Ok(()) } else { Err(value.to_string()) }
+    };
+    until(series, LIMIT, look).await.expect("the metric");
 }
