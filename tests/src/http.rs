@@ -1,4 +1,5 @@
 //! An HTTP client for tests.
+#![expect(clippy::expect_used, reason = "a fixture that is missing fails the test, with the reason")]
 
 use crate::{
     certificate::Certificate,

@@ -3,7 +3,7 @@
 //! A handler answers at once, alone or after so many statements that ask nothing. What a daemon spends on tracing a request cannot be less,
 //! because none of what is measured here is work of the daemon. Spans are encoded and sent to another process, which throws them away.
 #![expect(clippy::print_stdout, reason = "the figures are what it is for")]
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a benchmark that cannot measure ends, and says where")]
+#![expect(clippy::unwrap_used, reason = "a benchmark that cannot measure ends, and says where")]
 
 use std::{
     env, fs,

@@ -64,11 +64,11 @@ impl KubeCall {
     }
 
     pub(super) fn until(&self, deadline: Instant) -> Self {
-        Self { deadline: Some(deadline), ..self.clone().from_here() }
+        Self { deadline: Some(deadline), ..self.clone().standing_here() }
     }
 
     /// The same, made by the work that is being done now.
-    pub(super) fn from_here(self) -> Self {
+    pub(super) fn standing_here(self) -> Self {
         Self { place: TraceContext::current(), ..self }
     }
 

@@ -75,7 +75,7 @@ impl Cluster {
             .map_err(|source| KubeFailure::new(Class::Invalid, source.to_string()))?;
         let call = KubeCall::new("watch", KubeOperation::Watch, resource, place, None);
         drop(self.begin(&call).await?);
-        request.extensions_mut().insert(call.from_here());
+        request.extensions_mut().insert(call.standing_here());
         let events =
             self.client.request_events::<DynamicObject>(request).await.map_err(|source| KubeFailure::of(source, false))?;
         let resource = resource.clone();

@@ -187,11 +187,15 @@ pub fn relate(span: &Span, context: &TraceContext, relation: Relation) {
 
 /// Does the work inside its span. Where spans are off it is done at the place that it came with, so that what it calls is part of the same
 /// trace all the same: <https://www.w3.org/TR/trace-context-2/#a-traceparent-is-received>.
-pub async fn within<T>(span: &Span, came_with: Option<&TraceContext>, work: impl Future<Output = T>) -> T {
-    let work = work.instrument(span.clone());
-    match came_with.filter(|_| TraceContext::of(span).is_none()) {
-        Some(place) => work.with_context(place.to_remote_parent()).await,
-        None => work.await,
+pub fn within<T>(span: &Span, came_with: Option<&TraceContext>, work: impl Future<Output = T>) -> impl Future<Output = T> {
+    let place = came_with.filter(|_| TraceContext::of(span).is_none()).map(TraceContext::to_remote_parent);
+    // What is done within is large, and would be part of whatever awaits it several times over.
+    let work = Box::pin(work.instrument(span.clone()));
+    async move {
+        match place {
+            Some(place) => work.with_context(place).await,
+            None => work.await,
+        }
     }
 }
 
