@@ -31,12 +31,28 @@ for daemon in broker agent; do
   "$bin/brokkr-lab" chart readme "$chart" >"$new/$chart/README.md"
   rm "$new/config.json"
   cp charts/common/*.tpl "$new/$chart/templates/"
+  cp charts/common/redaction.yaml "$new/$chart/files/"
   cp monitoring/rules/brokkr.yaml "$new/$chart/files/rules.yaml"
 done
 # Whoever has the broker sees the whole fleet; in the cluster of an agent there is only that.
 mkdir -p "$new"/charts/brokkr-{broker,agent}/files/dashboards
 cp "$new"/monitoring/dashboards/*.json "$new/charts/brokkr-broker/files/dashboards/"
 cp "$new/monitoring/dashboards/agent.json" "$new/charts/brokkr-agent/files/dashboards/"
+
+# Every other configuration of a collector masks the same.
+for file in deploy/compose/collector.yaml deploy/examples/gateway/collector.yaml deploy/examples/trial/kubernetes.yaml; do
+  mkdir -p "$new/$(dirname "$file")"
+  awk -v list=charts/common/redaction.yaml '
+    function indent(line) { match(line, /^ */); return RLENGTH }
+    inside && indent($0) > outer { next }
+    { inside = 0; print }
+    /^ *redaction:$/ {
+      inside = 1
+      outer = indent($0)
+      while ((getline line < list) > 0) if (line !~ /^#/) printf "%*s%s\n", outer + 2, "", line
+      close(list)
+    }' "$file" >"$new/$file"
+done
 
 if [ "${1:-}" = --check ]; then
   status=0

@@ -1,8 +1,12 @@
 //! The Helm charts: what they render, what they refuse, and what becomes of it on a real cluster.
-#![expect(clippy::unwrap_used, reason = "the helpers of a test fail it where it went wrong")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "the helpers of a test fail it where it went wrong")]
 
+#[path = "charts/authority.rs"]
+mod authority;
 #[path = "charts/collector.rs"]
 mod collector;
+#[path = "charts/configurations.rs"]
+mod configurations;
 #[path = "charts/daemons.rs"]
 mod daemons;
 #[path = "charts/helm.rs"]
@@ -13,6 +17,8 @@ mod keys;
 mod mtls;
 #[path = "charts/networks.rs"]
 mod networks;
+#[path = "charts/passage.rs"]
+mod passage;
 #[path = "charts/release.rs"]
 mod release;
 #[path = "charts/render.rs"]

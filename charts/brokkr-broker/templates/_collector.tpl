@@ -43,12 +43,10 @@ processors:
       {{- end }}
   # The daemons put no secrets into spans; this is the second lock on that door.
   redaction:
-    allow_all_keys: true
-    blocked_key_patterns:
-      {{- toYaml $sidecar.redaction.blockedKeys | nindent 6 }}
-    blocked_values:
-      {{- toYaml $sidecar.redaction.blockedValues | nindent 6 }}
-    summary: info
+    {{- $ours := .root.Files.Get "files/redaction.yaml" | fromYaml }}
+    {{- $keys := concat $ours.blocked_key_patterns $sidecar.redaction.blockedKeys }}
+    {{- $values := concat $ours.blocked_values $sidecar.redaction.blockedValues }}
+    {{- merge (dict "blocked_key_patterns" $keys "blocked_values" $values) $ours | toYaml | nindent 4 }}
 exporters:
   {{ .exporter }}:
     endpoint: {{ $sidecar.endpoint | quote }}
