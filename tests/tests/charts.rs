@@ -9,6 +9,8 @@ mod collector;
 mod configurations;
 #[path = "charts/daemons.rs"]
 mod daemons;
+#[path = "charts/examples.rs"]
+mod examples;
 #[path = "charts/helm.rs"]
 mod helm;
 #[path = "charts/keys.rs"]

@@ -20,8 +20,6 @@ pub(crate) struct Configuration {
     pub(crate) layers: Vec<Value>,
     pub(crate) environment: Vec<(String, String)>,
     pub(crate) files: Vec<(String, String)>,
-    /// Key of a Secret, by the header that carries it.
-    pub(crate) headers: Vec<(String, String)>,
     /// Volumes of Secrets: key and path of each file.
     secrets: Vec<(String, String)>,
 }
@@ -29,14 +27,7 @@ pub(crate) struct Configuration {
 impl Configuration {
     pub(crate) fn new(name: &str, config: Value) -> Self {
         let (layers, none) = (vec![config], Vec::new());
-        Self {
-            name: name.to_owned(),
-            layers,
-            environment: none.clone(),
-            files: none.clone(),
-            headers: none.clone(),
-            secrets: none,
-        }
+        Self { name: name.to_owned(), layers, environment: none.clone(), files: none.clone(), secrets: none }
     }
 
     /// Fills the files of its Secrets.
@@ -47,6 +38,23 @@ impl Configuration {
             self.files.push((format!("/etc/otelcol/{path}"), text.clone()));
         }
         self
+    }
+
+    /// The headers that its exporters send.
+    pub(crate) fn headers(&self) -> Vec<(String, String)> {
+        let exporters = self.layers[0]["exporters"].as_object().unwrap().values();
+        let headers = exporters.filter_map(|exporter| exporter["headers"].as_object()).flatten();
+        headers.map(|(header, value)| (header.to_lowercase(), self.resolved(value.as_str().unwrap()))).collect()
+    }
+
+    /// A value, with the environment of the container in it.
+    pub(crate) fn resolved(&self, value: &str) -> String {
+        let Some(variable) = value.strip_prefix("${env:").and_then(|rest| rest.strip_suffix('}')) else {
+            return value.to_owned();
+        };
+        let (variable, default) = variable.split_once(":-").unwrap_or((variable, ""));
+        let known = self.environment.iter().find(|(name, _)| name == variable);
+        known.map_or(default, |(_, value)| value).to_owned()
     }
 
     /// The exporters of OTLP.
@@ -78,11 +86,7 @@ fn of_chart(name: &str, rendered: &[Value]) -> Option<Configuration> {
         let from = &variable["valueFrom"];
         let value = match (&variable["value"], &from["fieldRef"]["fieldPath"], &from["secretKeyRef"]["key"]) {
             (Value::String(value), ..) | (_, Value::String(value), _) => value.clone(),
-            (.., Value::String(key)) => {
-                let header = variable["name"].as_str().unwrap().trim_start_matches("HEADER_").replace('_', "-").to_lowercase();
-                found.headers.push((header, format!("of {key}")));
-                format!("of {key}")
-            }
+            (.., Value::String(key)) => format!("of {key}"),
             _ => panic!("{name}: {variable}"),
         };
         found.environment.push((variable["name"].as_str().unwrap().to_owned(), value));

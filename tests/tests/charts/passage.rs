@@ -90,9 +90,10 @@ pub(crate) async fn arrive(backend: &Receiver, traces: &[String; 2], name: &str)
     }
 }
 
-/// Where collectors of the tests send to: a receiver, and before it a collector that speaks TLS and tells what it was sent.
+/// Where collectors of the tests send to: a receiver, and before it collectors that tell what they were sent.
 struct Door {
     backend: Receiver,
+    plain: Collector,
     tls: Collector,
     authority: Authority,
 }
@@ -103,17 +104,14 @@ const NAMES: [&str; 3] = ["127.0.0.1", "otel-gateway", "otel-gateway.observabili
 impl Door {
     async fn open() -> Self {
         let (backend, authority) = (Receiver::start(Where::default()).unwrap(), Authority::new());
-        let shown = json!({"cert_file": "/etc/door/tls.crt", "key_file": "/etc/door/tls.key"});
-        let mut asks = shown.clone();
-        asks["client_ca_file"] = json!("/etc/door/ca.crt");
         let header = json!({"key": "x-scope-orgid", "from_context": "metadata.x-scope-orgid", "action": "upsert"});
-        let mut door = Configuration::new(
+        let mut plain = Configuration::new(
             "the door",
             json!({
                 "extensions": {"health_check": {"endpoint": "0.0.0.0:13133"}},
                 "receivers": {"otlp": {"protocols": {
-                    "grpc": {"endpoint": "0.0.0.0:4317", "tls": asks, "include_metadata": true},
-                    "http": {"endpoint": "0.0.0.0:4318", "tls": shown, "include_metadata": true},
+                    "grpc": {"endpoint": "0.0.0.0:4317", "include_metadata": true},
+                    "http": {"endpoint": "0.0.0.0:4318", "include_metadata": true},
                 }}},
                 "processors": {"attributes": {"actions": [header]}},
                 "exporters": {"otlp_grpc": {"endpoint": backend.grpc_address(), "tls": {"insecure": true}}},
@@ -124,8 +122,13 @@ impl Door {
                 },
             }),
         );
-        door.files.extend(authority.secret(&NAMES).map(|(key, text)| (format!("/etc/door/{key}"), text)));
-        Self { tls: Collector::start(&door).await, backend, authority }
+        plain.files.extend(authority.secret(&NAMES).map(|(key, text)| (format!("/etc/door/{key}"), text)));
+        let mut tls = plain.clone();
+        let shown = json!({"cert_file": "/etc/door/tls.crt", "key_file": "/etc/door/tls.key"});
+        let mut asks = shown.clone();
+        asks["client_ca_file"] = json!("/etc/door/ca.crt");
+        tls.layers.push(json!({"receivers": {"otlp": {"protocols": {"grpc": {"tls": asks}, "http": {"tls": shown}}}}}));
+        Self { plain: Collector::start(&plain).await, tls: Collector::start(&tls).await, backend, authority }
     }
 
     /// The same configuration, which sends to the door.
@@ -136,8 +139,8 @@ impl Door {
             let is_tls = exporter["endpoint"].as_str().unwrap().starts_with("https://");
             exporter["endpoint"] = json!(match (name.starts_with("otlp_http"), is_plain, is_tls) {
                 (true, _, true) => format!("https://127.0.0.1:{}", self.tls.http),
-                (true, _, false) => self.backend.http_endpoint(),
-                (false, true, _) => self.backend.grpc_address().to_string(),
+                (true, _, false) => format!("http://127.0.0.1:{}", self.plain.http),
+                (false, true, _) => format!("127.0.0.1:{}", self.plain.grpc),
                 (false, false, _) => format!("127.0.0.1:{}", self.tls.grpc),
             });
         }
@@ -226,8 +229,8 @@ impl Passage {
         let spans = door.backend.wait_for(name, LIMIT, |spans| named(spans, name).is_some()).await.unwrap();
         let span = named(&spans, name).unwrap();
         is_harmless(&self.configuration, span);
-        for (header, value) in &self.configuration.headers {
-            assert_eq!(span.text(header), Some(value.as_str()), "{name} sends the header");
+        for (header, value) in self.configuration.headers() {
+            assert_eq!(span.text(&header), Some(value.as_str()), "{name} sends the header");
         }
         says_where(&self.configuration, span);
     }
@@ -236,10 +239,8 @@ impl Passage {
 /// Namespace, pod and node, as the container's environment has them, and what the values add.
 fn says_where(configuration: &Configuration, span: &Span) {
     for attribute in configuration.layers[0]["processors"]["resource"]["attributes"].as_array().into_iter().flatten() {
-        let value = attribute["value"].as_str().unwrap();
-        let variable = value.strip_prefix("${env:").and_then(|rest| rest.strip_suffix('}'));
-        let known = |variable: &str| configuration.environment.iter().find(|(name, _)| name == variable).unwrap().1.as_str();
-        assert_eq!(span.resource[attribute["key"].as_str().unwrap()], variable.map_or(value, known), "{}", configuration.name);
+        let value = configuration.resolved(attribute["value"].as_str().unwrap());
+        assert_eq!(span.resource[attribute["key"].as_str().unwrap()], value, "{}", configuration.name);
     }
 }
 
@@ -248,7 +249,12 @@ async fn every_configuration_passes_the_spans_of_both_daemons_on_and_no_secret()
     assert_eq!(redaction()["blocked_values"].as_array().unwrap().len(), SECRETS.len(), "a secret for each pattern");
     let (mut pair, door) = (Pair::start().await, Door::open().await);
     let all = every().await;
-    assert!(all.iter().any(|one| !one.headers.is_empty()), "one with headers from a Secret is among them");
+    let with_headers: Vec<_> = all.iter().filter(|one| !one.headers().is_empty()).map(|one| one.name.as_str()).collect();
+    assert_eq!(
+        with_headers,
+        ["broker: sidecar.yaml", "deploy/examples/gateway/collector.yaml"],
+        "from a Secret, and the tenant's"
+    );
     let mut before: Option<Passage> = None;
     for configuration in all {
         let next = Passage::begin(&door, &mut pair, configuration).await;
