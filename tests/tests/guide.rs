@@ -10,6 +10,8 @@ mod compose;
 mod deploy;
 #[path = "guide/images.rs"]
 mod images;
+#[path = "guide/installed.rs"]
+mod installed;
 #[path = "guide/machine.rs"]
 mod machine;
 #[path = "guide/page.rs"]

@@ -2,7 +2,10 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use brokkr_runtime::config;
+use brokkr_runtime::{
+    command_line::{self, Shell},
+    config,
+};
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::{config::Config, doctor, serve};
@@ -28,6 +31,11 @@ enum Command {
     Config {
         #[command(subcommand)]
         command: ConfigCommand,
+    },
+    /// Print a completion script for your shell
+    Completion {
+        /// The shell
+        shell: Shell,
     },
     /// Write a reference file that is generated from the code
     #[command(hide = true)]
@@ -56,38 +64,28 @@ enum Generated {
 pub fn main() -> ExitCode {
     let args = Args::parse();
     let file = args.config.as_deref();
-    if let Command::Generate { what } = args.command {
-        return generate(what);
-    }
-    let config = match config::load::<Config>(file) {
-        Ok(config) => config,
-        Err(error) => return error.tell(),
-    };
+    let configured = |run: &dyn Fn(Config) -> ExitCode| config::load::<Config>(file).map_or_else(|error| error.tell(), run);
     match args.command {
-        Command::Generate { what } => generate(what),
-        Command::Run => serve::main(config),
-        Command::Doctor(options) => doctor::main(&config, &options),
-        Command::Config { command: ConfigCommand::Check } => config::valid(file),
+        Command::Run => configured(&serve::main),
+        Command::Doctor(options) => configured(&|config| doctor::main(&config, &options)),
+        Command::Config { command: ConfigCommand::Check } => configured(&|_| config::valid(file)),
+        Command::Completion { shell } => write(&command_line::completion(shell, Args::command())),
+        Command::Generate { what } => write(&generate(what)),
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the generated text is the output of this command")]
-fn generate(what: Generated) -> ExitCode {
+fn generate(what: Generated) -> String {
     let head = "config.toml of brokkr-agent: every key with its default. Generated from the code by `make generate`.\nBROKKR__SECTION__KEY in the environment wins over this file.";
-    let text = match what {
+    match what {
         Generated::Config => config::reference::<Config>(head),
         Generated::Configuration => format!("\n## brokkr-agent\n{}", config::tables::<Config>()),
         Generated::ConfigSchema => config::schema::<Config>(),
-        Generated::Man => manual(),
-    };
-    print!("{text}");
-    ExitCode::SUCCESS
+        Generated::Man => command_line::manual(Args::command()),
+    }
 }
 
-/// The manual page, in the language of `man`, in section 8: `brokkr agent` has the name in section 1.
-fn manual() -> String {
-    let mut page = Vec::new();
-    // Writing into memory does not fail.
-    drop(clap_mangen::Man::new(Args::command()).section("8").render(&mut page));
-    String::from_utf8_lossy(&page).into_owned()
+#[expect(clippy::print_stdout, reason = "the generated text is the output of these commands")]
+fn write(text: &str) -> ExitCode {
+    print!("{text}");
+    ExitCode::SUCCESS
 }

@@ -5,7 +5,11 @@ use std::{
     process::ExitCode,
 };
 
-use brokkr_runtime::{config, server::tls::Tls};
+use brokkr_runtime::{
+    command_line::{self, Shell},
+    config,
+    server::tls::Tls,
+};
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::{
@@ -51,6 +55,11 @@ enum Command {
         #[command(subcommand)]
         command: ConfigCommand,
     },
+    /// Print a completion script for your shell
+    Completion {
+        /// The shell
+        shell: Shell,
+    },
     /// Write a reference file that is generated from the code
     #[command(hide = true)]
     Generate { what: Generated },
@@ -67,20 +76,17 @@ enum ConfigCommand {
 pub fn main() -> ExitCode {
     let args = Args::parse();
     let file = args.config.as_deref();
-    if let Command::Generate { what } = args.command {
-        return write(what);
-    }
-    let config = match config::load::<Config>(file) {
-        Ok(config) => config,
-        Err(error) => return error.tell(),
-    };
+    let configured = |run: &dyn Fn(Config) -> ExitCode| config::load::<Config>(file).map_or_else(|error| error.tell(), run);
     match args.command {
-        Command::Generate { what } => write(what),
-        Command::Serve => serve::main(config),
-        Command::Migrate { check } => maintenance::migrate(&config, check),
-        Command::RestoreEpoch { no_suspend, jump } => maintenance::restore_epoch(&config, jump, !no_suspend),
-        Command::AdminKey => maintenance::admin_key(&config),
-        Command::Config { command: ConfigCommand::Check } => check(&config, file),
+        Command::Serve => configured(&serve::main),
+        Command::Migrate { check } => configured(&|config| maintenance::migrate(&config, check)),
+        Command::RestoreEpoch { no_suspend, jump } => {
+            configured(&|config| maintenance::restore_epoch(&config, jump, !no_suspend))
+        }
+        Command::AdminKey => configured(&|config| maintenance::admin_key(&config)),
+        Command::Config { command: ConfigCommand::Check } => configured(&|config| check(&config, file)),
+        Command::Completion { shell } => write(&command_line::completion(shell, Args::command())),
+        Command::Generate { what } => write(&generate(what)),
     }
 }
 
@@ -96,15 +102,12 @@ fn check(config: &Config, file: Option<&Path>) -> ExitCode {
 }
 
 #[expect(clippy::print_stdout, reason = "the generated text is the output of this command")]
-fn write(what: Generated) -> ExitCode {
-    print!("{}", generate(what));
+fn write(text: &str) -> ExitCode {
+    print!("{text}");
     ExitCode::SUCCESS
 }
 
-/// The manual page, in the language of `man`, in section 8: `brokkr agent` has the name in section 1.
+/// The manual page.
 pub(crate) fn manual() -> String {
-    let mut page = Vec::new();
-    // Writing into memory does not fail.
-    drop(clap_mangen::Man::new(Args::command()).section("8").render(&mut page));
-    String::from_utf8_lossy(&page).into_owned()
+    command_line::manual(Args::command())
 }

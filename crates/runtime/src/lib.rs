@@ -1,6 +1,7 @@
 //! What both daemons stand on: configuration, clock, ids, supervised tasks, and the routes that every daemon has.
 
 pub mod clock;
+pub mod command_line;
 pub mod config;
 pub mod daemon;
 pub mod durable;
