@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
-.PHONY: help setup kubernetes collector helm shipwright zipkin compose fuzzer cyclonedx sbom images reproducible man build demo test check soak fmt clippy docs generate generated-check deny bench-loop bench-broker bench-agent bench-tracing bench-spans bench-metrics bench-work-orders bench-webhooks
+.PHONY: help setup kubernetes collector helm shipwright zipkin compose fuzzer cyclonedx sbom images reproducible man build demo test check soak fmt clippy docs generate generated-check deny bench-loop bench-broker bench-agent bench-tracing bench-spans bench-metrics bench-resources bench-work-orders bench-webhooks
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -134,3 +134,7 @@ bench-spans: ## What tracing a request costs at the least, without anything of a
 bench-metrics: setup ## A scrape under 10,000 simulated agents: time, size, series, on both engines; writes target/bench/metrics.json
 	@cargo build --release --package brokkr-broker --package brokkr-tests --bins
 	@target/release/brokkr-lab bench-metrics $(BENCH)
+
+bench-resources: setup kubernetes collector helm ## What the collector beside a daemon and the agent need, against what the charts ask for; writes target/bench/resources.json
+	@cargo build --release --workspace --bins
+	@target/release/brokkr-lab bench-resources $(BENCH)

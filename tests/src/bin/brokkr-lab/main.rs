@@ -5,6 +5,7 @@ mod bench_agent;
 mod bench_broker;
 mod bench_loop;
 mod bench_metrics;
+mod bench_resources;
 mod bench_table;
 mod bench_tracing;
 mod bench_webhooks;
@@ -86,6 +87,8 @@ enum Lab {
     BenchTracing(bench_tracing::Plan),
     /// What a look at the metrics costs under a fleet of thousands, on both database engines.
     BenchMetrics(bench_metrics::Plan),
+    /// What the collector beside a daemon and the agent need, against what their charts ask for.
+    BenchResources(bench_resources::Plan),
     /// Work orders: claims per second with a full table, and how long one waits, on both database engines.
     BenchWorkOrders(bench_work_orders::Plan),
     /// Webhooks: a thousand receivers, of which a hundred hang, and a million deliveries that wait.
@@ -151,6 +154,7 @@ async fn run(lab: Lab) -> Result<(), LabError> {
         Lab::BenchBroker(plan) => bench_broker::run(&plan).await,
         Lab::BenchTracing(plan) => bench_tracing::run(&plan).await,
         Lab::BenchMetrics(plan) => bench_metrics::run(&plan).await,
+        Lab::BenchResources(plan) => bench_resources::run(&plan).await,
         Lab::BenchWorkOrders(plan) => bench_work_orders::run(&plan).await,
         Lab::BenchWebhooks(plan) => bench_webhooks::run(&plan).await,
         Lab::Fleet(options) => fleet::run(&options, &mut orders).await,

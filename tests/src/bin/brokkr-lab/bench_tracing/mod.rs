@@ -11,7 +11,7 @@ use brokkr_tests::{fleet::Engine, lab::LabError};
 use clap::{Args, ValueEnum};
 
 use crate::bench_table::{Row, write};
-use sink::Sink;
+pub(crate) use sink::Sink;
 
 /// Whose costs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -23,14 +23,14 @@ impl TraceService for Nothing {
 }
 
 /// A running one; it ends when it is dropped.
-pub(super) struct Sink {
+pub(crate) struct Sink {
     address: SocketAddr,
     server: JoinHandle<()>,
 }
 
 impl Sink {
     #[expect(clippy::disallowed_methods, reason = "the task ends with the value that holds it")]
-    pub(super) async fn start() -> Result<Self, LabError> {
+    pub(crate) async fn start() -> Result<Self, LabError> {
         let listener = TcpListener::bind("127.0.0.1:0").await.map_err(LabError::io("a port for the collector"))?;
         let address = listener.local_addr().map_err(LabError::io("the collector's port"))?;
         let service = TraceServiceServer::new(Nothing).max_decoding_message_size(64 << 20);
@@ -40,7 +40,7 @@ impl Sink {
         Ok(Self { address, server })
     }
 
-    pub(super) fn endpoint(&self) -> String {
+    pub(crate) fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
 }
