@@ -1,15 +1,14 @@
 //! A real Zipkin: a backend for traces, with the API and the page that people look at them with.
 //!
-//! It speaks no OTLP, and the exporter of the collector for it cannot be had as a module: the harness hands it the spans that its own
-//! [`Receiver`](crate::otlp::Receiver) got from a collector.
+//! It speaks no OTLP: its module for that is not among its Maven artifacts. [`Collector::before_zipkin`](crate::collector::Collector)
+//! sends to it in its own format, by the collector's exporter.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::{
     fleet::LIMIT,
     http,
     lab::{self, LabError, on_path, until},
-    otlp::{Kind, Span, Status},
     process::{Daemon, Process},
 };
 
@@ -44,15 +43,9 @@ impl Zipkin {
         Ok(Self { process, base, client: http::client()? })
     }
 
-    /// Hands it these spans.
-    ///
-    /// # Errors
-    /// When it refuses them.
-    pub async fn take(&self, spans: &[Span]) -> Result<(), LabError> {
-        let spans: Vec<Value> = spans.iter().map(zipkin_span).collect();
-        let refused = |error: reqwest::Error| LabError::Refused(format!("Zipkin: {error}"));
-        let request = self.client.post(format!("{}/api/v2/spans", self.base)).json(&spans);
-        request.send().await.map_err(refused)?.error_for_status().map_err(refused).map(drop)
+    /// Where it takes spans.
+    pub fn door(&self) -> String {
+        format!("{}/api/v2/spans", self.base)
     }
 
     /// The spans of a trace as its API shows them, when there are as many as `wanted`.
@@ -68,34 +61,4 @@ impl Zipkin {
         };
         until(&format!("trace {id} in Zipkin"), LIMIT, look).await
     }
-}
-
-/// A span in Zipkin's own format. It has no links, and no kind for what happens inside a process.
-fn zipkin_span(span: &Span) -> Value {
-    let mut tags: serde_json::Map<String, Value> =
-        span.attributes.iter().map(|(key, value)| (key.clone(), json!(plain(value)))).collect();
-    if let Status::Error(description) = &span.status {
-        tags.insert("error".to_owned(), json!(if description.is_empty() { "true" } else { description.as_str() }));
-    }
-    let mut zipkin = json!({
-        "traceId": span.trace_id,
-        "id": span.span_id,
-        "name": span.name,
-        "timestamp": span.start_nanos / 1_000,
-        // Zero means that nobody knows.
-        "duration": (span.nanos() / 1_000).max(1),
-        "localEndpoint": {"serviceName": span.service},
-        "tags": tags,
-    });
-    if let Some(parent) = &span.parent {
-        zipkin["parentId"] = json!(parent);
-    }
-    if span.kind != Kind::Internal {
-        zipkin["kind"] = json!(span.kind.name().to_uppercase());
-    }
-    zipkin
-}
-
-fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }

@@ -7,6 +7,7 @@ use crate::{
     http,
     lab::{self, LabError, Scratch, free_port},
     process::{Daemon, Process},
+    zipkin::Zipkin,
 };
 
 /// A running collector: spans in by OTLP over gRPC, on to a backend, span metrics and metrics of its own out.
@@ -30,11 +31,22 @@ impl Collector {
     /// # Errors
     /// When it cannot be built, refuses its configuration, or is not ready in time.
     pub async fn start(backend: &str) -> Result<Self, LabError> {
+        Self::at(port()?, backend, None).await
+    }
+
+    /// Starts one on this port that passes spans on to this address, and to a Zipkin.
+    ///
+    /// # Errors
+    /// When it cannot be built, refuses its configuration, or is not ready in time.
+    pub async fn before_zipkin(grpc: u16, backend: &str, zipkin: &Zipkin) -> Result<Self, LabError> {
+        Self::at(grpc, backend, Some(zipkin)).await
+    }
+
+    async fn at(grpc: u16, backend: &str, zipkin: Option<&Zipkin>) -> Result<Self, LabError> {
         let program = lab::collector().await?;
         let scratch = Scratch::new("collector")?;
-        let port = || free_port().map_err(LabError::io("find a port"));
-        let (grpc, spans, own, health) = (port()?, port()?, port()?, port()?);
-        let config = json!({
+        let (spans, own, health) = (port()?, port()?, port()?);
+        let mut config = json!({
             "extensions": {"health_check": {"endpoint": format!("127.0.0.1:{health}")}},
             "receivers": {"otlp": {"protocols": {"grpc": {"endpoint": format!("127.0.0.1:{grpc}")}}}},
             "processors": {
@@ -65,6 +77,10 @@ impl Collector {
                 },
             },
         });
+        if let Some(zipkin) = zipkin {
+            config["exporters"]["zipkin"] = json!({"endpoint": zipkin.door()});
+            config["service"]["pipelines"]["traces"]["exporters"] = json!(["otlp_grpc", "span_metrics", "zipkin"]);
+        }
         // JSON is YAML.
         let config = scratch.write("collector.yaml", config.to_string())?;
         let process = Daemon::at("collector", program).args([format!("--config={}", config.display())]).start()?;
@@ -94,4 +110,8 @@ impl Collector {
         self.process.wait_until_ok(&self.health, LIMIT).await?;
         http::wait_until_ok(&format!("{}/metrics", self.own_metrics), LIMIT).await.map(drop)
     }
+}
+
+fn port() -> Result<u16, LabError> {
+    free_port().map_err(LabError::io("find a port"))
 }

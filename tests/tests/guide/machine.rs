@@ -209,7 +209,7 @@ impl Machine {
     /// The backend of traces that runs in the place of this Deployment.
     pub(crate) fn backend(&self, namespace: &str, name: &str) -> (&Receiver, &Zipkin) {
         match &self.units[&(namespace.to_owned(), name.to_owned())].running {
-            Running::Backend { receiver, zipkin } => (receiver, zipkin),
+            Running::Backend { receiver, zipkin, .. } => (receiver, zipkin),
             Running::Process(_) => panic!("{name} is no backend of traces"),
         }
     }

@@ -2,6 +2,7 @@
 
 use brokkr_tests::{
     cluster::Cluster,
+    collector::Collector,
     lab::{self, Scratch, on_path},
     otlp::{Receiver, Where},
     process::{Daemon, Process},
@@ -15,10 +16,12 @@ use crate::pod::Pod;
 /// What runs in the place of a container.
 pub(crate) enum Running {
     Process(Box<Process>),
-    /// No Jaeger can be had as a package: at its ports are a receiver of ours for OTLP, and a real Zipkin that shows what came.
+    /// No Jaeger can be had as a package: at its ports are a real collector for OTLP, and a real Zipkin that it sends to and that shows
+    /// what came. A receiver gets the same.
     Backend {
         receiver: Receiver,
         zipkin: Box<Zipkin>,
+        _collector: Box<Collector>,
     },
 }
 
@@ -52,6 +55,8 @@ pub(crate) async fn process(cluster: &Cluster, pod: &Pod, container: &Container,
 
 /// A backend of traces at the ports of Jaeger's pod.
 pub(crate) async fn backend(pod: &Pod) -> Running {
-    let receiver = Receiver::start(Where { grpc_port: pod.port(4317), http_port: 0 }).unwrap();
-    Running::Backend { receiver, zipkin: Box::new(Zipkin::start(pod.port(16686)).await.unwrap()) }
+    let receiver = Receiver::start(Where::default()).unwrap();
+    let zipkin = Zipkin::start(pod.port(16686)).await.unwrap();
+    let collector = Collector::before_zipkin(pod.port(4317), &receiver.grpc_address().to_string(), &zipkin).await.unwrap();
+    Running::Backend { receiver, zipkin: Box::new(zipkin), _collector: Box::new(collector) }
 }
