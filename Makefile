@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
-.PHONY: help setup kubernetes collector helm shipwright zipkin compose fuzzer cyclonedx sbom images reproducible man build demo test check soak fmt clippy docs generate generated-check deny bench-loop bench-broker bench-agent bench-tracing bench-spans bench-metrics bench-resources bench-work-orders bench-webhooks
+.PHONY: help setup kubernetes collector helm shipwright zipkin compose fuzzer cyclonedx sbom images dockerfile reproducible man build demo test check soak fmt clippy docs generate generated-check deny bench-loop bench-broker bench-agent bench-tracing bench-spans bench-metrics bench-resources bench-work-orders bench-webhooks
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -95,6 +95,10 @@ images: setup ## Build release programs and the three images as the Dockerfile d
 	@scripts/setup.sh $(ARCH)
 	@scripts/build-programs.sh $(ARCH) target/images/$(ARCH)
 	@tests/images/check.sh target/images/$(ARCH) 40 $(ARCH)
+
+dockerfile: setup ## One image by the whole Dockerfile where no base can be pulled: debootstrap makes it (IMAGE=agent, PROFILE=release)
+	@command -v debootstrap >/dev/null || { echo "error: debootstrap is missing (Debian package)" >&2; exit 1; }
+	@tests/images/dockerfile.sh $(IMAGE)
 
 reproducible: setup ## Build the programs of the images twice, in two folders, and compare them byte for byte (PROFILE=dev to be quick, ARCH=arm64)
 	@scripts/setup.sh $(ARCH)
