@@ -229,6 +229,8 @@ async fn what_is_secret_is_in_no_span_log_metric_or_event() {
     let seen = |spans: &[Span]| spans.iter().filter(|span| failed(span)).count() >= 3 && spans.iter().any(careless);
     let spans = receiver.wait_for("failed deployments and an unknown path", LIMIT, seen).await.unwrap();
     assert_catalogued(&spans);
+    let of_agent = spans.iter().find(|span| failed(span)).unwrap();
+    assert_eq!(of_agent.resource["k8s.cluster.name"], name.as_str(), "an agent that enrols calls its cluster like itself");
     emitted.add("spans", serde_json::to_vec(&spans).unwrap());
     emitted.add("output of the broker", broker.process.output().lines().join("\n"));
     emitted.add("output of the agent", agent.output().lines().join("\n"));
