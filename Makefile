@@ -49,11 +49,11 @@ test: setup kubernetes collector helm shipwright compose zipkin fuzzer cyclonedx
 	@scripts/generate.sh --check
 	@cargo test --workspace --all-features
 
-check: setup ## The inner loop: formatting, clippy, unit tests
+check: setup ## The inner loop: formatting, clippy, unit tests without the exhaustive ones, which `make test` runs
 	@cargo fmt --all --check
 	@cargo clippy --workspace --all-targets --all-features --quiet -- -D warnings
 	@cargo build --workspace --bins --quiet
-	@cargo test --workspace --all-features --lib --bins --quiet
+	@cargo test --workspace --all-features --lib --bins --quiet -- --skip store::tests::deaths --skip http::tests::battery
 
 soak: setup kubernetes ## The fault and load trials with their full counts; evidence in target/soak
 	@cargo build --workspace --bins
