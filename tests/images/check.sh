@@ -22,14 +22,8 @@ if [ "$architecture" != "$own" ]; then
   emulator=$(command -v "qemu-$machine-static") || { echo "error: qemu-user-static is missing (Debian package)" >&2; exit 1; }
 fi
 
-work=$(mktemp -d)
-buildah() { command buildah --storage-driver vfs --root "$work/store" --runroot "$work/run" "$@"; }
-clean() {
-  buildah rm --all >/dev/null 2>&1 || true
-  buildah rmi --all --force >/dev/null 2>&1 || true
-  rm -rf "$work"
-}
-trap clean EXIT
+# shellcheck source=tests/images/store.sh
+. tests/images/store.sh
 fail() { echo "error: $image: $*" >&2; exit 1; }
 
 scripts/sbom.sh "$architecture" "$work/programs"

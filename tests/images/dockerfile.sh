@@ -15,14 +15,8 @@ for program in debootstrap buildah rustup; do
 done
 case $image in cli) program=brokkr ;; broker | agent) program=brokkr-$image ;; *) echo "error: there is no image $image" >&2; exit 2 ;; esac
 
-work=$(mktemp -d)
-buildah() { command buildah --storage-driver vfs --root "$work/store" --runroot "$work/run" "$@"; }
-clean() {
-  buildah rm --all >/dev/null 2>&1 || true
-  buildah rmi --all --force >/dev/null 2>&1 || true
-  rm -rf "$work"
-}
-trap clean EXIT
+# shellcheck source=tests/images/store.sh
+. tests/images/store.sh
 
 # As the official image has it: Rust in /usr/local/rustup, Cargo in /usr/local/cargo.
 base=$work/base

@@ -8,7 +8,7 @@ use super::{
     Db, Error, NewAuditEntry, Scope, Tx,
     audit::insert_audit,
     fan_out::returning,
-    rollouts::trace,
+    rollouts::causes,
     sql::{Row, Value, set, statements, values},
 };
 
@@ -232,12 +232,7 @@ impl Db {
     /// Whether events wait for their positions, and the traces that the first of them happened in: the one question that an idle
     /// broker asks.
     pub(crate) async fn unsequenced_events(&self) -> Result<Option<Vec<TraceContext>>, Error> {
-        let rows = self.all(&FIRST_UNSEQUENCED, vec![]).await?;
-        if rows.is_empty() {
-            return Ok(None);
-        }
-        let traces = rows.iter().map(trace).collect::<Result<Vec<_>, _>>()?;
-        Ok(Some(traces.into_iter().flatten().collect()))
+        causes(&self.all(&FIRST_UNSEQUENCED, vec![]).await?)
     }
 
     /// Gives waiting events their positions and their deliveries their places, in one transaction. Several brokers may do it at the same

@@ -111,6 +111,15 @@ pub(super) fn trace(row: &Row) -> Result<Option<TraceContext>, Error> {
     Ok(traceparent.and_then(|traceparent| TraceContext::from_parts(&traceparent, tracestate.as_deref())))
 }
 
+/// The traces that left the work of these rows; nothing when there is none to do.
+pub(super) fn causes(rows: &[Row]) -> Result<Option<Vec<TraceContext>>, Error> {
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    let traces = rows.iter().map(trace).collect::<Result<Vec<_>, _>>()?;
+    Ok(Some(traces.into_iter().flatten().collect()))
+}
+
 fn held(row: &Row) -> Result<Option<HeldPlan>, Error> {
     let Some(plan) = row.opt_text("held_plan")? else { return Ok(None) };
     Ok(Some(HeldPlan { plan, objects: row.count("held_objects")? }))

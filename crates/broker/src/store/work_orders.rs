@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Db, Error, Queue, Scope, Tx,
-    rollouts::trace,
+    rollouts::{causes, trace},
     sql::{Row, json, set, statements, values},
 };
 use crate::domain::work_order::{Standing, Terms};
@@ -308,12 +308,7 @@ impl Db {
 
     /// Where the orders come from that time alone changes now; nothing when there are none, which is the one question that an idle broker asks.
     pub(crate) async fn due_work_order_causes(&self, now: Timestamp) -> Result<Option<Vec<TraceContext>>, Error> {
-        let rows = self.all(&CAUSES_OF_DUE_ORDERS, values![now]).await?;
-        if rows.is_empty() {
-            return Ok(None);
-        }
-        let traces = rows.iter().map(trace).collect::<Result<Vec<_>, _>>()?;
-        Ok(Some(traces.into_iter().flatten().collect()))
+        causes(&self.all(&CAUSES_OF_DUE_ORDERS, values![now]).await?)
     }
 
     pub(crate) async fn count_work_orders(&self) -> Result<OrderCounts, Error> {
